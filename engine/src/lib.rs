@@ -1,0 +1,6 @@
+//! The log: record batches, segments, index, journal format, producer state, recovery.
+//!
+//! Pure: bytes and times come in as arguments, plans come out.
+//! Nothing here opens a socket or a file, reads a clock, or awaits.
+
+pub mod id;
