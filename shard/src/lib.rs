@@ -1,1 +1,3 @@
 //! Placeholder for the crate's contract.
+
+pub mod metrics;
