@@ -1,0 +1,570 @@
+//! Kafka's record batch, version 2: a checked view of one, and the walk over many.
+//!
+//! Knows the header and the checksum; what lies in the records is for [`crate::records`].
+//! Bytes come from strangers and from disks, so nothing here can panic on them.
+//!
+//! ```text
+//! position  bytes  field
+//!        0      8  base offset             stamped by the leader, outside the checksum
+//!        8      4  length                  of all that follows this field: at least 49
+//!       12      4  partition leader epoch  stamped by the leader, outside the checksum
+//!       16      1  magic                   2
+//!       17      4  crc                     CRC-32C of everything from position 21 to the end
+//!       21      2  attributes              bits 0-2 codec, 3 timestamp type, 4 transactional,
+//!                                          5 control, 6 delete horizon, 7-15 unused
+//!       23      4  last offset delta
+//!       27      8  base timestamp
+//!       35      8  max timestamp
+//!       43      8  producer id             -1: none
+//!       51      2  producer epoch          -1: none
+//!       53      4  base sequence           -1: none
+//!       57      4  record count
+//!       61         records, compressed as one if the codec says so
+//! ```
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used)]
+
+use crate::codec::Codec;
+use crate::id::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+
+/// Bytes before the records.
+pub const HEADER_BYTES: usize = 61;
+
+/// Bytes that the length field does not count: the base offset and itself.
+pub const LENGTH_OVERHEAD_BYTES: usize = 12;
+
+pub const MAGIC: i8 = 2;
+
+const CHECKSUM_AT: usize = 17;
+const CHECKED_AT: usize = 21;
+const CHECKED_HEADER_BYTES: usize = 40;
+
+const CODEC_BITS: u16 = 0b0000_0111;
+const LOG_APPEND_TIME_BIT: u16 = 0b0000_1000;
+const TRANSACTIONAL_BIT: u16 = 0b0001_0000;
+const CONTROL_BIT: u16 = 0b0010_0000;
+
+const _: () = {
+    assert!(CHECKED_AT + CHECKED_HEADER_BYTES == HEADER_BYTES);
+    assert!(LENGTH_OVERHEAD_BYTES < HEADER_BYTES);
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchError {
+    /// Fewer bytes than the header, or than the header announces.
+    Truncated,
+    BadLength,
+    BadMagic,
+    /// Not the offset that must stand here, or one past the last that can be.
+    BadOffset,
+    /// The leader epoch went back, or is none.
+    BadEpoch,
+    /// No record, or more records than offsets.
+    BadCount,
+    BadCodec,
+    BadChecksum,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer's clock, a time for each record.
+    CreateTime,
+    /// The leader's clock: the max timestamp holds for all records.
+    LogAppendTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Data,
+    TransactionalData,
+    /// Written by brokers: the end of a transaction.
+    Control,
+}
+
+/// What a log remembers of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Header included.
+    pub len_bytes: u32,
+    /// At least 1.
+    pub record_count: u32,
+    /// `record_count - 1`, or more where compaction took records out.
+    pub last_offset_delta: u32,
+    pub base_timestamp: Timestamp,
+    pub max_timestamp: Timestamp,
+    pub timestamp_type: TimestampType,
+    pub kind: Kind,
+    pub codec: Codec,
+    pub producer: Option<ProducerBatch>,
+}
+
+impl Summary {
+    /// How many offsets the batch takes.
+    #[must_use]
+    pub fn offset_count(&self) -> u32 {
+        self.last_offset_delta.saturating_add(1)
+    }
+}
+
+/// A batch's place among those of its idempotent producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerBatch {
+    pub id: ProducerId,
+    pub epoch: ProducerEpoch,
+    pub first: Sequence,
+    /// Of the last record: lower than `first` where sequences wrap.
+    pub last: Sequence,
+}
+
+/// A view of one batch. Holding it proves: all its bytes are there, as many as its header
+/// announces, and its magic is 2. The rest is the header's word until a check says otherwise.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    header: Header,
+    bytes: &'a [u8],
+    payload: &'a [u8],
+    rest: &'a [u8],
+}
+
+impl<'a> Batch<'a> {
+    /// The batch that `bytes` begin with.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, BatchError> {
+        let header = Header::read(bytes).ok_or(BatchError::Truncated)?;
+        let len_bytes = checked_len_bytes(header.length, header.magic)?;
+        let (own, rest) = bytes.split_at_checked(len_bytes).ok_or(BatchError::Truncated)?;
+        let payload = own.get(HEADER_BYTES..).ok_or(BatchError::BadLength)?;
+        Ok(Self { header, bytes: own, payload, rest })
+    }
+
+    /// Header and records, as they are on the wire and on the disk.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The records, compressed or not.
+    #[must_use]
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+
+    /// What follows the batch in the bytes it was parsed from.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    #[must_use]
+    pub fn len_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    #[must_use]
+    pub fn base_offset(&self) -> i64 {
+        self.header.base_offset
+    }
+
+    #[must_use]
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        LeaderEpoch::new(self.header.leader_epoch)
+    }
+
+    #[must_use]
+    pub fn record_count(&self) -> i32 {
+        self.header.record_count
+    }
+
+    #[must_use]
+    pub fn last_offset_delta(&self) -> i32 {
+        self.header.last_offset_delta
+    }
+
+    #[must_use]
+    pub fn base_timestamp(&self) -> Timestamp {
+        Timestamp::new(self.header.base_timestamp)
+    }
+
+    #[must_use]
+    pub fn max_timestamp(&self) -> Timestamp {
+        Timestamp::new(self.header.max_timestamp)
+    }
+
+    pub fn codec(&self) -> Result<Codec, BatchError> {
+        Codec::checked(self.header.attributes & CODEC_BITS).ok_or(BatchError::BadCodec)
+    }
+
+    #[must_use]
+    pub fn timestamp_type(&self) -> TimestampType {
+        if self.header.attributes & LOG_APPEND_TIME_BIT == 0 {
+            TimestampType::CreateTime
+        } else {
+            TimestampType::LogAppendTime
+        }
+    }
+
+    #[must_use]
+    pub fn is_transactional(&self) -> bool {
+        self.header.attributes & TRANSACTIONAL_BIT != 0
+    }
+
+    #[must_use]
+    pub fn is_control(&self) -> bool {
+        self.header.attributes & CONTROL_BIT != 0
+    }
+
+    #[must_use]
+    pub fn producer_id(&self) -> i64 {
+        self.header.producer_id
+    }
+
+    #[must_use]
+    pub fn producer_epoch(&self) -> i16 {
+        self.header.producer_epoch
+    }
+
+    #[must_use]
+    pub fn base_sequence(&self) -> i32 {
+        self.header.base_sequence
+    }
+
+    /// Reads the whole batch once.
+    #[must_use]
+    pub fn crc_holds(&self) -> bool {
+        self.bytes.get(CHECKED_AT..).is_some_and(|it| crc32c::crc32c(it) == self.header.crc)
+    }
+
+    /// All that a reader of our own disk must check: the first fields of a batch lie outside its
+    /// checksum, so a misdirected or stale write can look sound.
+    pub fn check_stored(&self, expected: Offset) -> Result<(), BatchError> {
+        if self.header.base_offset != expected.get() {
+            return Err(BatchError::BadOffset);
+        }
+        self.next_offset()?;
+        self.summary()?;
+        if !self.crc_holds() {
+            return Err(BatchError::BadChecksum);
+        }
+        Ok(())
+    }
+
+    /// The offset after the batch's last.
+    pub fn next_offset(&self) -> Result<Offset, BatchError> {
+        let delta = u32::try_from(self.header.last_offset_delta);
+        let delta = delta.map_err(|_negative| BatchError::BadCount)?;
+        let base = Offset::checked(self.header.base_offset).ok_or(BatchError::BadOffset)?;
+        let last = base.get().checked_add(i64::from(delta)).ok_or(BatchError::BadOffset)?;
+        last.checked_add(1).and_then(Offset::checked).ok_or(BatchError::BadOffset)
+    }
+
+    /// Checks counts and codec, not the checksum.
+    pub fn summary(&self) -> Result<Summary, BatchError> {
+        let header = &self.header;
+        let bad_count = |_negative| BatchError::BadCount;
+        let record_count = u32::try_from(header.record_count).map_err(bad_count)?;
+        let last_offset_delta = u32::try_from(header.last_offset_delta).map_err(bad_count)?;
+        let record_index_last = record_count.checked_sub(1).ok_or(BatchError::BadCount)?;
+        if last_offset_delta < record_index_last {
+            return Err(BatchError::BadCount);
+        }
+        Ok(Summary {
+            len_bytes: u32::try_from(self.bytes.len()).map_err(|_large| BatchError::BadLength)?,
+            record_count,
+            last_offset_delta,
+            base_timestamp: self.base_timestamp(),
+            max_timestamp: self.max_timestamp(),
+            timestamp_type: self.timestamp_type(),
+            kind: self.kind(),
+            codec: self.codec()?,
+            producer: self.producer(last_offset_delta),
+        })
+    }
+
+    fn kind(&self) -> Kind {
+        if self.is_control() {
+            Kind::Control
+        } else if self.is_transactional() {
+            Kind::TransactionalData
+        } else {
+            Kind::Data
+        }
+    }
+
+    /// A producer id without an epoch, or an epoch without an id, makes a plain batch.
+    fn producer(&self, last_offset_delta: u32) -> Option<ProducerBatch> {
+        let id = ProducerId::checked(self.header.producer_id)?;
+        let epoch = ProducerEpoch::checked(self.header.producer_epoch)?;
+        let first = Sequence::checked(self.header.base_sequence)?;
+        Some(ProducerBatch { id, epoch, first, last: first.plus(last_offset_delta) })
+    }
+}
+
+/// How long the batch is that `bytes` begin with, though it need not be whole: 17 bytes are enough.
+pub fn announced_len_bytes(bytes: &[u8]) -> Result<usize, BatchError> {
+    let prefix = bytes.get(..CHECKSUM_AT).ok_or(BatchError::Truncated)?;
+    let mut fields = prefix.get(8..).ok_or(BatchError::Truncated)?;
+    let length = take(&mut fields).map(i32::from_be_bytes).ok_or(BatchError::Truncated)?;
+    let _epoch: [u8; 4] = take(&mut fields).ok_or(BatchError::Truncated)?;
+    let magic = take(&mut fields).map(i8::from_be_bytes).ok_or(BatchError::Truncated)?;
+    checked_len_bytes(length, magic)
+}
+
+fn checked_len_bytes(length: i32, magic: i8) -> Result<usize, BatchError> {
+    if magic != MAGIC {
+        return Err(BatchError::BadMagic);
+    }
+    let length = usize::try_from(length).map_err(|_negative| BatchError::BadLength)?;
+    let len_bytes = length.checked_add(LENGTH_OVERHEAD_BYTES).ok_or(BatchError::BadLength)?;
+    if len_bytes < HEADER_BYTES { Err(BatchError::BadLength) } else { Ok(len_bytes) }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    base_offset: i64,
+    length: i32,
+    leader_epoch: i32,
+    magic: i8,
+    crc: u32,
+    attributes: u16,
+    last_offset_delta: i32,
+    base_timestamp: i64,
+    max_timestamp: i64,
+    producer_id: i64,
+    producer_epoch: i16,
+    base_sequence: i32,
+    record_count: i32,
+}
+
+impl Header {
+    /// `None` if the header is not whole.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let mut fields = bytes.get(..HEADER_BYTES)?;
+        Some(Self {
+            base_offset: i64::from_be_bytes(take(&mut fields)?),
+            length: i32::from_be_bytes(take(&mut fields)?),
+            leader_epoch: i32::from_be_bytes(take(&mut fields)?),
+            magic: i8::from_be_bytes(take(&mut fields)?),
+            crc: u32::from_be_bytes(take(&mut fields)?),
+            attributes: u16::from_be_bytes(take(&mut fields)?),
+            last_offset_delta: i32::from_be_bytes(take(&mut fields)?),
+            base_timestamp: i64::from_be_bytes(take(&mut fields)?),
+            max_timestamp: i64::from_be_bytes(take(&mut fields)?),
+            producer_id: i64::from_be_bytes(take(&mut fields)?),
+            producer_epoch: i16::from_be_bytes(take(&mut fields)?),
+            base_sequence: i32::from_be_bytes(take(&mut fields)?),
+            record_count: i32::from_be_bytes(take(&mut fields)?),
+        })
+    }
+}
+
+fn take<const N: usize>(fields: &mut &[u8]) -> Option<[u8; N]> {
+    let (field, rest) = fields.split_first_chunk()?;
+    *fields = rest;
+    Some(*field)
+}
+
+/// What a leader changes in an admitted batch inside the checksum: the max timestamp, and the bit
+/// that says whose clock it is. Everything else stays as sent, unused bits too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patch {
+    attributes: u16,
+    max_timestamp: Timestamp,
+    crc: u32,
+}
+
+impl Patch {
+    /// `None` if the batch says so already. The batch's checksum must hold: the new one is derived
+    /// from it, without reading the records again.
+    #[must_use]
+    pub fn new(
+        batch: &Batch<'_>,
+        timestamp_type: TimestampType,
+        max_timestamp: Timestamp,
+    ) -> Option<Self> {
+        if batch.timestamp_type() == timestamp_type && batch.max_timestamp() == max_timestamp {
+            return None;
+        }
+        let attributes = match timestamp_type {
+            TimestampType::CreateTime => batch.header.attributes & !LOG_APPEND_TIME_BIT,
+            TimestampType::LogAppendTime => batch.header.attributes | LOG_APPEND_TIME_BIT,
+        };
+        let mut patch = Self { attributes, max_timestamp, crc: batch.header.crc };
+        let before = *batch.bytes.first_chunk()?;
+        let mut after = before;
+        patch.write(&mut after);
+        // The checksum is linear: the difference of two headers, shifted past the same records,
+        // is the difference of the two batches.
+        let difference = checked_header_crc(&before) ^ checked_header_crc(&after);
+        patch.crc = crc32c::crc32c_combine(difference, batch.header.crc, batch.payload.len());
+        Some(patch)
+    }
+
+    #[must_use]
+    pub fn max_timestamp(&self) -> Timestamp {
+        self.max_timestamp
+    }
+
+    /// To the batch that it was made for.
+    ///
+    /// # Panics
+    /// If `batch` is shorter than a header.
+    pub fn apply(&self, batch: &mut [u8]) {
+        let Some(header) = batch.first_chunk_mut() else { panic!("{WHOLE_HEADER}") };
+        self.write(header);
+    }
+
+    fn write(&self, header: &mut [u8; HEADER_BYTES]) {
+        header[17..21].copy_from_slice(&self.crc.to_be_bytes());
+        header[21..23].copy_from_slice(&self.attributes.to_be_bytes());
+        header[35..43].copy_from_slice(&self.max_timestamp.get().to_be_bytes());
+    }
+}
+
+const WHOLE_HEADER: &str = "only whole, admitted batches are changed";
+
+fn checked_header_crc(header: &[u8; HEADER_BYTES]) -> u32 {
+    crc32c::crc32c(&header[CHECKED_AT..])
+}
+
+/// Gives an admitted batch its place in the log. Both fields lie outside the checksum.
+///
+/// # Panics
+/// If `batch` is shorter than a header.
+pub fn stamp(batch: &mut [u8], base_offset: Offset, leader_epoch: LeaderEpoch) {
+    let Some(header) = batch.first_chunk_mut() else { panic!("{WHOLE_HEADER}") };
+    write_stamp(header, base_offset, leader_epoch);
+}
+
+/// The header that replaces the first [`HEADER_BYTES`] of an admitted batch in the log: for a
+/// writer who copies the records behind it, and so need not copy the batch to change it.
+///
+/// # Panics
+/// If `batch` is shorter than a header.
+#[must_use]
+pub fn stamped_header(
+    batch: &[u8],
+    base_offset: Offset,
+    leader_epoch: LeaderEpoch,
+    patch: Option<&Patch>,
+) -> [u8; HEADER_BYTES] {
+    let Some(header) = batch.first_chunk() else { panic!("{WHOLE_HEADER}") };
+    let mut header = *header;
+    write_stamp(&mut header, base_offset, leader_epoch);
+    if let Some(patch) = patch {
+        patch.write(&mut header);
+    }
+    header
+}
+
+fn write_stamp(header: &mut [u8; HEADER_BYTES], base_offset: Offset, leader_epoch: LeaderEpoch) {
+    header[0..8].copy_from_slice(&base_offset.get().to_be_bytes());
+    header[12..16].copy_from_slice(&leader_epoch.get().to_be_bytes());
+}
+
+/// Contiguous stored batches, each checked whole ([`Batch::check_stored`]) and in epoch order.
+/// The first stands at `expected`; with `None` it may stand anywhere, the others follow it.
+#[must_use]
+pub fn walk(bytes: &[u8], expected: Option<Offset>) -> Walk<'_> {
+    let check = Check::Stored { expected, leader_epoch: LeaderEpoch::NONE };
+    Walk { rest: bytes, position: 0, check, stop: None }
+}
+
+/// Contiguous batches by the lengths in their headers; nothing else but the magic is looked at.
+#[must_use]
+pub fn walk_headers(bytes: &[u8]) -> Walk<'_> {
+    Walk { rest: bytes, position: 0, check: Check::Framing, stop: None }
+}
+
+/// Why a walk ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// All bytes were walked over.
+    End,
+    /// The bytes end inside a batch: with more of them the walk may go on.
+    Truncated,
+    Invalid(BatchError),
+}
+
+/// Yields each batch with its position in the bytes, and stops for good at the first that is not
+/// whole and sound.
+#[derive(Clone, Debug)]
+pub struct Walk<'a> {
+    rest: &'a [u8],
+    position: usize,
+    check: Check,
+    stop: Option<Stop>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Check {
+    Framing,
+    Stored { expected: Option<Offset>, leader_epoch: LeaderEpoch },
+}
+
+impl<'a> Walk<'a> {
+    /// The end of the last batch yielded.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// `None` while there may be more.
+    #[must_use]
+    pub fn stop(&self) -> Option<Stop> {
+        self.stop
+    }
+
+    /// Where the batch after the last one yielded must stand. `None` if nothing says so.
+    #[must_use]
+    pub fn expected(&self) -> Option<Offset> {
+        match self.check {
+            Check::Framing => None,
+            Check::Stored { expected, .. } => expected,
+        }
+    }
+
+    fn step(&mut self) -> Result<Batch<'a>, BatchError> {
+        let batch = Batch::parse(self.rest)?;
+        if let Check::Stored { expected, leader_epoch } = &mut self.check {
+            let base_offset = match *expected {
+                Some(base_offset) => base_offset,
+                None => Offset::checked(batch.base_offset()).ok_or(BatchError::BadOffset)?,
+            };
+            batch.check_stored(base_offset)?;
+            if batch.leader_epoch() < LeaderEpoch::ZERO || batch.leader_epoch() < *leader_epoch {
+                return Err(BatchError::BadEpoch);
+            }
+            *expected = Some(batch.next_offset()?);
+            *leader_epoch = batch.leader_epoch();
+        }
+        Ok(batch)
+    }
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = (usize, Batch<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.stop.is_some() {
+            return None;
+        }
+        if self.rest.is_empty() {
+            self.stop = Some(Stop::End);
+            return None;
+        }
+        match self.step() {
+            Ok(batch) => {
+                let position = self.position;
+                self.position = position.saturating_add(batch.len_bytes());
+                self.rest = batch.rest();
+                Some((position, batch))
+            }
+            Err(BatchError::Truncated) => {
+                self.stop = Some(Stop::Truncated);
+                None
+            }
+            Err(error) => {
+                self.stop = Some(Stop::Invalid(error));
+                None
+            }
+        }
+    }
+}
