@@ -1,3 +1,6 @@
 //! Placeholder for the crate's contract.
 
+pub mod buffer;
+pub mod io;
+pub mod limits;
 pub mod metrics;
