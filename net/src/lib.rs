@@ -1,1 +1,23 @@
-//! Placeholder for the crate's contract.
+//! Kafka's wire.
+//!
+//! Bytes come in as arguments, frames go out as values: this crate never touches a file, a socket, a
+//! clock or randomness, and it knows no log. At its edge are raw integers and `Bytes`; what they mean
+//! is the business of its callers.
+//!
+//! Strangers' bytes can not panic here, and nothing is allocated because a length was announced.
+//!
+//! A server asks in this order: `frame` puts received bytes together, `header` and `request` read one
+//! frame, `response` writes the answer, and `connection` keeps the answers in the order of requests.
+//! A client uses `client`.
+
+pub mod api;
+pub mod client;
+pub mod codec;
+pub mod error_code;
+pub mod fetch;
+pub mod frame;
+pub mod header;
+pub mod outgoing;
+pub mod produce;
+pub mod topic;
+pub mod writer;

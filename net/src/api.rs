@@ -1,0 +1,198 @@
+//! The APIs of Kafka that we speak, in which versions, and what each version looks like from outside.
+//!
+//! One table: what is advertised is what is dispatched. An API that is not here is not spoken.
+
+use crate::codec::{DecodeError, Layout};
+
+/// Kafka's api keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ApiKey {
+    Produce,
+    Fetch,
+    ListOffsets,
+    Metadata,
+    ApiVersions,
+    CreateTopics,
+    DeleteTopics,
+    DeleteRecords,
+    InitProducerId,
+    OffsetForLeaderEpoch,
+    DescribeConfigs,
+    AlterConfigs,
+    DescribeLogDirs,
+    CreatePartitions,
+    IncrementalAlterConfigs,
+    DescribeCluster,
+}
+
+/// One row of the table. Versions are inclusive, as on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Api {
+    pub key: ApiKey,
+    pub code: i16,
+    /// What ApiVersions says.
+    pub advertised_first: i16,
+    /// What is answered; below it the connection is closed.
+    pub working_first: i16,
+    pub last: i16,
+    /// First version with varint lengths and tagged fields.
+    pub flexible_from: i16,
+}
+
+/// Produce 0-2 are advertised and not answered: without them older librdkafka turns off compression
+/// and idempotence (KAFKA-18659).
+pub const APIS: [Api; 16] = [
+    Api { advertised_first: 0, ..row(ApiKey::Produce, 0, 3, 13, 9) },
+    row(ApiKey::Fetch, 1, 4, 18, 12),
+    row(ApiKey::ListOffsets, 2, 1, 11, 6),
+    row(ApiKey::Metadata, 3, 0, 13, 9),
+    row(ApiKey::ApiVersions, 18, 0, 4, 3),
+    row(ApiKey::CreateTopics, 19, 2, 7, 5),
+    row(ApiKey::DeleteTopics, 20, 1, 6, 4),
+    row(ApiKey::DeleteRecords, 21, 0, 2, 2),
+    row(ApiKey::InitProducerId, 22, 0, 5, 2),
+    row(ApiKey::OffsetForLeaderEpoch, 23, 2, 4, 4),
+    row(ApiKey::DescribeConfigs, 32, 1, 4, 4),
+    row(ApiKey::AlterConfigs, 33, 0, 2, 2),
+    row(ApiKey::DescribeLogDirs, 35, 1, 4, 2),
+    row(ApiKey::CreatePartitions, 37, 0, 3, 2),
+    row(ApiKey::IncrementalAlterConfigs, 44, 0, 1, 1),
+    row(ApiKey::DescribeCluster, 60, 0, 2, 0),
+];
+
+const fn row(key: ApiKey, code: i16, first: i16, last: i16, flexible_from: i16) -> Api {
+    Api { key, code, advertised_first: first, working_first: first, last, flexible_from }
+}
+
+impl ApiKey {
+    /// The api key on the wire.
+    pub fn from_code(code: i16) -> Result<Self, DecodeError> {
+        let api = APIS.iter().find(|api| api.code == code).ok_or(DecodeError::UnknownApi)?;
+        Ok(api.key)
+    }
+
+    #[must_use]
+    pub const fn code(self) -> i16 {
+        self.api().code
+    }
+
+    #[must_use]
+    pub const fn api(self) -> &'static Api {
+        match self {
+            Self::Produce => &APIS[0],
+            Self::Fetch => &APIS[1],
+            Self::ListOffsets => &APIS[2],
+            Self::Metadata => &APIS[3],
+            Self::ApiVersions => &APIS[4],
+            Self::CreateTopics => &APIS[5],
+            Self::DeleteTopics => &APIS[6],
+            Self::DeleteRecords => &APIS[7],
+            Self::InitProducerId => &APIS[8],
+            Self::OffsetForLeaderEpoch => &APIS[9],
+            Self::DescribeConfigs => &APIS[10],
+            Self::AlterConfigs => &APIS[11],
+            Self::DescribeLogDirs => &APIS[12],
+            Self::CreatePartitions => &APIS[13],
+            Self::IncrementalAlterConfigs => &APIS[14],
+            Self::DescribeCluster => &APIS[15],
+        }
+    }
+
+    /// Whether requests of this version are answered.
+    #[must_use]
+    pub const fn speaks(self, version: i16) -> bool {
+        let api = self.api();
+        api.working_first <= version && version <= api.last
+    }
+
+    #[must_use]
+    pub const fn layout(self, version: i16) -> Layout {
+        Layout::of(version, self.api().flexible_from)
+    }
+
+    /// Layout of the header before a response. ApiVersions is always plain, since a client that
+    /// does not know our versions yet must be able to read it.
+    #[must_use]
+    pub const fn response_header_layout(self, version: i16) -> Layout {
+        match self {
+            Self::ApiVersions => Layout::Plain,
+            Self::Produce
+            | Self::Fetch
+            | Self::ListOffsets
+            | Self::Metadata
+            | Self::CreateTopics
+            | Self::DeleteTopics
+            | Self::DeleteRecords
+            | Self::InitProducerId
+            | Self::OffsetForLeaderEpoch
+            | Self::DescribeConfigs
+            | Self::AlterConfigs
+            | Self::DescribeLogDirs
+            | Self::CreatePartitions
+            | Self::IncrementalAlterConfigs
+            | Self::DescribeCluster => self.layout(version),
+        }
+    }
+
+    /// Kafka's name of the API, for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Produce => "Produce",
+            Self::Fetch => "Fetch",
+            Self::ListOffsets => "ListOffsets",
+            Self::Metadata => "Metadata",
+            Self::ApiVersions => "ApiVersions",
+            Self::CreateTopics => "CreateTopics",
+            Self::DeleteTopics => "DeleteTopics",
+            Self::DeleteRecords => "DeleteRecords",
+            Self::InitProducerId => "InitProducerId",
+            Self::OffsetForLeaderEpoch => "OffsetForLeaderEpoch",
+            Self::DescribeConfigs => "DescribeConfigs",
+            Self::AlterConfigs => "AlterConfigs",
+            Self::DescribeLogDirs => "DescribeLogDirs",
+            Self::CreatePartitions => "CreatePartitions",
+            Self::IncrementalAlterConfigs => "IncrementalAlterConfigs",
+            Self::DescribeCluster => "DescribeCluster",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::ApiKey as Generated;
+
+    use super::{APIS, ApiKey};
+    use crate::codec::{DecodeError, Layout};
+
+    #[test]
+    fn the_table_agrees_with_kafka() {
+        for api in APIS {
+            assert_eq!(api.key.api(), &api);
+            assert_eq!(ApiKey::from_code(api.code), Ok(api.key));
+            let generated = Generated::try_from(api.code).unwrap();
+            assert_eq!(format!("{generated:?}").trim_end_matches("Key"), api.key.name());
+            for version in api.working_first..=api.last {
+                // ListOffsets 11 looks like 10 and is younger than the generated messages.
+                let known = if api.key == ApiKey::ListOffsets { version.min(10) } else { version };
+                let flexible = generated.request_header_version(known) == 2;
+                assert_eq!(api.key.layout(version) == Layout::Flexible, flexible, "{api:?}");
+                let flexible = generated.response_header_version(known) == 1;
+                let layout = api.key.response_header_layout(version);
+                assert_eq!(layout == Layout::Flexible, flexible, "{api:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_the_table_is_not_spoken() {
+        for code in [-1, 4, 10, 11, 68, 71, 75, i16::MAX, i16::MIN] {
+            assert_eq!(ApiKey::from_code(code), Err(DecodeError::UnknownApi));
+        }
+        assert!(!ApiKey::Produce.speaks(2));
+        assert!(ApiKey::Produce.speaks(3));
+        assert!(ApiKey::Produce.speaks(13));
+        assert!(!ApiKey::Produce.speaks(14));
+        assert!(!ApiKey::Metadata.speaks(-1));
+    }
+}
