@@ -4,3 +4,4 @@ pub mod buffer;
 pub mod io;
 pub mod limits;
 pub mod metrics;
+pub mod sim;
