@@ -12,8 +12,9 @@ use crate::api::ApiKey;
 use crate::codec::DecodeError;
 use crate::fetch::{FetchRequest, FetchResponse};
 use crate::header::{self, RequestHeader};
-use crate::outgoing::{Outgoing, Piece};
+use crate::outgoing::{Inexpressible, Outgoing, Piece};
 use crate::produce::{ProduceRequest, ProduceResponse};
+use crate::schema;
 
 /// Who asks, in which version, and how the answer will be known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,10 +23,6 @@ pub struct Envelope {
     pub correlation_id: i32,
     pub client_id: StrBytes,
 }
-
-/// The request says something that its version cannot say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Inexpressible;
 
 /// A whole frame for any API with a generated struct, prefix included.
 ///
@@ -36,7 +33,7 @@ pub fn encode_request(
     body: &impl Encodable,
 ) -> Result<Bytes, Inexpressible> {
     let mut frame = begin(api, envelope);
-    let version = generated_version(api, envelope.version);
+    let version = api.generated_version(envelope.version);
     body.encode(frame.writer().buffer(), version).or(Err(Inexpressible))?;
     Ok(whole(frame))
 }
@@ -64,13 +61,15 @@ pub fn split_response(
     header::read_response(frame, api, version)
 }
 
-/// The body of a response of any API with a generated struct.
+/// The body of a response of any API but Produce and Fetch.
 pub fn decode_response<T: Decodable>(
     api: ApiKey,
     version: i16,
     body: &Bytes,
 ) -> Result<T, DecodeError> {
-    T::decode(&mut body.clone(), generated_version(api, version)).or(Err(DecodeError::Truncated))
+    let schema = schema::response::schema(api).ok_or(DecodeError::UnknownApi)?;
+    let mut sound = schema::canonical(schema, version, api.layout(version), body)?;
+    T::decode(&mut sound, api.generated_version(version)).or(Err(DecodeError::Truncated))
 }
 
 pub fn decode_produce(version: i16, body: &Bytes) -> Result<ProduceResponse, DecodeError> {
@@ -88,11 +87,6 @@ pub fn common_version(api: ApiKey, broker: &ApiVersionsResponse) -> Option<i16> 
     let ours = api.api();
     let version = ours.last.min(theirs.max_version);
     (ours.working_first.max(theirs.min_version) <= version).then_some(version)
-}
-
-/// ListOffsets 11 is written like 10, and the generated structs end there.
-const fn generated_version(api: ApiKey, version: i16) -> i16 {
-    if matches!(api, ApiKey::ListOffsets) && version == 11 { 10 } else { version }
 }
 
 fn begin(api: ApiKey, envelope: &Envelope) -> Outgoing<Bytes> {

@@ -46,11 +46,20 @@ impl RequestHeader {
         Ok((header, reader.into_rest()))
     }
 
-    /// The version to answer in: an unknown version of ApiVersions is answered in version 0.
+    /// How to answer: an unknown version of ApiVersions is answered in version 0.
     #[must_use]
-    pub const fn response_version(&self) -> i16 {
-        if self.api.speaks(self.version) { self.version } else { 0 }
+    pub const fn reply(&self) -> Reply {
+        let version = if self.api.speaks(self.version) { self.version } else { 0 };
+        Reply { api: self.api, version, correlation_id: self.correlation_id }
     }
+}
+
+/// What the answer to a request needs to know of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub api: ApiKey,
+    pub version: i16,
+    pub correlation_id: i32,
 }
 
 /// Writes the header of a request; the body follows in the layout that `writer` is left with.
@@ -65,11 +74,11 @@ pub fn write_request(writer: &mut Writer, header: &RequestHeader) {
 }
 
 /// Writes the header of a response; the body follows in the layout that `writer` is left with.
-pub fn write_response(writer: &mut Writer, api: ApiKey, version: i16, correlation_id: i32) {
-    writer.i32(correlation_id);
-    writer.set_layout(api.response_header_layout(version));
+pub fn write_response(writer: &mut Writer, reply: Reply) {
+    writer.i32(reply.correlation_id);
+    writer.set_layout(reply.api.response_header_layout(reply.version));
     writer.end_struct();
-    writer.set_layout(api.layout(version));
+    writer.set_layout(reply.api.layout(reply.version));
 }
 
 /// The correlation id of a response, and the body after it.
@@ -95,7 +104,9 @@ mod tests {
     use bytes::Bytes;
     use kafka_protocol::protocol::StrBytes;
 
-    use super::{CLIENT_ID_BYTES_MAX, RequestHeader, read_response, write_request, write_response};
+    use super::{
+        CLIENT_ID_BYTES_MAX, Reply, RequestHeader, read_response, write_request, write_response,
+    };
     use crate::api::{APIS, ApiKey};
     use crate::codec::{DecodeError, Layout};
     use crate::writer::Writer;
@@ -168,7 +179,7 @@ mod tests {
                 );
 
                 let mut writer = Writer::new(Layout::Plain);
-                write_response(&mut writer, api.key, version, -9);
+                write_response(&mut writer, Reply { api: api.key, version, correlation_id: -9 });
                 writer.raw(b"body");
                 let frame = Bytes::from(writer.into_bytes());
                 let want = Ok((-9, Bytes::from_static(b"body")));

@@ -11,6 +11,7 @@
 //! A client uses `client`.
 
 pub mod api;
+pub mod api_versions;
 pub mod client;
 pub mod codec;
 pub mod error_code;
@@ -19,5 +20,8 @@ pub mod frame;
 pub mod header;
 pub mod outgoing;
 pub mod produce;
+pub mod request;
+pub mod response;
+pub mod schema;
 pub mod topic;
 pub mod writer;

@@ -5,14 +5,17 @@
 
 use bytes::Bytes;
 
-use crate::api::ApiKey;
 use crate::codec::Layout;
 use crate::frame::PREFIX_BYTES;
-use crate::header;
+use crate::header::{self, Reply, RequestHeader};
 use crate::writer::Writer;
 
 /// Enough for most answers and small requests.
 const FRAME_BYTES_EXPECTED: usize = 256;
+
+/// The message says something that its version cannot say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inexpressible;
 
 /// What the sender sends next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,17 +71,17 @@ pub struct Outgoing<R> {
 }
 
 impl<R> Outgoing<R> {
-    /// A response: the writer is left in the layout of `version`, after the header.
+    /// A response: the writer is left in the layout of its version, after the header.
     #[must_use]
-    pub fn response(api: ApiKey, version: i16, correlation_id: i32) -> Self {
+    pub fn response(reply: Reply) -> Self {
         let mut frame = Self::prefixed();
-        header::write_response(&mut frame.writer, api, version, correlation_id);
+        header::write_response(&mut frame.writer, reply);
         frame
     }
 
     /// A request: the writer is left in the layout of its version, after the header.
     #[must_use]
-    pub fn request(header: &header::RequestHeader) -> Self {
+    pub fn request(header: &RequestHeader) -> Self {
         let mut frame = Self::prefixed();
         header::write_request(&mut frame.writer, header);
         frame
@@ -132,10 +135,12 @@ mod tests {
 
     use super::{Outgoing, Piece, Records};
     use crate::api::ApiKey;
+    use crate::header::Reply;
 
     #[test]
     fn the_size_counts_the_records() {
-        let mut frame = Outgoing::response(ApiKey::Fetch, 4, 1);
+        let mut frame =
+            Outgoing::response(Reply { api: ApiKey::Fetch, version: 4, correlation_id: 1 });
         frame.writer().raw(b"ab");
         frame.records(Records::new("here", 1000));
         frame.records(Records::new("nothing", 0));

@@ -147,6 +147,19 @@ impl Writer {
         }
     }
 
+    /// The end of a struct with tagged fields, in ascending order of tags.
+    pub fn tagged(&mut self, fields: &[(u32, Vec<u8>)]) {
+        if self.layout == Layout::Plain {
+            return;
+        }
+        self.uvarint(u32::try_from(fields.len()).expect("fewer than 2^31 fields"));
+        for (tag, value) in fields {
+            self.uvarint(*tag);
+            self.uvarint(u32::try_from(value.len()).expect("fewer than 2^31 bytes"));
+            self.raw(value);
+        }
+    }
+
     fn compact_length(&mut self, length: usize) {
         let length = u32::try_from(length).expect("fewer than 2^31 bytes or elements");
         self.uvarint(length + 1);

@@ -1,0 +1,142 @@
+//! One response, whatever its API.
+//!
+//! Knows no request but what `Reply` says of it.
+
+use kafka_protocol::messages::{
+    AlterConfigsResponse, ApiVersionsResponse, CreatePartitionsResponse, CreateTopicsResponse,
+    DeleteRecordsResponse, DeleteTopicsResponse, DescribeClusterResponse, DescribeConfigsResponse,
+    DescribeLogDirsResponse, IncrementalAlterConfigsResponse, InitProducerIdResponse,
+    ListOffsetsResponse, MetadataResponse, OffsetForLeaderEpochResponse,
+};
+use kafka_protocol::protocol::Encodable;
+
+use crate::api::ApiKey;
+use crate::fetch::FetchResponse;
+use crate::header::Reply;
+use crate::outgoing::{Inexpressible, Outgoing, Piece};
+use crate::produce::ProduceResponse;
+
+/// What generated code calls operations that nobody asked for.
+const NO_OPERATIONS: i32 = i32::MIN;
+
+/// All but those of Produce and Fetch are Kafka's generated structs. `R` is where records lie.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Response<R> {
+    Produce(ProduceResponse),
+    Fetch(FetchResponse<R>),
+    ListOffsets(ListOffsetsResponse),
+    Metadata(MetadataResponse),
+    ApiVersions(ApiVersionsResponse),
+    CreateTopics(CreateTopicsResponse),
+    DeleteTopics(DeleteTopicsResponse),
+    DeleteRecords(DeleteRecordsResponse),
+    InitProducerId(InitProducerIdResponse),
+    OffsetForLeaderEpoch(OffsetForLeaderEpochResponse),
+    DescribeConfigs(DescribeConfigsResponse),
+    AlterConfigs(AlterConfigsResponse),
+    DescribeLogDirs(DescribeLogDirsResponse),
+    CreatePartitions(CreatePartitionsResponse),
+    IncrementalAlterConfigs(IncrementalAlterConfigsResponse),
+    DescribeCluster(DescribeClusterResponse),
+}
+
+impl<R> Response<R> {
+    #[must_use]
+    pub const fn api(&self) -> ApiKey {
+        match self {
+            Self::Produce(_) => ApiKey::Produce,
+            Self::Fetch(_) => ApiKey::Fetch,
+            Self::ListOffsets(_) => ApiKey::ListOffsets,
+            Self::Metadata(_) => ApiKey::Metadata,
+            Self::ApiVersions(_) => ApiKey::ApiVersions,
+            Self::CreateTopics(_) => ApiKey::CreateTopics,
+            Self::DeleteTopics(_) => ApiKey::DeleteTopics,
+            Self::DeleteRecords(_) => ApiKey::DeleteRecords,
+            Self::InitProducerId(_) => ApiKey::InitProducerId,
+            Self::OffsetForLeaderEpoch(_) => ApiKey::OffsetForLeaderEpoch,
+            Self::DescribeConfigs(_) => ApiKey::DescribeConfigs,
+            Self::AlterConfigs(_) => ApiKey::AlterConfigs,
+            Self::DescribeLogDirs(_) => ApiKey::DescribeLogDirs,
+            Self::CreatePartitions(_) => ApiKey::CreatePartitions,
+            Self::IncrementalAlterConfigs(_) => ApiKey::IncrementalAlterConfigs,
+            Self::DescribeCluster(_) => ApiKey::DescribeCluster,
+        }
+    }
+
+    /// The frame to send. Fields that the version does not have are left out.
+    ///
+    /// # Errors
+    /// If a text is longer than the version can carry: close the connection.
+    ///
+    /// # Panics
+    /// If it answers a request of another API.
+    pub fn encode(self, reply: Reply) -> Result<Vec<Piece<R>>, Inexpressible> {
+        assert!(self.api() == reply.api, "an answer is of the API that was asked");
+        let mut frame = Outgoing::response(reply);
+        match self {
+            Self::Produce(body) => body.encode(frame.writer(), reply.version),
+            Self::Fetch(body) => body.encode(&mut frame, reply.version),
+            Self::ListOffsets(mut body) => {
+                fit_list_offsets(&mut body, reply.version);
+                generated(&mut frame, reply, &body)?;
+            }
+            Self::Metadata(mut body) => {
+                fit_metadata(&mut body, reply.version);
+                generated(&mut frame, reply, &body)?;
+            }
+            Self::DescribeCluster(mut body) => {
+                fit_describe_cluster(&mut body, reply.version);
+                generated(&mut frame, reply, &body)?;
+            }
+            Self::ApiVersions(body) => generated(&mut frame, reply, &body)?,
+            Self::CreateTopics(body) => generated(&mut frame, reply, &body)?,
+            Self::DeleteTopics(body) => generated(&mut frame, reply, &body)?,
+            Self::DeleteRecords(body) => generated(&mut frame, reply, &body)?,
+            Self::InitProducerId(body) => generated(&mut frame, reply, &body)?,
+            Self::OffsetForLeaderEpoch(body) => generated(&mut frame, reply, &body)?,
+            Self::DescribeConfigs(body) => generated(&mut frame, reply, &body)?,
+            Self::AlterConfigs(body) => generated(&mut frame, reply, &body)?,
+            Self::DescribeLogDirs(body) => generated(&mut frame, reply, &body)?,
+            Self::CreatePartitions(body) => generated(&mut frame, reply, &body)?,
+            Self::IncrementalAlterConfigs(body) => generated(&mut frame, reply, &body)?,
+        }
+        Ok(frame.finish())
+    }
+}
+
+fn generated<R>(
+    frame: &mut Outgoing<R>,
+    reply: Reply,
+    body: &impl Encodable,
+) -> Result<(), Inexpressible> {
+    let version = reply.api.generated_version(reply.version);
+    body.encode(frame.writer().buffer(), version).or(Err(Inexpressible))
+}
+
+// The generated encoders refuse a field that is set and that the version does not have.
+
+fn fit_list_offsets(body: &mut ListOffsetsResponse, version: i16) {
+    if version < 4 {
+        let partitions = body.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        partitions.for_each(|partition| partition.leader_epoch = -1);
+    }
+}
+
+fn fit_metadata(body: &mut MetadataResponse, version: i16) {
+    if !(8..=10).contains(&version) {
+        body.cluster_authorized_operations = NO_OPERATIONS;
+    }
+    if version < 8 {
+        let topics = body.topics.iter_mut();
+        topics.for_each(|topic| topic.topic_authorized_operations = NO_OPERATIONS);
+    }
+}
+
+fn fit_describe_cluster(body: &mut DescribeClusterResponse, version: i16) {
+    if version < 1 {
+        body.endpoint_type = 1;
+    }
+    if version < 2 {
+        body.brokers.iter_mut().for_each(|broker| broker.is_fenced = false);
+    }
+}

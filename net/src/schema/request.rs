@@ -1,0 +1,167 @@
+//! The requests that are decoded by generated code, as Kafka 4.1 defines them.
+
+use crate::api::ApiKey;
+use crate::schema::{BYTE, Field, I16, I32, I64, Kind, Struct, UUID};
+
+/// `None` for those that are decoded by hand.
+#[must_use]
+pub const fn schema(api: ApiKey) -> Option<&'static Struct> {
+    Some(match api {
+        ApiKey::Produce | ApiKey::Fetch => return None,
+        ApiKey::ListOffsets => &LIST_OFFSETS,
+        ApiKey::Metadata => &METADATA,
+        ApiKey::ApiVersions => &API_VERSIONS,
+        ApiKey::CreateTopics => &CREATE_TOPICS,
+        ApiKey::DeleteTopics => &DELETE_TOPICS,
+        ApiKey::DeleteRecords => &DELETE_RECORDS,
+        ApiKey::InitProducerId => &INIT_PRODUCER_ID,
+        ApiKey::OffsetForLeaderEpoch => &OFFSET_FOR_LEADER_EPOCH,
+        ApiKey::DescribeConfigs => &DESCRIBE_CONFIGS,
+        ApiKey::AlterConfigs => &ALTER_CONFIGS,
+        ApiKey::DescribeLogDirs => &DESCRIBE_LOG_DIRS,
+        ApiKey::CreatePartitions => &CREATE_PARTITIONS,
+        ApiKey::IncrementalAlterConfigs => &INCREMENTAL_ALTER_CONFIGS,
+        ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
+    })
+}
+
+const LIST_OFFSETS: Struct = Struct::new(&[
+    Field::new(I32),      // replica id
+    Field::from(BYTE, 2), // isolation level
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(I32),     // index
+            Field::from(I32, 4), // current leader epoch
+            Field::new(I64),     // timestamp
+        ]))),
+    ]))),
+    Field::from(I32, 10), // timeout
+]);
+
+const METADATA: Struct = Struct::new(&[
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::from(UUID, 10),
+        Field::new(Kind::String).nullable_from(10),
+    ])))
+    .nullable_from(1),
+    Field::from(BYTE, 4),           // allow auto creation
+    Field::from(BYTE, 8).until(10), // include cluster operations
+    Field::from(BYTE, 8),           // include topic operations
+]);
+
+const API_VERSIONS: Struct = Struct::new(&[
+    Field::from(Kind::String, 3), // software name
+    Field::from(Kind::String, 3), // software version
+]);
+
+const CREATE_TOPICS: Struct = Struct::new(&[
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(I32), // partitions
+        Field::new(I16), // replication factor
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(I32),               // index
+            Field::new(Kind::Array(&I32)), // brokers
+        ]))),
+        Field::new(Kind::Structs(&CONFIG)),
+    ]))),
+    Field::new(I32),  // timeout
+    Field::new(BYTE), // validate only
+]);
+
+const CONFIG: Struct =
+    Struct::new(&[Field::new(Kind::String), Field::new(Kind::String).nullable()]);
+
+const DELETE_TOPICS: Struct = Struct::new(&[
+    Field::from(
+        Kind::Structs(&Struct::new(&[Field::new(Kind::String).nullable(), Field::new(UUID)])),
+        6,
+    ),
+    Field::new(Kind::Array(&Kind::String)).until(5),
+    Field::new(I32), // timeout
+]);
+
+const DELETE_RECORDS: Struct = Struct::new(&[
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(I32), // index
+            Field::new(I64), // offset
+        ]))),
+    ]))),
+    Field::new(I32), // timeout
+]);
+
+const INIT_PRODUCER_ID: Struct = Struct::new(&[
+    Field::new(Kind::String).nullable(), // transactional id
+    Field::new(I32),                     // timeout
+    Field::from(I64, 3),                 // producer id
+    Field::from(I16, 3),                 // producer epoch
+]);
+
+const OFFSET_FOR_LEADER_EPOCH: Struct = Struct::new(&[
+    Field::from(I32, 3), // replica id
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(I32), // index
+            Field::new(I32), // current leader epoch
+            Field::new(I32), // leader epoch
+        ]))),
+    ]))),
+]);
+
+const DESCRIBE_CONFIGS: Struct = Struct::new(&[
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(BYTE), // type
+        Field::new(Kind::String),
+        Field::new(Kind::Array(&Kind::String)).nullable(),
+    ]))),
+    Field::new(BYTE),     // include synonyms
+    Field::from(BYTE, 3), // include documentation
+]);
+
+const ALTER_CONFIGS: Struct = Struct::new(&[
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(BYTE), // type
+        Field::new(Kind::String),
+        Field::new(Kind::Structs(&CONFIG)),
+    ]))),
+    Field::new(BYTE), // validate only
+]);
+
+const DESCRIBE_LOG_DIRS: Struct = Struct::new(&[Field::new(Kind::Structs(&Struct::new(&[
+    Field::new(Kind::String),
+    Field::new(Kind::Array(&I32)),
+])))
+.nullable()]);
+
+const CREATE_PARTITIONS: Struct = Struct::new(&[
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(I32), // count
+        Field::new(Kind::Structs(&Struct::new(&[Field::new(Kind::Array(&I32))]))).nullable(),
+    ]))),
+    Field::new(I32),  // timeout
+    Field::new(BYTE), // validate only
+]);
+
+const INCREMENTAL_ALTER_CONFIGS: Struct = Struct::new(&[
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(BYTE), // type
+        Field::new(Kind::String),
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(Kind::String),
+            Field::new(BYTE), // operation
+            Field::new(Kind::String).nullable(),
+        ]))),
+    ]))),
+    Field::new(BYTE), // validate only
+]);
+
+const DESCRIBE_CLUSTER: Struct = Struct::new(&[
+    Field::new(BYTE),     // include cluster operations
+    Field::from(BYTE, 1), // endpoint type
+    Field::from(BYTE, 2), // include fenced brokers
+]);

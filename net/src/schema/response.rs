@@ -1,0 +1,241 @@
+//! The responses that a client decodes by generated code, as Kafka 4.1 defines them.
+
+use crate::api::ApiKey;
+use crate::schema::{BYTE, Field, I16, I32, I64, Kind, Struct, UUID};
+
+/// `None` for those that are decoded by hand.
+#[must_use]
+pub const fn schema(api: ApiKey) -> Option<&'static Struct> {
+    Some(match api {
+        ApiKey::Produce | ApiKey::Fetch => return None,
+        ApiKey::ListOffsets => &LIST_OFFSETS,
+        ApiKey::Metadata => &METADATA,
+        ApiKey::ApiVersions => &API_VERSIONS,
+        ApiKey::CreateTopics => &CREATE_TOPICS,
+        ApiKey::DeleteTopics => &DELETE_TOPICS,
+        ApiKey::DeleteRecords => &DELETE_RECORDS,
+        ApiKey::InitProducerId => &INIT_PRODUCER_ID,
+        ApiKey::OffsetForLeaderEpoch => &OFFSET_FOR_LEADER_EPOCH,
+        ApiKey::DescribeConfigs => &DESCRIBE_CONFIGS,
+        ApiKey::AlterConfigs | ApiKey::IncrementalAlterConfigs => &ALTER_CONFIGS,
+        ApiKey::DescribeLogDirs => &DESCRIBE_LOG_DIRS,
+        ApiKey::CreatePartitions => &CREATE_PARTITIONS,
+        ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
+    })
+}
+
+const LIST_OFFSETS: Struct = Struct::new(&[
+    Field::from(I32, 2), // throttle
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(I32),     // index
+            Field::new(I16),     // error
+            Field::new(I64),     // timestamp
+            Field::new(I64),     // offset
+            Field::from(I32, 4), // leader epoch
+        ]))),
+    ]))),
+]);
+
+const METADATA: Struct = Struct::new(&[
+    Field::from(I32, 3), // throttle
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(I32),                         // node
+        Field::new(Kind::String),                // host
+        Field::new(I32),                         // port
+        Field::from(Kind::String, 1).nullable(), // rack
+    ]))),
+    Field::from(Kind::String, 2).nullable(), // cluster
+    Field::from(I32, 1),                     // controller
+    Field::new(Kind::Structs(&METADATA_TOPIC)),
+    Field::from(I32, 8).until(10), // cluster operations
+    Field::from(I16, 13),          // error
+]);
+
+const METADATA_TOPIC: Struct = Struct::new(&[
+    Field::new(I16), // error
+    Field::new(Kind::String).nullable_from(12),
+    Field::from(UUID, 10),
+    Field::from(BYTE, 1), // internal
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(I16),                   // error
+        Field::new(I32),                   // index
+        Field::new(I32),                   // leader
+        Field::from(I32, 7),               // leader epoch
+        Field::new(Kind::Array(&I32)),     // replicas
+        Field::new(Kind::Array(&I32)),     // in sync
+        Field::from(Kind::Array(&I32), 5), // offline
+    ]))),
+    Field::from(I32, 8), // operations
+]);
+
+const API_VERSIONS: Struct = Struct {
+    fields: &[
+        Field::new(I16), // error
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(I16), // key
+            Field::new(I16), // first
+            Field::new(I16), // last
+        ]))),
+        Field::from(I32, 1), // throttle
+    ],
+    tagged: &[
+        (0, Kind::Structs(&FEATURE)), // supported
+        (1, I64),                     // epoch of the finalized
+        (2, Kind::Structs(&FEATURE)), // finalized
+        (3, BYTE),                    // ready for migration
+    ],
+};
+
+const FEATURE: Struct = Struct::new(&[Field::new(Kind::String), Field::new(I16), Field::new(I16)]);
+
+const CREATE_TOPICS: Struct = Struct::new(&[
+    Field::new(I32), // throttle
+    Field::new(Kind::Structs(&Struct {
+        fields: &[
+            Field::new(Kind::String),
+            Field::from(UUID, 7),
+            Field::new(I16),                     // error
+            Field::new(Kind::String).nullable(), // message
+            Field::from(I32, 5),                 // partitions
+            Field::from(I16, 5),                 // replication factor
+            Field::from(
+                Kind::Structs(&Struct::new(&[
+                    Field::new(Kind::String),
+                    Field::new(Kind::String).nullable(),
+                    Field::new(BYTE), // read only
+                    Field::new(BYTE), // source
+                    Field::new(BYTE), // sensitive
+                ])),
+                5,
+            )
+            .nullable(),
+        ],
+        tagged: &[(0, I16)], // error of the configs
+    })),
+]);
+
+const DELETE_TOPICS: Struct = Struct::new(&[
+    Field::new(I32), // throttle
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String).nullable_from(6),
+        Field::from(UUID, 6),
+        Field::new(I16),                         // error
+        Field::from(Kind::String, 5).nullable(), // message
+    ]))),
+]);
+
+const DELETE_RECORDS: Struct = Struct::new(&[
+    Field::new(I32), // throttle
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(I32), // index
+            Field::new(I64), // low watermark
+            Field::new(I16), // error
+        ]))),
+    ]))),
+]);
+
+const INIT_PRODUCER_ID: Struct = Struct::new(&[
+    Field::new(I32), // throttle
+    Field::new(I16), // error
+    Field::new(I64), // producer id
+    Field::new(I16), // producer epoch
+]);
+
+const OFFSET_FOR_LEADER_EPOCH: Struct = Struct::new(&[
+    Field::new(I32), // throttle
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(I16), // error
+            Field::new(I32), // index
+            Field::new(I32), // leader epoch
+            Field::new(I64), // end
+        ]))),
+    ]))),
+]);
+
+const DESCRIBE_CONFIGS: Struct = Struct::new(&[
+    Field::new(I32), // throttle
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(I16),                     // error
+        Field::new(Kind::String).nullable(), // message
+        Field::new(BYTE),                    // type
+        Field::new(Kind::String),
+        Field::new(Kind::Structs(&DESCRIBED_CONFIG)),
+    ]))),
+]);
+
+const DESCRIBED_CONFIG: Struct = Struct::new(&[
+    Field::new(Kind::String),
+    Field::new(Kind::String).nullable(),
+    Field::new(BYTE), // read only
+    Field::new(BYTE), // source
+    Field::new(BYTE), // sensitive
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(Kind::String).nullable(),
+        Field::new(BYTE), // source
+    ]))),
+    Field::from(BYTE, 3),                    // type
+    Field::from(Kind::String, 3).nullable(), // documentation
+]);
+
+const ALTER_CONFIGS: Struct = Struct::new(&[
+    Field::new(I32), // throttle
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(I16),                     // error
+        Field::new(Kind::String).nullable(), // message
+        Field::new(BYTE),                    // type
+        Field::new(Kind::String),
+    ]))),
+]);
+
+const DESCRIBE_LOG_DIRS: Struct = Struct::new(&[
+    Field::new(I32),     // throttle
+    Field::from(I16, 3), // error
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(I16),          // error
+        Field::new(Kind::String), // directory
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(Kind::String),
+            Field::new(Kind::Structs(&Struct::new(&[
+                Field::new(I32),  // index
+                Field::new(I64),  // bytes
+                Field::new(I64),  // lag
+                Field::new(BYTE), // future
+            ]))),
+        ]))),
+        Field::from(I64, 4), // bytes of the volume
+        Field::from(I64, 4), // usable bytes
+    ]))),
+]);
+
+const CREATE_PARTITIONS: Struct = Struct::new(&[
+    Field::new(I32), // throttle
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(I16),                     // error
+        Field::new(Kind::String).nullable(), // message
+    ]))),
+]);
+
+const DESCRIBE_CLUSTER: Struct = Struct::new(&[
+    Field::new(I32),                     // throttle
+    Field::new(I16),                     // error
+    Field::new(Kind::String).nullable(), // message
+    Field::from(BYTE, 1),                // endpoint type
+    Field::new(Kind::String),            // cluster
+    Field::new(I32),                     // controller
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(I32),                     // node
+        Field::new(Kind::String),            // host
+        Field::new(I32),                     // port
+        Field::new(Kind::String).nullable(), // rack
+        Field::from(BYTE, 2),                // fenced
+    ]))),
+    Field::new(I32), // operations
+]);
