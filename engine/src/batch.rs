@@ -568,3 +568,223 @@ impl<'a> Iterator for Walk<'a> {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "a test that overflows fails")]
+mod tests {
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+
+    use super::*;
+    use crate::records::builder::BatchBuilder;
+
+    fn sample(record_count: usize) -> Vec<u8> {
+        let mut builder = BatchBuilder::new().producer(
+            ProducerId::checked(7).expect("valid"),
+            ProducerEpoch::checked(3).expect("valid"),
+            Sequence::checked(i32::MAX).expect("valid"),
+        );
+        for index in 0..record_count {
+            let timestamp = Timestamp::new(100 + i64::try_from(index).expect("few"));
+            builder.push(timestamp, Some(b"key"), Some(b"value"), &[]);
+        }
+        builder.build()
+    }
+
+    /// Three batches of one, two and three records, from offset 5 on, each in its own epoch.
+    fn log() -> Vec<u8> {
+        let mut log = Vec::new();
+        for (record_count, base_offset, leader_epoch) in [(1, 5, 0), (2, 6, 1), (3, 8, 2)] {
+            let mut batch = sample(record_count);
+            stamp(&mut batch, Offset::new(base_offset), LeaderEpoch::new(leader_epoch));
+            log.extend(batch);
+        }
+        log
+    }
+
+    fn with(at: usize, bytes: &[u8]) -> Vec<u8> {
+        let mut batch = sample(2);
+        batch[at..at + bytes.len()].copy_from_slice(bytes);
+        batch
+    }
+
+    #[test]
+    fn a_batch_says_what_was_built() {
+        let bytes = sample(3);
+        let batch = Batch::parse(&bytes).expect("it is sound");
+        assert!(batch.crc_holds());
+        assert_eq!((batch.base_offset(), batch.leader_epoch()), (0, LeaderEpoch::NONE));
+        assert_eq!((batch.bytes(), batch.rest()), (&bytes[..], &b""[..]));
+        let producer = ProducerBatch {
+            id: ProducerId::checked(7).expect("valid"),
+            epoch: ProducerEpoch::checked(3).expect("valid"),
+            first: Sequence::checked(i32::MAX).expect("valid"),
+            last: Sequence::checked(1).expect("valid"),
+        };
+        let summary = Summary {
+            len_bytes: u32::try_from(bytes.len()).expect("short"),
+            record_count: 3,
+            last_offset_delta: 2,
+            base_timestamp: Timestamp::new(100),
+            max_timestamp: Timestamp::new(102),
+            timestamp_type: TimestampType::CreateTime,
+            kind: Kind::Data,
+            codec: Codec::None,
+            producer: Some(producer),
+        };
+        assert_eq!(batch.summary(), Ok(summary));
+    }
+
+    #[test]
+    fn every_prefix_is_truncated() {
+        let bytes = sample(2);
+        for end in 0..bytes.len() {
+            assert_eq!(Batch::parse(&bytes[..end]).err(), Some(BatchError::Truncated));
+        }
+        for end in 0..bytes.len() {
+            let want = if end < 17 { Err(BatchError::Truncated) } else { Ok(bytes.len()) };
+            assert_eq!(announced_len_bytes(&bytes[..end]), want);
+        }
+    }
+
+    #[test]
+    fn a_wrong_length_or_magic_is_seen() {
+        #[track_caller]
+        fn check(at: usize, bytes: &[u8], want: Option<BatchError>) {
+            let batch = with(at, bytes);
+            assert_eq!(Batch::parse(&batch).err(), want);
+            let announced = announced_len_bytes(&batch).err();
+            assert_eq!(announced, want.filter(|it| *it != BatchError::Truncated));
+        }
+        check(8, &48_i32.to_be_bytes(), Some(BatchError::BadLength));
+        check(8, &49_i32.to_be_bytes(), None);
+        check(8, &(-1_i32).to_be_bytes(), Some(BatchError::BadLength));
+        check(8, &i32::MIN.to_be_bytes(), Some(BatchError::BadLength));
+        check(8, &i32::MAX.to_be_bytes(), Some(BatchError::Truncated));
+        for magic in [0, 1, 3, 255] {
+            check(16, &[magic], Some(BatchError::BadMagic));
+        }
+    }
+
+    #[test]
+    fn a_reader_of_the_disk_checks_what_the_checksum_does_not_cover() {
+        #[track_caller]
+        fn check(at: usize, bytes: &[u8], expected: i64, want: Result<(), BatchError>) {
+            let bytes = with(at, bytes);
+            let batch = Batch::parse(&bytes).expect("it is whole");
+            assert_eq!(batch.check_stored(Offset::new(expected)), want);
+        }
+        check(0, &9_i64.to_be_bytes(), 9, Ok(()));
+        check(0, &9_i64.to_be_bytes(), 8, Err(BatchError::BadOffset));
+        check(0, &(-9_i64).to_be_bytes(), 9, Err(BatchError::BadOffset));
+        check(0, &i64::MAX.to_be_bytes(), i64::MAX, Err(BatchError::BadOffset));
+        check(23, &2_i32.to_be_bytes(), 0, Err(BatchError::BadChecksum));
+        check(23, &0_i32.to_be_bytes(), 0, Err(BatchError::BadCount));
+        check(23, &(-1_i32).to_be_bytes(), 0, Err(BatchError::BadCount));
+        check(57, &0_i32.to_be_bytes(), 0, Err(BatchError::BadCount));
+        check(57, &(-1_i32).to_be_bytes(), 0, Err(BatchError::BadCount));
+        check(21, &[0, 5], 0, Err(BatchError::BadCodec));
+        check(21, &[1, 0], 0, Err(BatchError::BadChecksum));
+        check(70, b"x", 0, Err(BatchError::BadChecksum));
+    }
+
+    #[track_caller]
+    fn check_walk(bytes: &[u8], expected: Option<i64>, batch_count: usize, stop: Stop) {
+        let mut walk = walk(bytes, expected.map(Offset::new));
+        assert_eq!(walk.stop(), None);
+        let ends: Vec<_> = walk.by_ref().map(|(at, batch)| at + batch.len_bytes()).collect();
+        assert_eq!((ends.len(), walk.stop()), (batch_count, Some(stop)));
+        assert_eq!(walk.position(), ends.last().copied().unwrap_or(0));
+        assert!(walk.next().is_none());
+    }
+
+    #[test]
+    fn a_walk_goes_over_contiguous_batches() {
+        let log = log();
+        let second = Batch::parse(&log).expect("it is whole").len_bytes();
+        check_walk(&log, Some(5), 3, Stop::End);
+        check_walk(&log, None, 3, Stop::End);
+        check_walk(b"", None, 0, Stop::End);
+        check_walk(&log, Some(4), 0, Stop::Invalid(BatchError::BadOffset));
+        check_walk(&log[second..], None, 2, Stop::End);
+        check_walk(&log[second..], Some(5), 0, Stop::Invalid(BatchError::BadOffset));
+        let zeros = [&log[..], &[0; 4096]].concat();
+        check_walk(&zeros, Some(5), 3, Stop::Invalid(BatchError::BadMagic));
+        // A stale batch, which is sound but stands where another must.
+        let stale = [&log[..], &log[..second]].concat();
+        check_walk(&stale, Some(5), 3, Stop::Invalid(BatchError::BadOffset));
+        let mut older = log;
+        stamp(&mut older[second..], Offset::new(6), LeaderEpoch::new(3));
+        check_walk(&older, Some(5), 2, Stop::Invalid(BatchError::BadEpoch));
+        stamp(&mut older[second..], Offset::new(6), LeaderEpoch::NONE);
+        check_walk(&older, Some(5), 1, Stop::Invalid(BatchError::BadEpoch));
+        assert_eq!(walk_headers(&older).count(), 3);
+    }
+
+    #[test]
+    fn every_prefix_of_a_log_stops_at_a_batch() {
+        let log = log();
+        let ends: Vec<_> = walk_headers(&log).map(|(at, it)| at + it.len_bytes()).collect();
+        for end in 0..log.len() {
+            let whole = ends.iter().filter(|it| **it <= end).count();
+            let stop = if end == 0 || ends.contains(&end) { Stop::End } else { Stop::Truncated };
+            check_walk(&log[..end], Some(5), whole, stop);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_do_no_harm(bytes: Vec<u8>, expected: Option<u32>) {
+            let expected = expected.map(|it| Offset::new(i64::from(it)));
+            prop_assert!(walk(&bytes, expected).count() <= bytes.len() / HEADER_BYTES);
+            prop_assert!(walk_headers(&bytes).count() <= bytes.len() / HEADER_BYTES);
+            if let Ok(batch) = Batch::parse(&bytes) {
+                prop_assert!(batch.len_bytes() <= bytes.len());
+                prop_assert!(batch.summary().is_ok() || batch.check_stored(Offset::ZERO).is_err());
+            }
+        }
+
+        #[test]
+        fn a_damaged_log_is_walked_up_to_the_damage(at: usize, to: u8) {
+            let mut log = log();
+            let at = at % log.len();
+            let before = std::mem::replace(&mut log[at], to);
+            for (start, batch) in walk(&log, Some(Offset::new(5))) {
+                // Only a leader epoch can change unseen, as long as they are in order.
+                let header_at = at.wrapping_sub(start);
+                let unseen = before == to || (12..16).contains(&header_at);
+                let damaged = (start..start + batch.len_bytes()).contains(&at);
+                prop_assert!(!damaged || unseen);
+            }
+        }
+
+        #[test]
+        fn a_patched_batch_is_sound_and_says_the_time(
+            record_count in 1_usize..50, max_timestamp: i64, appended in any::<bool>(), unused: u8,
+        ) {
+            let mut bytes = sample(record_count);
+            bytes[21] = unused;
+            let crc = crc32c::crc32c(&bytes[21..]);
+            bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+            let view = Batch::parse(&bytes).expect("it is whole");
+            let timestamp_type = match appended {
+                true => TimestampType::LogAppendTime,
+                false => TimestampType::CreateTime,
+            };
+            let max_timestamp = Timestamp::new(max_timestamp);
+            let patch = Patch::new(&view, timestamp_type, max_timestamp).expect("it changes");
+            let (offset, epoch) = (Offset::new(5), LeaderEpoch::new(6));
+            let header = stamped_header(&bytes, offset, epoch, Some(&patch));
+            patch.apply(&mut bytes);
+            stamp(&mut bytes, offset, epoch);
+            prop_assert_eq!(&header[..], &bytes[..HEADER_BYTES]);
+            let batch = Batch::parse(&bytes).expect("it is whole");
+            prop_assert_eq!(batch.check_stored(offset), Ok(()));
+            prop_assert_eq!(batch.max_timestamp(), max_timestamp);
+            prop_assert_eq!(batch.timestamp_type(), timestamp_type);
+            prop_assert_eq!(batch.leader_epoch(), epoch);
+            prop_assert_eq!(bytes[21], unused);
+            let view = Batch::parse(&bytes).expect("it is whole");
+            prop_assert_eq!(Patch::new(&view, timestamp_type, max_timestamp), None);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Snappy in slices: the raw format (one block), and the framed one of `snappy-java`.
+//!
+//! ```text
+//! raw     length of the output (varint), elements
+//! framed  82 'S' 'N' 'A' 'P' 'P' 'Y' 00, version 4, oldest version 4
+//!         { length 4 (big endian), raw block } ...    the 16-byte header may come again
+//!
+//! element, by the low two bits of its first byte:
+//!   0  literal   length - 1 in the upper six bits, or (60 to 63) in the next 1 to 4 bytes
+//!   1  copy      length - 4 in bits 2-4, offset: 3 + 8 bits
+//!   2  copy      length - 1 in the upper six bits, offset: 16 bits, little endian
+//!   3  copy      likewise, offset: 32 bits
+//! ```
+//! Decoded here and not by a library, since libraries decode only whole blocks: a raw one is a
+//! whole batch, of up to 22 times its bytes.
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used)]
+
+use bytes::{Buf, Bytes};
+
+use crate::codec::{CodecError, Decoded, SLICE_BYTES, TO_MEMORY, copy_prefix};
+
+const FRAME_HEADER: [u8; 16] = *b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
+const FRAME_MAGIC_BYTES: usize = 8;
+
+/// The first four bytes of a frame header, where a chunk's length may stand.
+const FRAME_HEADER_AGAIN: i32 = i32::from_be_bytes(*b"\x82SNA");
+
+/// As `snappy-java` cuts them.
+const CHUNK_BYTES: usize = 32 << 10;
+
+/// Three bytes of a copy give at most 64.
+const RATIO_MAX: usize = 22;
+
+pub(super) struct SnappyDecoder {
+    form: Form,
+    /// What follows the present block.
+    input: Bytes,
+    /// What the present block still has.
+    block: Bytes,
+    /// The present block's output so far, which its copies refer to; `given` bytes of it are out.
+    output: Vec<u8>,
+    given: usize,
+    output_end: usize,
+}
+
+enum Form {
+    /// Nothing was read yet.
+    Unknown,
+    Raw,
+    Framed,
+}
+
+impl SnappyDecoder {
+    pub(super) fn new(input: Bytes) -> Self {
+        Self {
+            form: Form::Unknown,
+            input,
+            block: Bytes::new(),
+            output: Vec::new(),
+            given: 0,
+            output_end: 0,
+        }
+    }
+
+    /// A block that announces more than `output_bytes_max` is refused at once.
+    pub(super) fn read(
+        &mut self,
+        output: &mut [u8],
+        output_bytes_max: usize,
+    ) -> Result<Decoded, CodecError> {
+        if self.given == self.output.len() {
+            if self.output.len() < self.output_end {
+                self.decode_slice()?;
+            } else if !self.block.is_empty() {
+                return Err(CodecError::Corrupt);
+            } else if !self.begin_block(output_bytes_max)? {
+                return Ok(Decoded::End);
+            }
+        }
+        let ready = self.output.get(self.given..).unwrap_or_default();
+        let count = copy_prefix(ready, output);
+        self.given = self.given.saturating_add(count);
+        Ok(Decoded::Bytes(count))
+    }
+
+    /// `false` at the end.
+    fn begin_block(&mut self, output_bytes_max: usize) -> Result<bool, CodecError> {
+        let magic = FRAME_HEADER.get(..FRAME_MAGIC_BYTES).unwrap_or_default();
+        match self.form {
+            Form::Unknown if self.input.starts_with(magic) => {
+                self.form = Form::Framed;
+                self.skip(FRAME_HEADER.len())?;
+                return Ok(true);
+            }
+            Form::Unknown => {
+                self.form = Form::Raw;
+                self.block = std::mem::take(&mut self.input);
+            }
+            Form::Raw => return Ok(false),
+            Form::Framed if self.input.is_empty() => return Ok(false),
+            Form::Framed => {
+                let length = self.input.try_get_i32().map_err(|_short| CodecError::Corrupt)?;
+                if length == FRAME_HEADER_AGAIN {
+                    self.skip(FRAME_HEADER.len().saturating_sub(4))?;
+                    return Ok(true);
+                }
+                let length = usize::try_from(length).map_err(|_negative| CodecError::Corrupt)?;
+                if self.input.len() < length {
+                    return Err(CodecError::Corrupt);
+                }
+                self.block = self.input.split_to(length);
+            }
+        }
+        let block_bytes = self.block.len();
+        let announced_bytes = self.take_varint()?;
+        if announced_bytes > block_bytes.saturating_mul(RATIO_MAX) {
+            return Err(CodecError::Corrupt);
+        }
+        if announced_bytes > output_bytes_max {
+            return Err(CodecError::TooLarge);
+        }
+        self.output.clear();
+        self.given = 0;
+        self.output_end = announced_bytes;
+        Ok(true)
+    }
+
+    /// Elements until a slice of output is ready, or the block is done.
+    fn decode_slice(&mut self) -> Result<(), CodecError> {
+        let slice_end = self.output.len().saturating_add(SLICE_BYTES).min(self.output_end);
+        while self.output.len() < slice_end {
+            let tag = usize::from(self.block.try_get_u8().map_err(|_short| CodecError::Corrupt)?);
+            let upper = tag >> 2;
+            match tag & 3 {
+                0 => self.literal(upper)?,
+                1 => {
+                    let low = self.take_le(1)?;
+                    self.copy((upper >> 3) << 8 | low, (upper & 7).saturating_add(4))?;
+                }
+                2 => {
+                    let offset = self.take_le(2)?;
+                    self.copy(offset, upper.saturating_add(1))?;
+                }
+                _ => {
+                    let offset = self.take_le(4)?;
+                    self.copy(offset, upper.saturating_add(1))?;
+                }
+            }
+        }
+        if self.output.len() > self.output_end { Err(CodecError::Corrupt) } else { Ok(()) }
+    }
+
+    fn literal(&mut self, upper: usize) -> Result<(), CodecError> {
+        let length_less_1 = match upper {
+            0..60 => upper,
+            _ => self.take_le(upper.saturating_sub(59))?,
+        };
+        let length = length_less_1.saturating_add(1);
+        let literal = self.block.get(..length).ok_or(CodecError::Corrupt)?;
+        self.output.extend_from_slice(literal);
+        self.block.advance(length);
+        Ok(())
+    }
+
+    fn copy(&mut self, offset: usize, length: usize) -> Result<(), CodecError> {
+        let start = self.output.len().checked_sub(offset).ok_or(CodecError::Corrupt)?;
+        if offset == 0 {
+            return Err(CodecError::Corrupt);
+        }
+        if length <= offset {
+            self.output.extend_from_within(start..start.saturating_add(length));
+        } else {
+            // The copy reads what it writes: `offset` bytes, again and again.
+            for at in start..start.saturating_add(length) {
+                let byte = self.output.get(at).copied().ok_or(CodecError::Corrupt)?;
+                self.output.push(byte);
+            }
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, count: usize) -> Result<(), CodecError> {
+        if self.input.len() < count {
+            return Err(CodecError::Corrupt);
+        }
+        self.input.advance(count);
+        Ok(())
+    }
+
+    /// A little-endian integer of `count` bytes.
+    fn take_le(&mut self, count: usize) -> Result<usize, CodecError> {
+        let bytes = self.block.get(..count).ok_or(CodecError::Corrupt)?;
+        let value = bytes.iter().rev().fold(0, |value, byte| value << 8 | usize::from(*byte));
+        self.block.advance(count);
+        Ok(value)
+    }
+
+    fn take_varint(&mut self) -> Result<usize, CodecError> {
+        let mut value = 0;
+        for shift in [0, 7, 14, 21, 28] {
+            let byte = self.block.try_get_u8().map_err(|_short| CodecError::Corrupt)?;
+            value |= usize::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(CodecError::Corrupt)
+    }
+}
+
+pub(super) fn compress(input: &[u8]) -> Vec<u8> {
+    let mut output = FRAME_HEADER.to_vec();
+    let mut encoder = snap::raw::Encoder::new();
+    for chunk in input.chunks(CHUNK_BYTES) {
+        let block = encoder.compress_vec(chunk);
+        let block = block.unwrap_or_else(|error| panic!("{TO_MEMORY}: {error}"));
+        let length = u32::try_from(block.len()).unwrap_or_else(|_large| panic!("{TO_MEMORY}"));
+        output.extend_from_slice(&length.to_be_bytes());
+        output.extend_from_slice(&block);
+    }
+    output
+}
