@@ -8,9 +8,11 @@
 //! `run`; `crash` ends a node's tasks and leaves what its disk kept, and the node is started again.
 
 pub mod chance;
+pub mod checker;
 pub mod content;
 pub mod disk;
 pub mod executor;
+pub mod history;
 pub mod names;
 pub mod net;
 pub mod story;

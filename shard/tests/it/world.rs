@@ -122,7 +122,7 @@ fn echo(seed: u64, weather: Weather) -> (Vec<u8>, u64) {
     for shard in 0..2 {
         let (io, listener) = (world.io(0, shard), world.listen(0, shard));
         io.clone().spawn(Class::Foreground, async move {
-            let socket = io.accept(&listener).await.unwrap();
+            let socket = io.accept(&listener).await.expect("the listener is open");
             while let Ok(received) = io.receive(&socket).await
                 && !received.is_empty()
             {
@@ -136,7 +136,7 @@ fn echo(seed: u64, weather: Weather) -> (Vec<u8>, u64) {
     let (echoed, is_done) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(false)));
     let (answer, done) = (Rc::clone(&echoed), Rc::clone(&is_done));
     client.clone().spawn(Class::Foreground, async move {
-        let socket = client.connect(0).await.unwrap();
+        let socket = client.connect(0).await.expect("the node listens");
         let (sender, other) = (client.clone(), socket.clone());
         client.spawn(Class::Foreground, async move {
             let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(100_000).collect();

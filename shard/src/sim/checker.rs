@@ -1,0 +1,687 @@
+//! Judges a history, event by event, in linear time: what was promised, against what was seen.
+//!
+//! It knows no broker and no time, only the order of events: what was answered before a question was
+//! asked binds the question's answer. What it needs from the recorder: a question is recorded before it
+//! is sent, an answer after it came, and a reader asks one thing at a time.
+//!
+//! Of a log that is acknowledged from memory, a crash may take the newest records, and only those: the
+//! loss is counted, a hole is a violation.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use engine::id::Offset;
+
+use crate::sim::history::{Durability, Event, LogId, ReaderId, Retries, Seen, Value, WriterId};
+
+/// A promise that was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// The log ends before what was acknowledged, or read, at `offset`.
+    Lost { log: LogId, offset: Offset },
+    /// One offset with two values.
+    Changed { log: LogId, offset: Offset, was: (WriterId, u64), is: (WriterId, u64) },
+    /// One record at two offsets.
+    Twice { log: LogId, writer: WriterId, sequence: u64, first: Offset, second: Offset },
+    /// A writer's records in another order than it sent them.
+    Disordered { log: LogId, writer: WriterId, offset: Offset },
+    /// A record that nobody sent, or whose bytes changed.
+    Phantom { log: LogId, offset: Offset },
+    /// A record that was sent to another log.
+    Misplaced { log: LogId, offset: Offset, home: LogId },
+    /// A record that the broker had refused.
+    Refused { log: LogId, offset: Offset },
+    /// A reader got another offset than the next.
+    Skipped { log: LogId, want: Offset, got: Offset },
+    /// A record past the high watermark.
+    Early { log: LogId, offset: Offset },
+    /// The high watermark is below what an earlier answer showed.
+    WatermarkBack { log: LogId, was: Offset, is: Offset },
+    /// The log starts below what an earlier answer showed: deleted records are back.
+    StartBack { log: LogId, was: Offset, is: Offset },
+    /// The log starts past what anybody asked to delete.
+    StartAhead { log: LogId, asked: Offset, is: Offset },
+    /// Nothing at an offset that lies in the log.
+    NotInRange { log: LogId, position: Offset },
+    /// Nobody read the log to its end at the end.
+    NotRead { log: LogId },
+    /// The history itself is wrong: an answer without a question, an unknown log.
+    Senseless,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+type Record = (WriterId, u64);
+
+struct Log {
+    durability: Durability,
+    is_ending: bool,
+    is_final: bool,
+    /// By offset: what was acknowledged or read there.
+    known: Vec<Option<Record>>,
+    /// What a crash took, of a log acknowledged from memory.
+    lost: BTreeMap<Offset, Record>,
+    bounds: Bounds,
+    /// No deletion was asked beyond this.
+    start_asked: Offset,
+}
+
+/// What an answer has shown of a log.
+#[derive(Clone, Copy, Default)]
+struct Bounds {
+    log_start: Offset,
+    high_watermark: Offset,
+}
+
+struct Write {
+    sent_count: u32,
+    /// How many offsets are known to hold it.
+    place_count: u32,
+    place: Offset,
+    is_refused: bool,
+}
+
+#[derive(Default)]
+struct Writes {
+    /// By sequence.
+    writes: Vec<Write>,
+}
+
+struct Question {
+    log: LogId,
+    position: Offset,
+    /// What answers before it had shown.
+    bounds: Bounds,
+}
+
+/// How far a reader has come without a gap.
+#[derive(Clone, Copy)]
+struct Coverage {
+    start: Offset,
+    next: Offset,
+}
+
+/// Counts, for the report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub sent_count: u64,
+    pub acked_count: u64,
+    pub read_count: u64,
+    /// Records that logs acknowledged from memory have lost.
+    pub lost_count: u64,
+    pub crash_count: u64,
+}
+
+pub struct Checker {
+    run: u32,
+    logs: BTreeMap<LogId, Log>,
+    writers: BTreeMap<WriterId, Retries>,
+    writes: BTreeMap<(LogId, WriterId), Writes>,
+    questions: BTreeMap<ReaderId, Question>,
+    coverage: BTreeMap<(ReaderId, LogId), Coverage>,
+    tally: Tally,
+}
+
+impl Checker {
+    #[must_use]
+    pub const fn new(run: u32) -> Self {
+        Self {
+            run,
+            logs: BTreeMap::new(),
+            writers: BTreeMap::new(),
+            writes: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            coverage: BTreeMap::new(),
+            tally: Tally {
+                sent_count: 0,
+                acked_count: 0,
+                read_count: 0,
+                lost_count: 0,
+                crash_count: 0,
+            },
+        }
+    }
+
+    #[must_use]
+    pub const fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Where what is known of a log ends.
+    #[must_use]
+    pub fn known_end(&self, log: LogId) -> Offset {
+        self.logs.get(&log).map_or(Offset::ZERO, Log::known_end)
+    }
+
+    pub fn on(&mut self, event: &Event) -> Result<(), Violation> {
+        match event {
+            Event::LogMade { log, durability } => {
+                let old = self.logs.insert(*log, Log::new(*durability));
+                if old.is_some() { Err(Violation::Senseless) } else { Ok(()) }
+            }
+            Event::LogEnding { log } => {
+                self.log(*log)?.is_ending = true;
+                Ok(())
+            }
+            Event::WriterMade { writer, retries } => {
+                let old = self.writers.insert(*writer, *retries);
+                if old.is_some() { Err(Violation::Senseless) } else { Ok(()) }
+            }
+            Event::Sent { writer, log, first, count } => {
+                self.on_sent(*writer, *log, *first, *count)
+            }
+            Event::Acked { writer, log, first, count, base } => {
+                self.on_acked((*writer, *first), *log, *count, *base)
+            }
+            Event::Refused { writer, log, first, count } => {
+                for sequence in *first..*first + u64::from(*count) {
+                    self.write(*log, (*writer, sequence)).ok_or(Violation::Senseless)?.is_refused =
+                        true;
+                }
+                Ok(())
+            }
+            Event::Asked { reader, log, position } => {
+                let (log, position, bounds) = (*log, *position, self.log(*log)?.bounds);
+                let old = self.questions.insert(*reader, Question { log, position, bounds });
+                if old.is_some() { Err(Violation::Senseless) } else { Ok(()) }
+            }
+            Event::Unanswered { reader, log } => self.answer(*reader, *log).map(|_| ()),
+            Event::Read { reader, log, log_start, high_watermark, seen } => {
+                let bounds = Bounds { log_start: *log_start, high_watermark: *high_watermark };
+                self.on_read(*reader, *log, bounds, seen)
+            }
+            Event::OutOfRange { reader, log } => self.on_out_of_range(*reader, *log),
+            Event::FoundStart { reader, log, log_start } => {
+                let before = self.answer(*reader, *log)?.bounds;
+                self.log(*log)?.on_start(*log, before, *log_start)
+            }
+            Event::FoundEnd { reader, log, high_watermark } => {
+                let before = self.answer(*reader, *log)?.bounds;
+                self.on_high_watermark(*log, before, *high_watermark)
+            }
+            Event::Cutting { log, before } => {
+                let log = self.log(*log)?;
+                log.start_asked = log.start_asked.max(*before);
+                Ok(())
+            }
+            Event::Cut { log, log_start } => {
+                self.log(*log)?.on_start(*log, Bounds::default(), *log_start)
+            }
+            Event::Crashed => {
+                self.on_crashed();
+                Ok(())
+            }
+            Event::Final { reader, log } => self.on_final(*reader, *log),
+        }
+    }
+
+    /// The history is over: every log that nobody deleted has been read whole.
+    pub fn finish(&self) -> Result<(), Violation> {
+        let unread = self.logs.iter().find(|(_, log)| !log.is_ending && !log.is_final);
+        if let Some((log, _)) = unread {
+            return Err(Violation::NotRead { log: *log });
+        }
+        self.logs.iter().try_for_each(|(id, log)| self.check_order(*id, log))
+    }
+
+    fn on_sent(
+        &mut self,
+        writer: WriterId,
+        log: LogId,
+        first: u64,
+        count: u32,
+    ) -> Result<(), Violation> {
+        if !self.writers.contains_key(&writer) || !self.logs.contains_key(&log) {
+            return Err(Violation::Senseless);
+        }
+        self.tally.sent_count += u64::from(count);
+        let writes = &mut self.writes.entry((log, writer)).or_default().writes;
+        for sequence in first..first + u64::from(count) {
+            let index = usize::try_from(sequence).expect("a history fits in memory");
+            if index > writes.len() {
+                return Err(Violation::Senseless);
+            }
+            if index == writes.len() {
+                writes.push(Write {
+                    sent_count: 0,
+                    place_count: 0,
+                    place: Offset::ZERO,
+                    is_refused: false,
+                });
+            }
+            writes[index].sent_count += 1;
+        }
+        Ok(())
+    }
+
+    fn on_acked(
+        &mut self,
+        (writer, first): Record,
+        log: LogId,
+        count: u32,
+        base: Offset,
+    ) -> Result<(), Violation> {
+        self.tally.acked_count += u64::from(count);
+        for index in 0..count {
+            let record = (writer, first + u64::from(index));
+            self.learn(log, base.plus(i64::from(index)), record)?;
+        }
+        let bounds = &mut self.log(log)?.bounds;
+        bounds.high_watermark = bounds.high_watermark.max(base.plus(i64::from(count)));
+        Ok(())
+    }
+
+    fn on_read(
+        &mut self,
+        reader: ReaderId,
+        log: LogId,
+        bounds: Bounds,
+        seen: &[Seen],
+    ) -> Result<(), Violation> {
+        let question = self.answer(reader, log)?;
+        self.log(log)?.on_start(log, question.bounds, bounds.log_start)?;
+        self.on_high_watermark(log, question.bounds, bounds.high_watermark)?;
+        let mut next = question.position;
+        for Seen { offset, value } in seen {
+            if *offset != next {
+                return Err(Violation::Skipped { log, want: next, got: *offset });
+            }
+            if *offset >= bounds.high_watermark {
+                return Err(Violation::Early { log, offset: *offset });
+            }
+            let value = value.filter(|value| value.run == self.run);
+            let Value { log: home, writer, sequence, .. } =
+                value.ok_or(Violation::Phantom { log, offset: *offset })?;
+            if home != log {
+                return Err(Violation::Misplaced { log, offset: *offset, home });
+            }
+            self.learn(log, *offset, (writer, sequence))?;
+            self.tally.read_count += 1;
+            next = next.plus(1);
+        }
+        let fresh = Coverage { start: question.position, next: question.position };
+        let coverage = self.coverage.entry((reader, log)).or_insert(fresh);
+        if coverage.next != question.position {
+            *coverage = fresh;
+        }
+        coverage.next = next;
+        Ok(())
+    }
+
+    fn on_out_of_range(&mut self, reader: ReaderId, log: LogId) -> Result<(), Violation> {
+        let Question { position, bounds, .. } = self.answer(reader, log)?;
+        let state = self.log(log)?;
+        let may_be_cut = position < state.start_asked;
+        let may_be_lost = position > bounds.high_watermark;
+        if may_be_cut || may_be_lost || state.is_ending {
+            Ok(())
+        } else if state.durability == Durability::Memory {
+            self.lose(log, position)
+        } else {
+            Err(Violation::NotInRange { log, position })
+        }
+    }
+
+    fn on_high_watermark(
+        &mut self,
+        log: LogId,
+        before: Bounds,
+        is: Offset,
+    ) -> Result<(), Violation> {
+        let state = self.log(log)?;
+        let was = before.high_watermark;
+        if is >= was || state.durability == Durability::Memory {
+            state.bounds.high_watermark = state.bounds.high_watermark.max(is);
+            return Ok(());
+        }
+        Err(Violation::WatermarkBack { log, was, is })
+    }
+
+    fn on_crashed(&mut self) {
+        self.tally.crash_count += 1;
+        for log in self.logs.values_mut().filter(|it| it.durability == Durability::Memory) {
+            log.bounds.high_watermark = Offset::ZERO;
+        }
+    }
+
+    fn on_final(&mut self, reader: ReaderId, log: LogId) -> Result<(), Violation> {
+        let coverage = self.coverage.get(&(reader, log)).copied();
+        let Some(Coverage { start, next }) = coverage else {
+            return Err(Violation::NotRead { log });
+        };
+        let state = self.log(log)?;
+        if start > state.start_asked || next < state.bounds.high_watermark {
+            return Err(Violation::NotRead { log });
+        }
+        state.is_final = true;
+        if next < state.known_end() {
+            if state.durability == Durability::Device {
+                return Err(Violation::Lost { log, offset: next });
+            }
+            self.lose(log, next)?;
+        }
+        Ok(())
+    }
+
+    /// A log acknowledged from memory ends at `end`: what was known past it is lost.
+    fn lose(&mut self, log: LogId, end: Offset) -> Result<(), Violation> {
+        let state = self.log(log)?;
+        let lost = state.known.split_off(place(end).min(state.known.len()));
+        let mut offset = end;
+        for record in lost {
+            if let Some(record) = record {
+                self.log(log)?.lost.insert(offset, record);
+                self.tally.lost_count += 1;
+                let write = self.write(log, record).ok_or(Violation::Senseless)?;
+                write.place_count -= 1;
+            }
+            offset = offset.plus(1);
+        }
+        Ok(())
+    }
+
+    /// The record is at the offset, for ever.
+    fn learn(&mut self, log: LogId, offset: Offset, record: Record) -> Result<(), Violation> {
+        let (writer, sequence) = record;
+        let state = self.log(log)?;
+        match state.known.get(place(offset)).copied().flatten() {
+            Some(known) if known == record => return Ok(()),
+            Some(was) if state.durability == Durability::Device => {
+                return Err(Violation::Changed { log, offset, was, is: record });
+            }
+            Some(_) => self.lose(log, offset)?,
+            None => {}
+        }
+        let state = self.log(log)?;
+        if state.lost.get(&offset) == Some(&record) {
+            return Err(Violation::Changed { log, offset, was: record, is: record });
+        }
+        if state.known.len() <= place(offset) {
+            state.known.resize(place(offset) + 1, None);
+        }
+        state.known[place(offset)] = Some(record);
+        let retries = self.writers.get(&writer).copied();
+        let phantom = Violation::Phantom { log, offset };
+        let write = self.write(log, record).ok_or(phantom)?;
+        if write.is_refused {
+            return Err(Violation::Refused { log, offset });
+        }
+        let place_count_max = match retries.ok_or(phantom)? {
+            Retries::Deduplicated => 1,
+            Retries::Plain => write.sent_count,
+        };
+        if write.place_count == place_count_max {
+            return Err(Violation::Twice {
+                log,
+                writer,
+                sequence,
+                first: write.place,
+                second: offset,
+            });
+        }
+        write.place_count += 1;
+        write.place = offset;
+        Ok(())
+    }
+
+    /// Each writer's records stand in the order in which they were sent.
+    fn check_order(&self, id: LogId, log: &Log) -> Result<(), Violation> {
+        let mut next: BTreeMap<WriterId, u64> = BTreeMap::new();
+        for (index, record) in log.known.iter().enumerate() {
+            let Some((writer, sequence)) = *record else { continue };
+            let next = next.entry(writer).or_default();
+            let is_again = self.writers.get(&writer) == Some(&Retries::Plain);
+            if sequence < *next && !is_again {
+                let offset = Offset::new(i64::try_from(index).expect("a history fits in memory"));
+                return Err(Violation::Disordered { log: id, writer, offset });
+            }
+            *next = (*next).max(sequence + 1);
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, reader: ReaderId, log: LogId) -> Result<Question, Violation> {
+        let question = self.questions.remove(&reader).ok_or(Violation::Senseless)?;
+        if question.log == log { Ok(question) } else { Err(Violation::Senseless) }
+    }
+
+    fn log(&mut self, log: LogId) -> Result<&mut Log, Violation> {
+        self.logs.get_mut(&log).ok_or(Violation::Senseless)
+    }
+
+    fn write(&mut self, log: LogId, (writer, sequence): Record) -> Option<&mut Write> {
+        let writes = &mut self.writes.get_mut(&(log, writer))?.writes;
+        writes.get_mut(usize::try_from(sequence).ok()?)
+    }
+}
+
+impl Log {
+    const fn new(durability: Durability) -> Self {
+        Self {
+            durability,
+            is_ending: false,
+            is_final: false,
+            known: Vec::new(),
+            lost: BTreeMap::new(),
+            bounds: Bounds { log_start: Offset::ZERO, high_watermark: Offset::ZERO },
+            start_asked: Offset::ZERO,
+        }
+    }
+
+    fn known_end(&self) -> Offset {
+        Offset::new(i64::try_from(self.known.len()).expect("a history fits in memory"))
+    }
+
+    fn on_start(&mut self, log: LogId, before: Bounds, is: Offset) -> Result<(), Violation> {
+        if is < before.log_start {
+            return Err(Violation::StartBack { log, was: before.log_start, is });
+        }
+        if is > self.start_asked {
+            return Err(Violation::StartAhead { log, asked: self.start_asked, is });
+        }
+        self.bounds.log_start = self.bounds.log_start.max(is);
+        Ok(())
+    }
+}
+
+fn place(offset: Offset) -> usize {
+    usize::try_from(offset.get()).expect("a history fits in memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::id::Offset;
+
+    use super::{Checker, Tally, Violation};
+    use crate::sim::history::{Durability, Event, LogId, ReaderId, Retries, Seen, Value, WriterId};
+
+    const LOG: LogId = LogId(1);
+    const OTHER: LogId = LogId(2);
+    const WRITER: WriterId = WriterId(1);
+    const PLAIN: WriterId = WriterId(2);
+    const READER: ReaderId = ReaderId(1);
+
+    fn at(offset: i64) -> Offset {
+        Offset::new(offset)
+    }
+
+    const fn sent(writer: WriterId, first: u64, count: u32) -> Event {
+        Event::Sent { writer, log: LOG, first, count }
+    }
+
+    fn acked(writer: WriterId, first: u64, count: u32, base: i64) -> Event {
+        Event::Acked { writer, log: LOG, first, count, base: at(base) }
+    }
+
+    fn asked(position: i64) -> Event {
+        Event::Asked { reader: READER, log: LOG, position: at(position) }
+    }
+
+    fn read(first: i64, high_watermark: i64, sequences: &[u64]) -> Event {
+        let values = sequences.iter().map(|sequence| Value {
+            run: 9,
+            log: LOG,
+            writer: WRITER,
+            sequence: *sequence,
+        });
+        let seen = (first..).map(at).zip(values);
+        let seen = seen.map(|(offset, value)| Seen { offset, value: Some(value) }).collect();
+        let (log_start, high_watermark) = (Offset::ZERO, at(high_watermark));
+        Event::Read { reader: READER, log: LOG, log_start, high_watermark, seen }
+    }
+
+    const FINAL: Event = Event::Final { reader: READER, log: LOG };
+
+    /// Runs the events on two logs and two writers.
+    #[track_caller]
+    fn check_with(durability: Durability, events: &[Event], want: Result<Tally, Violation>) {
+        let mut checker = Checker::new(9);
+        let made = [
+            Event::LogMade { log: LOG, durability },
+            Event::LogMade { log: OTHER, durability },
+            Event::LogEnding { log: OTHER },
+            Event::WriterMade { writer: WRITER, retries: Retries::Deduplicated },
+            Event::WriterMade { writer: PLAIN, retries: Retries::Plain },
+        ];
+        let judged = made.iter().chain(events).try_for_each(|event| checker.on(event));
+        assert_eq!(judged.and_then(|()| checker.finish()).map(|()| checker.tally()), want);
+    }
+
+    #[track_caller]
+    fn check(events: &[Event], want: Result<(u64, u64), Violation>) {
+        let want = want.map(|(acked_count, read_count)| {
+            let sent = events.iter().map(|event| match event {
+                Event::Sent { count, .. } => u64::from(*count),
+                _ => 0,
+            });
+            Tally { sent_count: sent.sum(), acked_count, read_count, ..Tally::default() }
+        });
+        check_with(Durability::Device, events, want);
+    }
+
+    #[test]
+    fn what_was_acked_and_read_is_sound() {
+        let events =
+            [sent(WRITER, 0, 2), acked(WRITER, 0, 2, 0), asked(0), read(0, 2, &[0, 1]), FINAL];
+        check(&events, Ok((2, 2)));
+    }
+
+    #[test]
+    fn an_acked_record_that_nobody_finds_is_lost() {
+        let events = [
+            asked(0),
+            sent(WRITER, 0, 2),
+            acked(WRITER, 0, 2, 0),
+            read(0, 1, &[]),
+            asked(0),
+            read(0, 1, &[]),
+        ];
+        check(&events, Err(Violation::WatermarkBack { log: LOG, was: at(2), is: at(1) }));
+        let events = [sent(WRITER, 0, 2), acked(WRITER, 0, 2, 0)];
+        check(&events, Err(Violation::NotRead { log: LOG }));
+    }
+
+    #[test]
+    fn a_record_stands_where_it_was_acked() {
+        let events = [sent(WRITER, 0, 2), acked(WRITER, 0, 2, 0), asked(0), read(0, 2, &[1])];
+        let (was, is) = ((WRITER, 0), (WRITER, 1));
+        check(&events, Err(Violation::Changed { log: LOG, offset: at(0), was, is }));
+    }
+
+    #[test]
+    fn a_deduplicated_record_stands_once_and_a_plain_one_as_often_as_sent() {
+        let twice = |writer| {
+            [
+                sent(writer, 0, 1),
+                sent(writer, 0, 1),
+                acked(writer, 0, 1, 0),
+                acked(writer, 0, 1, 1),
+                acked(writer, 0, 1, 2),
+            ]
+        };
+        let violation = |writer, first, second| Violation::Twice {
+            log: LOG,
+            writer,
+            sequence: 0,
+            first: at(first),
+            second: at(second),
+        };
+        check(&twice(WRITER), Err(violation(WRITER, 0, 1)));
+        check(&twice(PLAIN), Err(violation(PLAIN, 1, 2)));
+    }
+
+    #[test]
+    fn a_writers_records_keep_their_order() {
+        let events = [
+            sent(WRITER, 0, 2),
+            acked(WRITER, 1, 1, 0),
+            acked(WRITER, 0, 1, 1),
+            asked(0),
+            read(0, 2, &[1, 0]),
+            FINAL,
+        ];
+        check(&events, Err(Violation::Disordered { log: LOG, writer: WRITER, offset: at(1) }));
+    }
+
+    #[test]
+    fn nobodys_records_are_phantoms() {
+        let events = [sent(WRITER, 0, 1), asked(0), read(0, 5, &[0, 1])];
+        check(&events, Err(Violation::Phantom { log: LOG, offset: at(1) }));
+        let value = Some(Value { run: 9, log: OTHER, writer: WRITER, sequence: 0 });
+        let seen = vec![Seen { offset: at(0), value }];
+        let (log_start, high_watermark) = (Offset::ZERO, at(1));
+        let read = Event::Read { reader: READER, log: LOG, log_start, high_watermark, seen };
+        let misplaced = Violation::Misplaced { log: LOG, offset: at(0), home: OTHER };
+        check(&[asked(0), read], Err(misplaced));
+    }
+
+    #[test]
+    fn a_refused_record_never_shows() {
+        let refused = Event::Refused { writer: WRITER, log: LOG, first: 0, count: 1 };
+        let events = [sent(WRITER, 0, 1), refused, asked(0), read(0, 1, &[0])];
+        check(&events, Err(Violation::Refused { log: LOG, offset: at(0) }));
+    }
+
+    #[test]
+    fn a_reader_gets_the_next_record_below_the_high_watermark() {
+        let events = [sent(WRITER, 0, 3), asked(0), read(1, 3, &[1])];
+        check(&events, Err(Violation::Skipped { log: LOG, want: at(0), got: at(1) }));
+        let events = [sent(WRITER, 0, 3), asked(0), read(0, 1, &[0, 1])];
+        check(&events, Err(Violation::Early { log: LOG, offset: at(1) }));
+    }
+
+    #[test]
+    fn deleted_records_stay_deleted_and_others_stay() {
+        let cutting = Event::Cutting { log: LOG, before: at(1) };
+        let cut = Event::Cut { log: LOG, log_start: at(1) };
+        let written = [sent(WRITER, 0, 2), acked(WRITER, 0, 2, 0)];
+        let back = [cutting, cut.clone(), asked(0), read(0, 2, &[0])];
+        let events = [written.clone().to_vec(), back.to_vec()].concat();
+        check(&events, Err(Violation::StartBack { log: LOG, was: at(1), is: at(0) }));
+        let events = [written.to_vec(), vec![cut]].concat();
+        check(&events, Err(Violation::StartAhead { log: LOG, asked: at(0), is: at(1) }));
+        let out_of_range = Event::OutOfRange { reader: READER, log: LOG };
+        let events = [written.to_vec(), vec![asked(1), out_of_range]].concat();
+        check(&events, Err(Violation::NotInRange { log: LOG, position: at(1) }));
+    }
+
+    #[test]
+    fn a_log_acknowledged_from_memory_may_lose_its_end_but_has_no_hole() {
+        let start = [sent(WRITER, 0, 3), acked(WRITER, 0, 3, 0), Event::Crashed];
+        let lost = [start.to_vec(), vec![asked(0), read(0, 1, &[0]), FINAL]].concat();
+        let tally =
+            Tally { sent_count: 3, acked_count: 3, read_count: 1, lost_count: 2, crash_count: 1 };
+        check_with(Durability::Memory, &lost, Ok(tally));
+        let back = Violation::WatermarkBack { log: LOG, was: at(3), is: at(1) };
+        check_with(Durability::Device, &lost, Err(back));
+        let hole =
+            [start.to_vec(), vec![sent(WRITER, 3, 1), asked(0), read(0, 3, &[0, 3, 2])]].concat();
+        let changed =
+            Violation::Changed { log: LOG, offset: at(2), was: (WRITER, 2), is: (WRITER, 2) };
+        check_with(Durability::Memory, &hole, Err(changed));
+    }
+}
