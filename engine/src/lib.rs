@@ -5,6 +5,18 @@
 
 pub mod admission;
 pub mod batch;
+pub mod checkpoint;
 pub mod codec;
+pub mod epochs;
+pub mod fields;
 pub mod id;
+pub mod index;
+pub mod journal;
+pub mod log;
+pub mod manifest;
+pub mod producers;
 pub mod records;
+pub mod recovery;
+pub mod segment;
+pub mod sidecar;
+pub mod superblock;

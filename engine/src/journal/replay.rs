@@ -1,0 +1,214 @@
+//! Reads one shard's journal back: the frames of one generation in order, or where it is damaged.
+//!
+//! It knows frames, not partitions.
+//! One frame is in flight at a time, so only the last one can be torn: anything else missing is damage.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used)
+)]
+
+use std::collections::BTreeMap;
+
+use crate::id::FilePos;
+use crate::journal::{BLOCK_BYTES, Frame, FrameError, Generation};
+
+/// A byte of the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// As the caller numbers them.
+    pub file: usize,
+    pub pos: FilePos,
+}
+
+/// A frame that is needed is not there, or is there twice: the broker must not start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalDamaged {
+    /// Of the frame that is missing or doubled.
+    pub sequence: u64,
+    /// Its damaged remains, or the later frame that shows that it was written.
+    pub at: Location,
+}
+
+/// How the journal ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// After a whole frame, or without any.
+    End,
+    /// In a frame whose write was cut short. Nobody was told that it is durable.
+    Torn(Location),
+}
+
+/// The frames to replay, in order of their sequence.
+#[derive(Debug)]
+pub struct Replayed<'a> {
+    pub frames: Vec<Frame<'a>>,
+    pub verdict: Verdict,
+}
+
+/// Collects the frames of a generation from `first_sequence` on, from the files in any order.
+#[derive(Debug)]
+pub struct Replay<'a> {
+    generation: Generation,
+    first_sequence: u64,
+    whole: BTreeMap<u64, (Location, Frame<'a>)>,
+    damaged: BTreeMap<u64, Location>,
+    doubled: Option<JournalDamaged>,
+}
+
+impl<'a> Replay<'a> {
+    #[must_use]
+    pub const fn new(generation: Generation, first_sequence: u64) -> Self {
+        Self {
+            generation,
+            first_sequence,
+            whole: BTreeMap::new(),
+            damaged: BTreeMap::new(),
+            doubled: None,
+        }
+    }
+
+    /// Looks at every block, as the remains of older frames lie behind the newer ones.
+    pub fn on_file(&mut self, file: usize, bytes: &'a [u8]) {
+        let mut at = 0_usize;
+        while let Some(rest) = bytes.get(at..)
+            && !rest.is_empty()
+        {
+            let location = Location { file, pos: FilePos::new(u64::try_from(at).unwrap_or(0)) };
+            let step = match Frame::parse(rest, self.generation) {
+                Ok(frame) => {
+                    self.on_frame(location, frame);
+                    frame.frame_bytes()
+                }
+                Err(FrameError::Damaged { sequence }) => {
+                    self.damaged.entry(sequence).or_insert(location);
+                    BLOCK_BYTES
+                }
+                Err(FrameError::Foreign) => BLOCK_BYTES,
+            };
+            at = at.saturating_add(step);
+        }
+    }
+
+    pub fn finish(self) -> Result<Replayed<'a>, JournalDamaged> {
+        if let Some(damaged) = self.doubled {
+            return Err(damaged);
+        }
+        let mut next_sequence = self.first_sequence;
+        let mut frames = Vec::with_capacity(self.whole.len());
+        for (sequence, (later, frame)) in self.whole {
+            if sequence != next_sequence {
+                let at = self.damaged.get(&next_sequence).copied().unwrap_or(later);
+                return Err(JournalDamaged { sequence: next_sequence, at });
+            }
+            next_sequence = next_sequence.saturating_add(1);
+            frames.push(frame);
+        }
+        let verdict = self.damaged.get(&next_sequence).copied().map_or(Verdict::End, Verdict::Torn);
+        Ok(Replayed { frames, verdict })
+    }
+
+    fn on_frame(&mut self, at: Location, frame: Frame<'a>) {
+        let sequence = frame.sequence();
+        if sequence < self.first_sequence {
+            return;
+        }
+        if self.whole.insert(sequence, (at, frame)).is_some() {
+            self.doubled.get_or_insert(JournalDamaged { sequence, at });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{JournalDamaged, Location, Replay, Verdict};
+    use crate::id::{FilePos, PartitionId, PartitionIndex, TopicId};
+    use crate::journal::{BLOCK_BYTES, Entry, FrameWriter, Generation};
+
+    const NOW: Generation = Generation::new(3, 30);
+    const OLD: Generation = Generation::new(2, 20);
+
+    fn frame(generation: Generation, sequence: u64, blocks: usize) -> Vec<u8> {
+        let mut bytes = vec![0; blocks * BLOCK_BYTES];
+        let mut writer = FrameWriter::begin(&mut bytes);
+        let partition = PartitionId { topic: TopicId::ZERO, index: PartitionIndex::new(0) };
+        while writer.push(&Entry::Removed { partition }).is_ok() {}
+        assert_eq!(writer.finish(generation, sequence), blocks * BLOCK_BYTES);
+        bytes
+    }
+
+    fn at(file: usize, block: usize) -> Location {
+        Location { file, pos: FilePos::new(u64::try_from(block * BLOCK_BYTES).unwrap()) }
+    }
+
+    #[track_caller]
+    fn check(files: &[Vec<Vec<u8>>], want: Result<(&[u64], Verdict), JournalDamaged>) {
+        let files: Vec<Vec<u8>> = files.iter().map(|it| it.concat()).collect();
+        let mut replay = Replay::new(NOW, 5);
+        for (index, bytes) in files.iter().enumerate() {
+            replay.on_file(index, bytes);
+        }
+        let found = replay.finish().map(|it| {
+            let sequences: Vec<u64> = it.frames.iter().map(|frame| frame.sequence()).collect();
+            (sequences, it.verdict)
+        });
+        assert_eq!(found, want.map(|(sequences, verdict)| (sequences.to_vec(), verdict)));
+    }
+
+    fn torn(generation: Generation, sequence: u64, blocks: usize) -> Vec<u8> {
+        let mut bytes = frame(generation, sequence, blocks);
+        let at = bytes.len() - 600;
+        bytes[at] ^= 1;
+        bytes
+    }
+
+    #[test]
+    fn frames_come_in_order_whatever_the_files() {
+        check(&[], Ok((&[], Verdict::End)));
+        check(
+            &[vec![frame(NOW, 7, 1), frame(OLD, 6, 1)], vec![frame(NOW, 5, 2), frame(NOW, 6, 1)]],
+            Ok((&[5, 6, 7], Verdict::End)),
+        );
+    }
+
+    #[test]
+    fn frames_before_the_checkpoint_are_left_out() {
+        check(
+            &[vec![frame(NOW, 5, 1), frame(NOW, 6, 1), frame(NOW, 3, 1), frame(NOW, 4, 1)]],
+            Ok((&[5, 6], Verdict::End)),
+        );
+    }
+
+    #[test]
+    fn a_torn_last_frame_is_the_end() {
+        check(&[vec![frame(NOW, 5, 1), torn(NOW, 6, 2)]], Ok((&[5], Verdict::Torn(at(0, 1)))));
+        check(&[vec![torn(NOW, 5, 1)]], Ok((&[], Verdict::Torn(at(0, 0)))));
+    }
+
+    #[test]
+    fn a_bad_frame_before_a_whole_one_is_damage() {
+        check(
+            &[vec![frame(NOW, 5, 1), torn(NOW, 6, 2), frame(NOW, 7, 1)]],
+            Err(JournalDamaged { sequence: 6, at: at(0, 1) }),
+        );
+        check(
+            &[vec![frame(NOW, 5, 1), vec![0; BLOCK_BYTES], frame(NOW, 7, 1)]],
+            Err(JournalDamaged { sequence: 6, at: at(0, 2) }),
+        );
+        check(&[vec![frame(NOW, 6, 1)]], Err(JournalDamaged { sequence: 5, at: at(0, 0) }));
+    }
+
+    #[test]
+    fn the_same_sequence_twice_is_damage() {
+        check(
+            &[vec![frame(NOW, 5, 1)], vec![frame(NOW, 5, 1)]],
+            Err(JournalDamaged { sequence: 5, at: at(1, 0) }),
+        );
+    }
+
+    #[test]
+    fn the_inside_of_an_overwritten_frame_is_no_frame() {
+        let mut old = frame(NOW, 3, 3);
+        old[..BLOCK_BYTES].copy_from_slice(&frame(NOW, 5, 1));
+        check(&[vec![old]], Ok((&[5], Verdict::End)));
+    }
+}

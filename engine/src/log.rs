@@ -1,0 +1,773 @@
+//! The bookkeeping of one partition's log: where every batch goes, and how far it is durable.
+//!
+//! It holds no record and does no I/O: the shard keeps the bytes, writes them where this says, and
+//! tells it what is on the device.
+//! Invariant: `log_start <= log_end`, `flushed <= durable_end <= log_end`.
+//!
+//! Order of calls: `sequence_verdict`, `begin_append`, `stamp`; then either `begin_journal` and
+//! `on_journaled`, or `intent_needed`, `on_intent`, `begin_flush` and `on_flushed`; a token that a
+//! `begin_` gave is given back when its write is on the device. A failed write fences the partition:
+//! its log is dropped, and recovery reads what is there.
+
+mod commit;
+pub(crate) mod segments;
+
+use crate::batch::{self, Batch, HEADER_BYTES, Patch, Summary};
+use crate::epochs::{EpochEnd, Epochs};
+use crate::id::{FilePos, LeaderEpoch, Offset, PartitionId, Timestamp};
+use crate::index::Index;
+use crate::journal::BLOCK_BYTES;
+use crate::log::commit::Commit;
+use crate::log::segments::{Segments, end_point};
+use crate::manifest::{Manifest, ManifestParts};
+use crate::producers::{Producers, SequenceError, Verdict};
+use crate::segment::{MaxTimestamp, Phase, Segment};
+use crate::sidecar;
+
+/// Rolled segments that are not yet sealed. With so many the active one grows past its limits
+/// instead: the disk is behind.
+pub const CLOSING_COUNT_MAX: usize = 4;
+
+/// Of batches found by recovery, which knows no configuration.
+const RECOVERED_INDEX_INTERVAL_BYTES: u64 = 4096;
+
+/// A position known both ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    pub offset: Offset,
+    /// Base offset of the segment that `pos` lies in.
+    pub segment: Offset,
+    pub pos: FilePos,
+}
+
+/// The topic's configuration, as of now.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    pub segment_bytes_max: u64,
+    pub segment_ms_max: i64,
+    pub index_interval_bytes: u64,
+}
+
+/// When a record counts as stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledge {
+    /// On the device.
+    Durable,
+    /// In memory: the topic says `write.caching=true`.
+    Cached,
+}
+
+/// Where a batch goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Append {
+    pub base_offset: Offset,
+    pub segment: Offset,
+    pub pos: FilePos,
+    pub leader_epoch: LeaderEpoch,
+    /// Behind the batch.
+    pub end: Point,
+    /// It is the first of a new segment: a Roll entry goes into the journal before it.
+    pub rolled: bool,
+}
+
+/// A journal write that will hold `[from, end)`.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "give it back to on_journaled"]
+pub struct Journaling {
+    id: PartitionId,
+    from: Offset,
+    end: Point,
+}
+
+impl Journaling {
+    #[must_use]
+    pub const fn from(&self) -> Offset {
+        self.from
+    }
+
+    #[must_use]
+    pub const fn end(&self) -> Point {
+        self.end
+    }
+}
+
+/// A write to a segment file, of everything in `[from, end)`.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "give it back to on_flushed"]
+pub struct Flush {
+    id: PartitionId,
+    start: Point,
+    end: Point,
+}
+
+impl Flush {
+    #[must_use]
+    pub const fn segment(&self) -> Offset {
+        self.end.segment
+    }
+
+    /// The block that holds the first byte which is not in the file: where the write begins.
+    #[must_use]
+    pub fn from(&self) -> FilePos {
+        let block_bytes = u64::try_from(BLOCK_BYTES).expect("a block is 4 KiB");
+        FilePos::new(self.start.pos.get() / block_bytes * block_bytes)
+    }
+
+    /// The first byte that is not in the file.
+    #[must_use]
+    pub const fn start(&self) -> Point {
+        self.start
+    }
+
+    #[must_use]
+    pub const fn end(&self) -> Point {
+        self.end
+    }
+}
+
+/// An Intent entry that must be in the journal before the next flush.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "give it back to on_intent"]
+pub struct Intent {
+    id: PartitionId,
+    segment: Offset,
+    era: u64,
+}
+
+impl Intent {
+    #[must_use]
+    pub const fn segment(&self) -> Offset {
+        self.segment
+    }
+}
+
+/// A segment wholly in its file: cut the file to `bytes`, write the sidecar beside it.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "give it back to on_sealed"]
+pub struct Seal {
+    id: PartitionId,
+    segment: Offset,
+    bytes: FilePos,
+    sidecar: Vec<u8>,
+}
+
+impl Seal {
+    #[must_use]
+    pub const fn segment(&self) -> Offset {
+        self.segment
+    }
+
+    #[must_use]
+    pub const fn bytes(&self) -> FilePos {
+        self.bytes
+    }
+
+    #[must_use]
+    pub fn sidecar(&self) -> &[u8] {
+        &self.sidecar
+    }
+}
+
+/// The partition's part of a checkpoint: to be used once the log is flushed to `target`.
+#[derive(Debug)]
+#[must_use]
+pub struct Checkpointing {
+    manifest: Vec<u8>,
+    target: Point,
+    checkpointed: Checkpointed,
+}
+
+impl Checkpointing {
+    #[must_use]
+    pub const fn target(&self) -> Point {
+        self.target
+    }
+
+    #[must_use]
+    pub fn manifest(&self) -> &[u8] {
+        &self.manifest
+    }
+
+    pub fn into_checkpointed(self) -> Checkpointed {
+        self.checkpointed
+    }
+}
+
+/// What the log may do once the checkpoint that holds its manifest is durable.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "give it back to on_checkpointed"]
+pub struct Checkpointed {
+    id: PartitionId,
+    sealed_end: Offset,
+}
+
+/// A LogStart entry that must be in the journal before it is answered or a file unlinked.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "give it back to on_deleted"]
+pub struct Deletion {
+    id: PartitionId,
+    log_start: Offset,
+}
+
+impl Deletion {
+    #[must_use]
+    pub const fn log_start(&self) -> Offset {
+        self.log_start
+    }
+}
+
+/// Records that may yet vanish cannot be deleted for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BeyondDurable;
+
+/// Where to begin to read: a batch begins at `scan_from`, at or before what is sought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Located {
+    pub segment: Offset,
+    pub scan_from: FilePos,
+    pub sealed: bool,
+}
+
+/// One per partition, on the shard that owns it.
+#[derive(Debug)]
+pub struct Log {
+    id: PartitionId,
+    start: LogStart,
+    segments: Segments,
+    commit: Commit,
+    epochs: Epochs,
+    producers: Producers,
+    since_checkpoint: SinceCheckpoint,
+    /// The segment whose sidecar is being written.
+    sealing: Option<Offset>,
+}
+
+/// Invariant: `durable <= offset`.
+#[derive(Debug)]
+struct LogStart {
+    offset: Offset,
+    durable: Offset,
+}
+
+#[derive(Debug)]
+struct SinceCheckpoint {
+    /// Counts the checkpoints begun.
+    era: u64,
+    /// The segment of the last Intent entry of this era.
+    intent: Option<Offset>,
+    dirty: bool,
+    /// Segments below are sealed in the last durable checkpoint: recovery reads no byte of them.
+    sealed_end: Offset,
+}
+
+impl Log {
+    #[must_use]
+    pub fn new(id: PartitionId, created_at: Timestamp, epoch: LeaderEpoch) -> Self {
+        let mut epochs = Epochs::new();
+        epochs.assign(epoch, Offset::ZERO);
+        let segments = Segments::new(created_at);
+        Self::with(id, Offset::ZERO, segments, epochs, Producers::new())
+    }
+
+    /// As it was at the checkpoint. Indexes are missing until they are rebuilt.
+    #[must_use]
+    pub fn restore(manifest: Manifest) -> Self {
+        let Manifest { id, log_start, segments, epochs, producers } = manifest;
+        Self::with(id, log_start, Segments::restore(segments), epochs, producers)
+    }
+
+    fn with(
+        id: PartitionId,
+        log_start: Offset,
+        segments: Segments,
+        epochs: Epochs,
+        producers: Producers,
+    ) -> Self {
+        let commit = Commit::new(segments.end());
+        let start = LogStart { offset: log_start, durable: log_start };
+        let sealed_end = segments.sealed_end();
+        let since_checkpoint = SinceCheckpoint { era: 0, intent: None, dirty: true, sealed_end };
+        let log = Self {
+            id,
+            start,
+            segments,
+            commit,
+            epochs,
+            producers,
+            since_checkpoint,
+            sealing: None,
+        };
+        log.check();
+        log
+    }
+
+    #[must_use]
+    pub const fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    #[must_use]
+    pub const fn log_start(&self) -> Offset {
+        self.start.offset
+    }
+
+    #[must_use]
+    pub fn log_end(&self) -> Point {
+        self.segments.end()
+    }
+
+    /// Everything below is in its segment file.
+    #[must_use]
+    pub fn flushed(&self) -> Point {
+        self.commit.flushed()
+    }
+
+    /// Everything below survives a crash.
+    #[must_use]
+    pub fn durable_end(&self) -> Point {
+        self.commit.durable_end()
+    }
+
+    /// What consumers may read. It goes back if a topic's `write.caching` is turned off before the
+    /// tail is durable.
+    #[must_use]
+    pub fn high_watermark(&self, acknowledge: Acknowledge) -> Offset {
+        match acknowledge {
+            Acknowledge::Durable => self.durable_end().offset,
+            Acknowledge::Cached => self.log_end().offset,
+        }
+    }
+
+    #[must_use]
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.epochs.latest()
+    }
+
+    #[must_use]
+    pub const fn producers(&self) -> &Producers {
+        &self.producers
+    }
+
+    #[must_use]
+    pub const fn epochs(&self) -> &Epochs {
+        &self.epochs
+    }
+
+    /// Oldest first; the last one is active.
+    #[must_use]
+    pub fn segments(&self) -> &[Segment] {
+        self.segments.all()
+    }
+
+    /// In all its segments.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.segments.all().iter().map(|it| it.end_pos().get()).sum()
+    }
+
+    /// Appended, but neither durable nor on its way there.
+    #[must_use]
+    pub fn uncommitted_bytes(&self) -> u64 {
+        self.segments.bytes_between(self.commit.claimed(), self.log_end())
+    }
+
+    /// Not in the segment files.
+    #[must_use]
+    pub fn unflushed_bytes(&self) -> u64 {
+        self.segments.bytes_between(self.commit.flushed(), self.log_end())
+    }
+
+    /// Whether a checkpoint would say anything that the last one did not.
+    #[must_use]
+    pub const fn is_dirty(&self) -> bool {
+        self.since_checkpoint.dirty
+    }
+
+    /// A new leader: batches appended from now on carry its epoch.
+    pub fn start_epoch(&mut self, epoch: LeaderEpoch) {
+        if epoch != self.epochs.latest() {
+            self.epochs.assign(epoch, self.log_end().offset);
+            self.since_checkpoint.dirty = true;
+        }
+        self.check();
+    }
+
+    /// Where an epoch ends, for OffsetForLeaderEpoch. `None` is Kafka's -1.
+    #[must_use]
+    pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
+        self.epochs.end_of(epoch, self.start.offset, self.log_end().offset)
+    }
+
+    /// Whether the batch is the next of its producer. A batch without one always is.
+    pub fn sequence_verdict(&self, summary: &Summary) -> Result<Verdict, SequenceError> {
+        summary.producer.as_ref().map_or(Ok(Verdict::Fresh), |it| self.producers.check(it))
+    }
+
+    /// Forgets producers that have not written for `expiration_ms`.
+    pub fn expire_producers(&mut self, now: Timestamp, expiration_ms: i64) {
+        self.producers.expire(now, expiration_ms);
+    }
+
+    /// Where `begin_append` would put a batch of `bytes`: its segment, and the position there.
+    #[must_use]
+    pub fn next_place(&self, bytes: u32, now: Timestamp, rules: &Rules) -> (Offset, FilePos) {
+        let end = self.log_end();
+        if self.must_roll(u64::from(bytes), now, rules) {
+            (end.offset, FilePos::ZERO)
+        } else {
+            (end.segment, end.pos)
+        }
+    }
+
+    /// Gives a batch its place. `summary` says what will be stored, patches included.
+    ///
+    /// # Panics
+    /// If its sequence verdict is not `Fresh`.
+    pub fn begin_append(&mut self, summary: &Summary, now: Timestamp, rules: &Rules) -> Append {
+        assert!(self.sequence_verdict(summary) == Ok(Verdict::Fresh));
+        let rolled = self.must_roll(u64::from(summary.len_bytes), now, rules);
+        if rolled {
+            self.roll(now);
+        }
+        let at = self.log_end();
+        let leader_epoch = self.epochs.latest();
+        self.place(summary, leader_epoch, now, rules.index_interval_bytes);
+        let Point { offset: base_offset, segment, pos } = at;
+        Append { base_offset, segment, pos, leader_epoch, end: self.log_end(), rolled }
+    }
+
+    /// The header to store before the batch's records. Adds the batch to the segment's checksum.
+    pub fn stamp(
+        &mut self,
+        append: &Append,
+        batch: &[u8],
+        patch: Option<&Patch>,
+    ) -> [u8; HEADER_BYTES] {
+        let header = batch::stamped_header(batch, append.base_offset, append.leader_epoch, patch);
+        self.chain(append.segment, append.pos, &header, append.end.pos.since(append.pos));
+        header
+    }
+
+    /// The journal takes everything up to `end` that is not yet durable or on its way.
+    ///
+    /// # Panics
+    /// If that is nothing, or `end` is not the end of a batch of this log.
+    pub fn begin_journal(&mut self, end: Point) -> Journaling {
+        let from = self.commit.claimed().offset;
+        assert!(from < end.offset && end.offset <= self.log_end().offset);
+        self.commit.claim(end);
+        Journaling { id: self.id, from, end }
+    }
+
+    pub fn on_journaled(&mut self, journaling: Journaling) {
+        assert!(journaling.id == self.id, "a token of another partition");
+        self.commit.on_journaled(journaling.from, journaling.end);
+        self.check();
+    }
+
+    /// `Some`: an Intent entry must be durable before `begin_flush`, so that recovery looks for
+    /// what only the segment has.
+    #[must_use]
+    pub fn intent_needed(&self) -> Option<Intent> {
+        let (_, end) = self.next_flush(None)?;
+        let needed = !self.may_flush(end);
+        needed.then_some(Intent {
+            id: self.id,
+            segment: end.segment,
+            era: self.since_checkpoint.era,
+        })
+    }
+
+    /// The entry is durable. One that a checkpoint overtook does not count: its frame may be freed.
+    pub fn on_intent(&mut self, intent: &Intent) {
+        assert!(intent.id == self.id, "a token of another partition");
+        if intent.era == self.since_checkpoint.era {
+            self.since_checkpoint.intent = Some(intent.segment);
+        }
+    }
+
+    /// The next write to the oldest segment that is not wholly in its file: all that it lacks, or,
+    /// if that is more than `bytes_max`, less, if a boundary is known there.
+    /// `None`: everything is flushed, or a flush is in flight.
+    ///
+    /// # Panics
+    /// If an intent is needed.
+    pub fn begin_flush(&mut self, bytes_max: Option<u64>) -> Option<Flush> {
+        let (start, end) = self.next_flush(bytes_max)?;
+        assert!(self.may_flush(end), "recovery would not look for these bytes");
+        self.commit.begin_flush(start, end);
+        self.check();
+        Some(Flush { id: self.id, start, end })
+    }
+
+    pub fn on_flushed(&mut self, flush: Flush) {
+        assert!(flush.id == self.id, "a token of another partition");
+        self.commit.on_flushed(flush.end);
+        self.check();
+    }
+
+    /// The oldest rolled segment, once its file and its index are whole.
+    pub fn begin_seal(&mut self) -> Option<Seal> {
+        if self.sealing.is_some() {
+            return None;
+        }
+        let segment = self.segments.oldest_closing()?;
+        let Phase::Closing { producers } = segment.phase() else {
+            unreachable!("closing segments alone are listed");
+        };
+        if self.commit.flushed().offset < segment.end() || !segment.index().is_complete() {
+            return None;
+        }
+        let sidecar = sidecar::encode(segment, &self.epochs, producers);
+        let (base, bytes) = (segment.base(), segment.end_pos());
+        self.sealing = Some(base);
+        Some(Seal { id: self.id, segment: base, bytes, sidecar })
+    }
+
+    /// The file is cut, and the sidecar durable under its name.
+    pub fn on_sealed(&mut self, seal: Seal) {
+        assert!(seal.id == self.id, "a token of another partition");
+        assert!(self.sealing == Some(seal.segment));
+        self.sealing = None;
+        self.segments.get_mut(seal.segment).expect("a closing segment stays").seal();
+        self.since_checkpoint.dirty = true;
+        self.check();
+    }
+
+    /// Everything as of now, for a checkpoint that lets replay start at a frame not yet begun.
+    /// Intents written before do not count for later flushes.
+    pub fn begin_checkpoint(&mut self) -> Checkpointing {
+        self.since_checkpoint.era += 1;
+        self.since_checkpoint.intent = None;
+        self.since_checkpoint.dirty = false;
+        let parts = ManifestParts {
+            id: self.id,
+            log_start: self.start.offset,
+            segments: self.segments.all(),
+            epochs: &self.epochs,
+            producers: &self.producers,
+        };
+        let checkpointed = Checkpointed { id: self.id, sealed_end: self.segments.sealed_end() };
+        Checkpointing { manifest: parts.encode(), target: self.log_end(), checkpointed }
+    }
+
+    /// The checkpoint is durable under its name.
+    pub fn on_checkpointed(&mut self, checkpointed: Checkpointed) {
+        assert!(checkpointed.id == self.id, "a token of another partition");
+        assert!(self.since_checkpoint.sealed_end <= checkpointed.sealed_end);
+        self.since_checkpoint.sealed_end = checkpointed.sealed_end;
+        self.check();
+    }
+
+    /// Raises the log start, if `to` is above it: `None` if there is nothing to do.
+    pub fn begin_delete(&mut self, to: Offset) -> Result<Option<Deletion>, BeyondDurable> {
+        if to > self.durable_end().offset {
+            return Err(BeyondDurable);
+        }
+        if to <= self.start.offset {
+            return Ok(None);
+        }
+        self.start.offset = to;
+        self.epochs.truncate_start(to);
+        self.since_checkpoint.dirty = true;
+        self.check();
+        Ok(Some(Deletion { id: self.id, log_start: to }))
+    }
+
+    pub fn on_deleted(&mut self, deletion: Deletion) {
+        assert!(deletion.id == self.id, "a token of another partition");
+        self.start.durable = self.start.durable.max(deletion.log_start);
+        self.check();
+    }
+
+    /// Segments wholly below the durable log start, and sealed in the last durable checkpoint: their
+    /// files can go, oldest first.
+    pub fn expired_segments(&self) -> impl Iterator<Item = Offset> {
+        let end = self.start.durable.min(self.since_checkpoint.sealed_end);
+        let expired = move |it: &&Segment| it.end() <= end;
+        self.segments.all().iter().take_while(expired).map(Segment::base)
+    }
+
+    /// The files of the oldest segment are gone.
+    ///
+    /// # Panics
+    /// If it has not expired.
+    pub fn on_unlinked(&mut self, segment: Offset) {
+        assert!(self.expired_segments().next() == Some(segment));
+        self.segments.remove_first(segment);
+        self.since_checkpoint.dirty = true;
+        self.check();
+    }
+
+    /// `None`: outside of `[log_start, log_end)`.
+    #[must_use]
+    pub fn locate(&self, offset: Offset) -> Option<Located> {
+        if offset < self.start.offset || self.log_end().offset <= offset {
+            return None;
+        }
+        self.segments.reaching(offset).first().map(|it| locate_in(it, offset))
+    }
+
+    /// Where the first record at or after `timestamp` can be, at or after `from` and the log start.
+    /// It need not be in that segment: ask again from the segment's end.
+    #[must_use]
+    pub fn locate_time(&self, timestamp: Timestamp, from: Offset) -> Option<Located> {
+        let from = from.max(self.start.offset);
+        let late_enough = |it: &&Segment| {
+            it.max_timestamp().is_some_and(|largest| timestamp <= largest.timestamp)
+        };
+        let segment = self.segments.reaching(from).iter().find(late_enough)?;
+        let by_offset = locate_in(segment, from);
+        let by_time = segment.index().before_time(timestamp).map_or(FilePos::ZERO, |it| it.pos);
+        Some(Located { scan_from: by_offset.scan_from.max(by_time), ..by_offset })
+    }
+
+    /// The largest timestamp of all segments, and where to scan for its batch. It may lie below the
+    /// log start, as long as its file is there.
+    #[must_use]
+    pub fn max_timestamp(&self) -> Option<(MaxTimestamp, Located)> {
+        let mut largest: Option<(MaxTimestamp, Located)> = None;
+        for segment in self.segments.all() {
+            if let Some(found) = segment.max_timestamp()
+                && largest.is_none_or(|(it, _)| it.timestamp < found.timestamp)
+            {
+                largest = Some((found, locate_in(segment, found.batch)));
+            }
+        }
+        largest
+    }
+
+    /// The end of a segment that is still there.
+    #[must_use]
+    pub fn segment_end(&self, segment: Offset) -> Option<Point> {
+        self.segments.get(segment).map(end_point)
+    }
+
+    /// `Some`: the index of the segment is unknown before this position, as after a restart.
+    /// Lookups are right without it, and slow.
+    #[must_use]
+    pub fn index_missing(&self, segment: Offset) -> Option<FilePos> {
+        let index = self.segments.get(segment)?.index();
+        (!index.is_complete()).then(|| index.from())
+    }
+
+    /// `rebuilt` is complete and reaches what was missing. A segment that is gone is no error.
+    pub fn on_index_rebuilt(&mut self, segment: Offset, rebuilt: Index) {
+        if let Some(segment) = self.segments.get_mut(segment)
+            && !segment.index().is_complete()
+        {
+            segment.on_index_rebuilt(rebuilt);
+        }
+    }
+
+    /// Frees the memory of a sealed segment's index.
+    pub fn forget_index(&mut self, segment: Offset) {
+        if let Some(segment) = self.segments.get_mut(segment) {
+            segment.forget_index();
+        }
+    }
+
+    /// A batch that recovery found at the end of the log.
+    pub(crate) fn append_recovered(
+        &mut self,
+        batch: &Batch<'_>,
+        summary: &Summary,
+        now: Timestamp,
+    ) {
+        let at = self.log_end();
+        assert!(batch.base_offset() == at.offset.get(), "recovered batches follow each other");
+        self.place(summary, batch.leader_epoch(), now, RECOVERED_INDEX_INTERVAL_BYTES);
+        if let Some(header) = batch.bytes().first_chunk::<HEADER_BYTES>() {
+            self.chain(at.segment, at.pos, header, u64::from(summary.len_bytes));
+        }
+    }
+
+    pub(crate) fn roll_recovered(&mut self, created_at: Timestamp) {
+        self.roll(created_at);
+    }
+
+    /// Recovery brings the files up to the log's end, and so everything is durable.
+    pub(crate) fn finish_recovery(&mut self, log_start: Offset) {
+        assert!(log_start <= self.log_end().offset);
+        self.commit = Commit::new(self.log_end());
+        if self.start.offset < log_start {
+            self.start = LogStart { offset: log_start, durable: log_start };
+            self.epochs.truncate_start(log_start);
+        }
+        self.check();
+    }
+
+    fn must_roll(&self, bytes: u64, now: Timestamp, rules: &Rules) -> bool {
+        let active = self.segments.active();
+        if active.is_empty() || self.segments.closing().count() >= CLOSING_COUNT_MAX {
+            return false;
+        }
+        let age_ms = now.get().saturating_sub(active.created_at().get());
+        active.end_pos().get() + bytes > rules.segment_bytes_max || age_ms >= rules.segment_ms_max
+    }
+
+    fn roll(&mut self, created_at: Timestamp) {
+        let mut producers = Vec::new();
+        self.producers.encode(&mut producers);
+        self.segments.roll(created_at, producers);
+    }
+
+    fn place(
+        &mut self,
+        summary: &Summary,
+        leader_epoch: LeaderEpoch,
+        now: Timestamp,
+        index_interval_bytes: u64,
+    ) {
+        let base_offset = self.log_end().offset;
+        self.epochs.assign(leader_epoch, base_offset);
+        self.segments.active_mut().append(summary, now, index_interval_bytes);
+        if let Some(producer) = &summary.producer {
+            self.producers.commit(producer, base_offset, summary.max_timestamp, now);
+        }
+        self.since_checkpoint.dirty = true;
+        self.check();
+    }
+
+    fn chain(&mut self, segment: Offset, pos: FilePos, header: &[u8; HEADER_BYTES], bytes: u64) {
+        let header = header.first_chunk().expect("the chained bytes are the first of the header");
+        let segment = self.segments.get_mut(segment).expect("an append lies in a segment");
+        segment.chain(pos, header, bytes);
+    }
+
+    fn may_flush(&self, end: Point) -> bool {
+        self.since_checkpoint.intent == Some(end.segment) || self.commit.is_journaled_to(end)
+    }
+
+    fn next_flush(&self, bytes_max: Option<u64>) -> Option<(Point, Point)> {
+        if self.commit.is_flushing() {
+            return None;
+        }
+        let start = self.segments.forward(self.commit.flushed());
+        let segment = self.segments.get(start.segment).expect("flushed lies in a segment");
+        let mut end = end_point(segment);
+        if start.pos == end.pos {
+            return None;
+        }
+        if let Some(bytes_max) = bytes_max
+            && let Some(entry) = segment.index().boundary(start.pos.plus(bytes_max))
+            && start.pos < entry.pos
+        {
+            end = Point { offset: entry.offset, segment: segment.base(), pos: entry.pos };
+        }
+        Some((start, end))
+    }
+
+    fn check(&self) {
+        let log_end = self.log_end().offset;
+        assert!(self.start.durable <= self.start.offset);
+        assert!(self.start.offset <= self.commit.durable_end().offset);
+        assert!(self.commit.claimed().offset <= log_end);
+    }
+}
+
+fn locate_in(segment: &Segment, offset: Offset) -> Located {
+    let scan_from = segment.index().at_or_before(offset).map_or(FilePos::ZERO, |it| it.pos);
+    Located { segment: segment.base(), scan_from, sealed: segment.is_sealed() }
+}
