@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# kcat (Debian's, on librdkafka 2.0.2) against a broker: kcat.sh BROKER
+# Topics are created by the broker, so it must have auto.create.topics.enable=true.
+set -euo pipefail
+broker=$1
+run=$$-$RANDOM
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+say() { echo "kcat: $*" >&2; exit 1; }
+equal() { [ "$2" = "$3" ] || say "$1: want '$2', got '$3'"; }
+kcat_() { timeout 60 kcat -b "$broker" -X broker.address.family=v4 "$@"; }
+produce() { kcat_ -P "$@"; }
+# -e: ends at the end of the partition. -q: only records.
+consume() { kcat_ -C -q -e -X fetch.wait.max.ms=50 "$@"; }
+topic() { # NAME: creates the topic and waits for it: the first answer of Apache Kafka has no leader.
+  for _ in $(seq 100); do
+    kcat_ -L -J -t "$1" | python3 -c '
+import json, sys
+topic = json.load(sys.stdin)["topics"][0]
+sys.exit(not (topic["partitions"] and all(it["leader"] >= 0 and "error" not in it for it in topic["partitions"])))' && return
+    sleep 0.1
+  done
+  say "no leader for topic $1 within 10 s"
+}
+
+# Keys, headers, a time; every codec. Each codec's records are read by one consumer.
+topic "kcat-codecs-$run"
+for codec in none gzip snappy lz4 zstd; do
+  for at in $(seq 200); do printf 'key%d=%s value %d of a text that compresses, text that compresses\n' "$at" "$codec" "$at"; done >"$work/$codec"
+  produce -t "kcat-codecs-$run" -p 0 -z "$codec" -K= -H "codec=$codec" -H same=1 -H same=2 -l "$work/$codec"
+done
+consume -t "kcat-codecs-$run" -p 0 -o beginning -f '%k=%s\n' >"$work/read"
+cat "$work"/{none,gzip,snappy,lz4,zstd} | cmp - "$work/read" || say "what was read differs from what was produced"
+equal headers "codec=gzip,same=1,same=2" "$(consume -t "kcat-codecs-$run" -p 0 -o 200 -c 1 -f '%h')"
+equal offset "key7 206" "$(consume -t "kcat-codecs-$run" -p 0 -o 206 -c 1 -f '%k %o')"
+equal tail "key200 999" "$(consume -t "kcat-codecs-$run" -p 0 -o -1 -c 1 -f '%k %o')"
+
+# Null and empty: -Z makes an empty key or value null.
+topic "kcat-null-$run"
+printf ':\n' | produce -t "kcat-null-$run" -p 0 -K: -Z
+printf 'k:\n' | produce -t "kcat-null-$run" -p 0 -K: -Z
+printf 'k:\n' | produce -t "kcat-null-$run" -p 0 -K:
+printf ':v\n' | produce -t "kcat-null-$run" -p 0 -K:
+equal "lengths of null (-1) and empty (0)" "-1,-1 1,-1 1,0 0,1 " "$(consume -t "kcat-null-$run" -p 0 -o beginning -f '%K,%S ')"
+
+# By time: each record in its own millisecond and batch.
+topic "kcat-time-$run"
+for at in 1 2 3 4; do echo "t$at" | produce -t "kcat-time-$run" -p 0; sleep 0.01; done
+third=$(consume -t "kcat-time-$run" -p 0 -o 2 -c 1 -f '%T')
+equal "from the third's time" "t3 t4 " "$(consume -t "kcat-time-$run" -p 0 -o "s@$third" -f '%s ')"
+equal "up to the third's time" "t1 t2 " "$(consume -t "kcat-time-$run" -p 0 -o s@0 -o "e@$third" -f '%s ')"
+equal "query of the third's time" "kcat-time-$run [0] offset 2" "$(kcat_ -Q -t "kcat-time-$run:0:$third")"
+equal "query of the end" "kcat-time-$run [0] offset 4" "$(kcat_ -Q -t "kcat-time-$run:0:-1")"
+
+# One large record, and one over max.message.bytes, which the broker refuses.
+topic "kcat-large-$run"
+head -c 900000 /dev/urandom >"$work/large"
+produce -t "kcat-large-$run" -p 0 "$work/large"
+consume -t "kcat-large-$run" -p 0 -o beginning -c 1 -D '' | cmp - "$work/large" || say "the large record differs"
+head -c 1100000 /dev/urandom >"$work/larger"
+if produce -t "kcat-large-$run" -p 0 -X message.max.bytes=2000000 "$work/larger" 2>"$work/refused"; then say "a record over max.message.bytes was taken"; fi
+grep -q 'Message size too large' "$work/refused" || say "another refusal: $(cat "$work/refused")"
+
+# Idempotent, and acknowledgements 0, 1, all.
+topic "kcat-acks-$run"
+for at in 0 1 all; do echo "acks $at" | produce -t "kcat-acks-$run" -p 0 -X "acks=$at"; done
+echo idempotent | produce -t "kcat-acks-$run" -p 0 -X enable.idempotence=true
+equal acks 'acks 0,acks 1,acks all,idempotent,' "$(consume -t "kcat-acks-$run" -p 0 -o beginning -f '%s,')"
+
+# The listing.
+kcat_ -L >"$work/listing"
+grep -q '^ 1 brokers:' "$work/listing" || say "no broker in the listing"
+grep -q "topic \"kcat-codecs-$run\" with" "$work/listing" || say "no topic in the listing"
+
+# A hundred partitions, given as the second argument by whoever can create the topic.
+if [ $# -gt 1 ]; then
+  for at in $(seq 0 99); do echo "partition $at" | produce -t "$2" -p "$at" & [ $((at % 10)) = 9 ] && wait; done
+  wait
+  equal "records in a hundred partitions" 100 "$(consume -t "$2" -f '%p %s\n' | awk '$1 == $3' | sort -u | wc -l)"
+fi
