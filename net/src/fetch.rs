@@ -37,6 +37,12 @@ const TOPIC_IDS_FROM: i16 = 13;
 const REPLICA_STATE_FROM: i16 = 15;
 const REPLICA_STATE_TAG: u32 = 1;
 
+/// Whether requests of `version` name topics, or give their ids.
+#[must_use]
+pub const fn topic_kind(version: i16) -> TopicKind {
+    TopicKind::of(version, TOPIC_IDS_FROM)
+}
+
 /// The epoch of a request that belongs to no session.
 pub const SESSIONLESS_EPOCH: i32 = -1;
 
@@ -120,7 +126,7 @@ impl FetchRequest {
 
     /// Writes the body of a consumer's request. The writer has the layout of `version`.
     pub fn encode(&self, writer: &mut Writer, version: i16) {
-        let kind = TopicKind::of(version, TOPIC_IDS_FROM);
+        let kind = topic_kind(version);
         if version < REPLICA_STATE_FROM {
             writer.i32(self.replica_id);
         }
@@ -158,7 +164,7 @@ impl FetchRequest {
 }
 
 fn read_topic(reader: &mut Reader<'_>, version: i16) -> Result<FetchTopic, DecodeError> {
-    let topic = TopicRef::read(reader, TopicKind::of(version, TOPIC_IDS_FROM))?;
+    let topic = TopicRef::read(reader, topic_kind(version))?;
     let partitions = reader.list(|reader| {
         let index = reader.i32()?;
         let current_leader_epoch = if version >= LEADER_EPOCH_FROM { reader.i32()? } else { -1 };
@@ -181,7 +187,7 @@ fn read_topic(reader: &mut Reader<'_>, version: i16) -> Result<FetchTopic, Decod
 }
 
 fn read_forgotten(reader: &mut Reader<'_>, version: i16) -> Result<ForgottenTopic, DecodeError> {
-    let topic = TopicRef::read(reader, TopicKind::of(version, TOPIC_IDS_FROM))?;
+    let topic = TopicRef::read(reader, topic_kind(version))?;
     let partitions = reader.list(Reader::i32)?;
     reader.end_struct()?;
     Ok(ForgottenTopic { topic, partitions })
@@ -293,7 +299,7 @@ impl<R> FetchResponse<R> {
         writer.count(self.topics.len());
         for topic in self.topics {
             let writer = frame.writer();
-            topic.topic.write(writer, TopicKind::of(version, TOPIC_IDS_FROM));
+            topic.topic.write(writer, topic_kind(version));
             writer.count(topic.partitions.len());
             for partition in topic.partitions {
                 write_partition(frame, version, partition);
@@ -314,7 +320,7 @@ impl FetchResponse<Bytes> {
             session_id = reader.i32()?;
         }
         let topics = reader.list(|reader| {
-            let topic = TopicRef::read(reader, TopicKind::of(version, TOPIC_IDS_FROM))?;
+            let topic = TopicRef::read(reader, topic_kind(version))?;
             let partitions = reader.list(|reader| read_partition(reader, version))?;
             reader.end_struct()?;
             Ok(FetchedTopic { topic, partitions })

@@ -82,12 +82,23 @@ impl Field {
         Self { nullable_from, ..self }
     }
 
-    const fn is_in(&self, version: i16) -> bool {
+    #[must_use]
+    pub const fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    #[must_use]
+    pub const fn is_nullable(&self, version: i16) -> bool {
+        self.nullable_from <= version
+    }
+
+    #[must_use]
+    pub const fn is_in(&self, version: i16) -> bool {
         self.first <= version && version <= self.last
     }
 
     const fn null(&self, version: i16) -> Null {
-        if version < self.nullable_from { Null::Refused } else { Null::Kept }
+        if self.is_nullable(version) { Null::Kept } else { Null::Refused }
     }
 }
 
