@@ -1,0 +1,375 @@
+//! IncrementalAlterConfigs and AlterConfigs: each resource of a request becomes an event or a refusal, as Kafka has it.
+//! Nothing changes here. To validate only, drop the events.
+
+use std::collections::BTreeSet;
+
+use crate::config::broker::Configs;
+use crate::config::broker_keys::{broker_key, listener_key};
+use crate::config::definition::{Definition, Kind, Update, split};
+use crate::config::describe::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC, broker_scope};
+use crate::config::nearest::nearest;
+use crate::config::topic_keys::{TOPIC_KEYS, TOPIC_KEYS_REFUSED, topic_key};
+use crate::event::{BrokerScope, ConfigChange, Event};
+use crate::image::Image;
+use crate::limits::{
+    CONFIG_NAME_BYTES_MAX, CONFIG_VALUE_BYTES_MAX, CONFIGS_BYTES_MAX, CONFIGS_MAX,
+};
+use crate::refusal::{Reason, Refusal};
+use crate::topic_name::TopicName;
+
+/// One resource of an IncrementalAlterConfigs request, as it came.
+#[derive(Clone, Debug)]
+pub struct Alteration<'a> {
+    pub resource_type: i8,
+    pub resource_name: &'a str,
+    pub changes: Vec<Change<'a>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    pub key: &'a str,
+    /// Kafka's number: 0 set, 1 delete, 2 append, 3 subtract.
+    pub operation: i8,
+    pub value: Option<&'a str>,
+}
+
+/// One resource of an AlterConfigs request: all its configs, the rest goes back to the default.
+#[derive(Clone, Debug)]
+pub struct Replacement<'a> {
+    pub resource_type: i8,
+    pub resource_name: &'a str,
+    pub configs: Vec<(&'a str, Option<&'a str>)>,
+}
+
+/// `None` if there is nothing to change.
+pub type Outcome = Result<Option<Event>, Refusal>;
+
+/// One outcome per resource, in the request's order.
+#[must_use]
+pub fn alter(image: &Image, request: &[Alteration<'_>]) -> Vec<Outcome> {
+    let repeated = repeated(request.iter().map(|it| (it.resource_type, it.resource_name)));
+    let outcome = |alteration: &Alteration<'_>| {
+        if repeated.contains(&(alteration.resource_type, alteration.resource_name)) {
+            return refuse(Reason::InvalidRequest, "Each resource must appear at most once.");
+        }
+        let operations = operations(&alteration.changes)?;
+        let target = Target::find(image, alteration.resource_type, alteration.resource_name)?;
+        let mut configs = target.present().clone();
+        for (key, operation) in operations {
+            operation.perform(&target, key, &mut configs)?;
+        }
+        target.change_to(configs)
+    };
+    request.iter().map(outcome).collect()
+}
+
+/// One outcome per resource, in the request's order.
+#[must_use]
+pub fn replace(image: &Image, request: &[Replacement<'_>]) -> Vec<Outcome> {
+    let repeated = repeated(request.iter().map(|it| (it.resource_type, it.resource_name)));
+    let outcome = |replacement: &Replacement<'_>| {
+        if repeated.contains(&(replacement.resource_type, replacement.resource_name)) {
+            // Kafka never answers this one.
+            return refuse(Reason::InvalidRequest, "Each resource must appear at most once.");
+        }
+        let changes: Vec<Change<'_>> = replacement
+            .configs
+            .iter()
+            .map(|&(key, value)| Change { key, operation: 0, value })
+            .collect();
+        let operations = operations(&changes)?;
+        let target = Target::find(image, replacement.resource_type, replacement.resource_name)?;
+        let mut configs = Configs::new();
+        for (key, operation) in operations {
+            operation.perform(&target, key, &mut configs)?;
+        }
+        target.change_to(configs)
+    };
+    request.iter().map(outcome).collect()
+}
+
+/// The canonical configs of a topic that is to be created. The last of a repeated key holds.
+///
+/// # Errors
+/// [`Reason::InvalidConfig`], whatever is wrong with them.
+pub fn topic_overrides(
+    image: &Image,
+    configs: &[(&str, Option<&str>)],
+) -> Result<Configs, Refusal> {
+    let nulls: Vec<&str> = configs.iter().filter(|it| it.1.is_none()).map(|it| it.0).collect();
+    if !nulls.is_empty() {
+        let message = format!("Null value not supported for topic configs: {}", nulls.join(", "));
+        return refuse(Reason::InvalidConfig, message);
+    }
+    let mut overrides = Configs::new();
+    for &(key, value) in configs {
+        overrides.insert(key.to_owned(), value.unwrap_or_default().to_owned());
+    }
+    for (key, value) in &mut overrides {
+        *value = topic_value(key, value)?;
+    }
+    check_topic(image, &overrides)?;
+    Ok(overrides)
+}
+
+enum Operation<'a> {
+    Set(&'a str),
+    Delete,
+    Append(&'a str),
+    Subtract(&'a str),
+}
+
+impl Operation<'_> {
+    fn perform(
+        &self,
+        target: &Target<'_>,
+        key: &str,
+        configs: &mut Configs,
+    ) -> Result<(), Refusal> {
+        let value = match *self {
+            Self::Delete => {
+                configs.remove(key);
+                return Ok(());
+            }
+            Self::Set(value) => value.to_owned(),
+            Self::Append(value) => {
+                let mut items = target.list(key, "APPEND", configs)?;
+                for item in split(value) {
+                    if !items.iter().any(|it| it == item) {
+                        items.push(item.to_owned());
+                    }
+                }
+                items.join(",")
+            }
+            Self::Subtract(value) => {
+                let mut items = target.list(key, "SUBTRACT", configs)?;
+                items.retain(|it| !split(value).contains(&it.as_str()));
+                items.join(",")
+            }
+        };
+        configs.insert(key.to_owned(), target.value(key, &value)?);
+        Ok(())
+    }
+}
+
+/// Whose configs are to change.
+enum Target<'a> {
+    /// A topic that may not exist: that is told last, after all that is wrong with the configs.
+    Topic {
+        image: &'a Image,
+        name: TopicName,
+        none: Configs,
+    },
+    Broker {
+        scope: BrokerScope,
+        present: Configs,
+    },
+}
+
+impl<'a> Target<'a> {
+    fn find(image: &'a Image, resource_type: i8, resource_name: &str) -> Result<Self, Refusal> {
+        match resource_type {
+            TOPIC if resource_name.is_empty() => {
+                refuse(Reason::InvalidRequest, "Default topic resources are not allowed.")
+            }
+            TOPIC => {
+                let name = TopicName::checked(resource_name)
+                    .map_err(|fault| Refusal::new(Reason::InvalidTopic, fault.message()))?;
+                Ok(Self::Topic { image, name, none: Configs::new() })
+            }
+            BROKER => {
+                let scope = broker_scope(image, resource_name)?;
+                Ok(Self::Broker {
+                    scope,
+                    present: image.dynamic(scope).cloned().unwrap_or_default(),
+                })
+            }
+            BROKER_LOGGER => {
+                refuse(Reason::InvalidRequest, "Log levels are set where the broker is started.")
+            }
+            CLIENT_METRICS => refuse(Reason::InvalidRequest, "Clients are not asked for metrics."),
+            GROUP => refuse(Reason::InvalidRequest, "Consumer groups are not served yet."),
+            _ => refuse(Reason::InvalidRequest, format!("Unknown resource type {resource_type}")),
+        }
+    }
+
+    fn present(&self) -> &Configs {
+        match self {
+            Self::Topic { image, name, none } => {
+                image.topic(name.as_str()).map_or(none, |topic| topic.overrides())
+            }
+            Self::Broker { present, .. } => present,
+        }
+    }
+
+    /// The items that a list has now, or by default.
+    fn list(&self, key: &str, operation: &str, configs: &Configs) -> Result<Vec<String>, Refusal> {
+        let definition = match self {
+            Self::Topic { .. } => topic_key(key),
+            Self::Broker { .. } => broker_key(key),
+        };
+        let Some(definition) = definition.filter(|it| it.kind == Kind::List) else {
+            let message = format!("Can't {operation} to key {key} because its type is not LIST.");
+            return refuse(Reason::InvalidConfig, message);
+        };
+        let inherited = match self {
+            Self::Topic { image, .. } => image.topic_defaults().get(key).map(String::as_str),
+            Self::Broker { .. } => definition.default,
+        };
+        let value = configs.get(key).map(String::as_str).or(inherited).unwrap_or_default();
+        Ok(split(value).into_iter().map(str::to_owned).collect())
+    }
+
+    fn value(&self, key: &str, value: &str) -> Result<String, Refusal> {
+        match self {
+            Self::Topic { .. } => topic_value(key, value),
+            Self::Broker { .. } => broker_value(key, value),
+        }
+    }
+
+    /// The event that makes the configs what they are to be.
+    fn change_to(&self, configs: Configs) -> Outcome {
+        check_size(&configs)?;
+        let changes = changes(self.present(), configs.clone());
+        match self {
+            Self::Topic { image, name, .. } => {
+                check_topic(image, &configs)?;
+                let Some(topic) = image.topic(name.as_str()) else {
+                    return refuse(
+                        Reason::UnknownTopic,
+                        format!("The topic '{name}' does not exist."),
+                    );
+                };
+                let id = topic.id();
+                Ok((!changes.is_empty()).then_some(Event::TopicConfigsChanged { id, changes }))
+            }
+            Self::Broker { scope, .. } => Ok((!changes.is_empty())
+                .then_some(Event::BrokerConfigsChanged { scope: *scope, changes })),
+        }
+    }
+}
+
+fn refuse<T>(
+    reason: Reason,
+    message: impl Into<std::borrow::Cow<'static, str>>,
+) -> Result<T, Refusal> {
+    Err(Refusal::new(reason, message))
+}
+
+fn repeated<T: Ord + Copy>(items: impl Iterator<Item = T>) -> BTreeSet<T> {
+    let mut seen = BTreeSet::new();
+    items.filter(|it| !seen.insert(*it)).collect()
+}
+
+/// Each key with what is to be done, if the request is well formed.
+fn operations<'a>(changes: &[Change<'a>]) -> Result<Vec<(&'a str, Operation<'a>)>, Refusal> {
+    if !repeated(changes.iter().map(|it| it.key)).is_empty() {
+        return refuse(Reason::InvalidRequest, "Error due to duplicate config keys");
+    }
+    let is_null = |it: &&Change<'_>| it.operation != 1 && it.value.is_none();
+    let nulls: Vec<&str> = changes.iter().filter(is_null).map(|it| it.key).collect();
+    if !nulls.is_empty() {
+        return refuse(
+            Reason::InvalidRequest,
+            format!("Null value not supported for : {}", nulls.join(", ")),
+        );
+    }
+    let operation = |change: &Change<'a>| {
+        let value = change.value.unwrap_or_default();
+        let operation = match change.operation {
+            0 => Operation::Set(value),
+            1 => Operation::Delete,
+            2 => Operation::Append(value),
+            3 => Operation::Subtract(value),
+            // Kafka fails with an unknown server error here.
+            other => {
+                return refuse(Reason::InvalidRequest, format!("Unknown operations type {other}"));
+            }
+        };
+        Ok((change.key, operation))
+    };
+    changes.iter().map(operation).collect()
+}
+
+fn topic_value(key: &str, value: &str) -> Result<String, Refusal> {
+    if let Some(definition) = topic_key(key) {
+        return definition
+            .canonical(value)
+            .map_err(|fault| Refusal::new(Reason::InvalidConfig, fault.0));
+    }
+    let message = match TOPIC_KEYS_REFUSED.iter().find(|(name, _)| *name == key) {
+        Some((name, reason)) => format!("{name} is not accepted: {reason}"),
+        None => match nearest(key, TOPIC_KEYS.iter().map(|it| it.name)) {
+            Some(name) => format!("Unknown topic config name: {key}; did you mean {name}?"),
+            None => format!("Unknown topic config name: {key}"),
+        },
+    };
+    refuse(Reason::InvalidConfig, message)
+}
+
+/// Kafka calls any wrong value of a broker an invalid request, and lets unknown keys pass.
+fn broker_value(key: &str, value: &str) -> Result<String, Refusal> {
+    if let Some(reason) = listener_key(key) {
+        return refuse(Reason::InvalidRequest, format!("{key} is not accepted: {reason}"));
+    }
+    let Some(definition) = broker_key(key) else {
+        if CONFIG_NAME_BYTES_MAX < key.len() || CONFIG_VALUE_BYTES_MAX < value.len() {
+            return refuse(Reason::InvalidRequest, "The config's name or value is too long.");
+        }
+        return Ok(value.to_owned());
+    };
+    match definition {
+        Definition { update: Update::ReadOnly, .. } => refuse(
+            Reason::InvalidRequest,
+            format!("Cannot update these configs dynamically: {key}"),
+        ),
+        _ => definition
+            .canonical(value)
+            .map_err(|fault| Refusal::new(Reason::InvalidRequest, fault.0)),
+    }
+}
+
+/// What no single config shows.
+fn check_topic(image: &Image, overrides: &Configs) -> Result<(), Refusal> {
+    let lag = |key: &str| {
+        let value = overrides.get(key).or_else(|| image.topic_defaults().get(key));
+        value.and_then(|it| it.parse::<i64>().ok())
+    };
+    let (least, most) = (lag("min.compaction.lag.ms"), lag("max.compaction.lag.ms"));
+    if let (Some(least), Some(most)) = (least, most)
+        && most < least
+    {
+        let message = format!(
+            "conflict topic config setting min.compaction.lag.ms ({least}) > max.compaction.lag.ms ({most})"
+        );
+        return refuse(Reason::InvalidConfig, message);
+    }
+    Ok(())
+}
+
+fn check_size(configs: &Configs) -> Result<(), Refusal> {
+    let bytes: usize = configs.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if CONFIGS_MAX < configs.len() || CONFIGS_BYTES_MAX < bytes {
+        return refuse(
+            Reason::InvalidRequest,
+            format!(
+                "A resource has at most {CONFIGS_MAX} configs of {CONFIGS_BYTES_MAX} bytes together."
+            ),
+        );
+    }
+    Ok(())
+}
+
+fn changes(present: &Configs, wanted: Configs) -> Vec<ConfigChange> {
+    let removed: Vec<ConfigChange> = present
+        .keys()
+        .filter(|key| !wanted.contains_key(*key))
+        .map(|key| ConfigChange { key: key.clone(), value: None })
+        .collect();
+    wanted
+        .into_iter()
+        .filter(|(key, value)| present.get(key) != Some(value))
+        .map(|(key, value)| ConfigChange { key, value: Some(value) })
+        .chain(removed)
+        .collect()
+}

@@ -1,0 +1,372 @@
+//! Every config of a broker that does something here, and ours. What only gets accepted is in `idle`,
+//! what is turned away in `refused`.
+
+mod idle;
+mod refused;
+
+use crate::config::definition::{Check, Definition, Kind, Treatment, Update};
+
+const NO_RECOMPRESSION: &str = "batches are stored as their producer compressed them";
+
+static HONOURED: &[Definition] = &[
+    key(
+        "advertised.listeners",
+        Kind::List,
+        None,
+        "The addresses that clients are told to connect to, one for each listener. Default: the listeners' own, or \
+         this machine's host name where they have none.",
+    ),
+    key(
+        "auto.create.topics.enable",
+        Kind::Boolean,
+        Some("true"),
+        "Whether asking for the metadata of an unknown topic creates it.",
+    ),
+    key("broker.id", Kind::Int, None, "The old name of node.id.").checked(Check::AtLeast(0)),
+    key("broker.rack", Kind::Text, None, "Where this node stands: told to clients."),
+    key("compression.type", Kind::Text, Some("producer"), "The default of compression.type.")
+        .checked(Check::In(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]))
+        .only(&["producer"], NO_RECOMPRESSION)
+        .updated(Update::ClusterWide),
+    key(
+        "connections.max.idle.ms",
+        Kind::Long,
+        Some("600000"),
+        "A connection on which nothing happens for so long is closed.",
+    ),
+    key(
+        "default.replication.factor",
+        Kind::Int,
+        Some("1"),
+        "Replicas of a topic that does not say.",
+    )
+    .checked(Check::AtLeast(1)),
+    key("delete.topic.enable", Kind::Boolean, Some("true"), "Whether topics can be deleted."),
+    key(
+        "fetch.max.bytes",
+        Kind::Int,
+        Some("57671680"),
+        "The most that one fetch is answered with.",
+    )
+    .checked(Check::AtLeast(1_024)),
+    key(
+        "listener.security.protocol.map",
+        Kind::Text,
+        None,
+        "Listener names and their security protocols: NAME:PLAINTEXT, ...",
+    ),
+    key(
+        "listeners",
+        Kind::List,
+        Some("PLAINTEXT://:9092"),
+        "Where clients connect: NAME://host:port, ... No host is every address of the machine.",
+    ),
+    key("log.cleanup.policy", Kind::List, Some("delete"), "The default of cleanup.policy.")
+        .checked(Check::In(&["compact", "delete"]))
+        .updated(Update::ClusterWide),
+    key("log.dir", Kind::List, Some("./kafka-logs"), "The data directory, if log.dirs is not set."),
+    key("log.dirs", Kind::List, None, "The data directory. Exactly one: stripe disks below it."),
+    key(
+        "log.flush.interval.messages",
+        Kind::Long,
+        Some("9223372036854775807"),
+        "The default of flush.messages.",
+    )
+    .checked(Check::AtLeast(1))
+    .updated(Update::ClusterWide),
+    key("log.flush.interval.ms", Kind::Long, None, "The default of flush.ms.")
+        .checked(Check::AtLeast(0))
+        .updated(Update::ClusterWide),
+    key(
+        "log.flush.scheduler.interval.ms",
+        Kind::Long,
+        Some("9223372036854775807"),
+        "The default of flush.ms, if log.flush.interval.ms is not set.",
+    )
+    .checked(Check::AtLeast(0)),
+    key(
+        "log.index.interval.bytes",
+        Kind::Int,
+        Some("4096"),
+        "The default of index.interval.bytes.",
+    )
+    .checked(Check::AtLeast(0))
+    .updated(Update::ClusterWide),
+    key(
+        "log.message.timestamp.after.max.ms",
+        Kind::Long,
+        Some("3600000"),
+        "The default of message.timestamp.after.max.ms.",
+    )
+    .checked(Check::AtLeast(0))
+    .updated(Update::ClusterWide),
+    key(
+        "log.message.timestamp.before.max.ms",
+        Kind::Long,
+        Some("9223372036854775807"),
+        "The default of message.timestamp.before.max.ms.",
+    )
+    .checked(Check::AtLeast(0))
+    .updated(Update::ClusterWide),
+    key(
+        "log.message.timestamp.type",
+        Kind::Text,
+        Some("CreateTime"),
+        "The default of message.timestamp.type.",
+    )
+    .checked(Check::In(&["CreateTime", "LogAppendTime"]))
+    .updated(Update::ClusterWide),
+    key("log.retention.bytes", Kind::Long, Some("-1"), "The default of retention.bytes.")
+        .updated(Update::ClusterWide),
+    key(
+        "log.retention.check.interval.ms",
+        Kind::Long,
+        Some("300000"),
+        "How often old segments are looked for.",
+    )
+    .checked(Check::AtLeast(1)),
+    key(
+        "log.retention.hours",
+        Kind::Int,
+        Some("168"),
+        "The default of retention.ms, in hours, if neither log.retention.ms nor log.retention.minutes is set.",
+    ),
+    key(
+        "log.retention.minutes",
+        Kind::Int,
+        None,
+        "The default of retention.ms, in minutes, if log.retention.ms is not set.",
+    ),
+    key("log.retention.ms", Kind::Long, None, "The default of retention.ms.")
+        .updated(Update::ClusterWide),
+    key(
+        "log.roll.hours",
+        Kind::Int,
+        Some("168"),
+        "The default of segment.ms, in hours, if log.roll.ms is not set.",
+    )
+    .checked(Check::AtLeast(1)),
+    key(
+        "log.roll.jitter.hours",
+        Kind::Int,
+        Some("0"),
+        "The default of segment.jitter.ms, in hours, if log.roll.jitter.ms is not set.",
+    )
+    .checked(Check::AtLeast(0)),
+    key("log.roll.jitter.ms", Kind::Long, None, "The default of segment.jitter.ms.")
+        .checked(Check::AtLeast(0))
+        .updated(Update::ClusterWide),
+    key("log.roll.ms", Kind::Long, None, "The default of segment.ms.")
+        .checked(Check::AtLeast(1))
+        .updated(Update::ClusterWide),
+    key("log.segment.bytes", Kind::Int, Some("1073741824"), "The default of segment.bytes.")
+        .checked(Check::AtLeast(1_048_576))
+        .updated(Update::ClusterWide),
+    key(
+        "max.connections",
+        Kind::Int,
+        Some("2147483647"),
+        "Connections of this node; more are not accepted.",
+    )
+    .checked(Check::AtLeast(0))
+    .updated(Update::ClusterWide),
+    key(
+        "max.connections.per.ip",
+        Kind::Int,
+        Some("2147483647"),
+        "Connections from one address; more are closed.",
+    )
+    .checked(Check::AtLeast(0))
+    .updated(Update::ClusterWide),
+    key(
+        "max.connections.per.ip.overrides",
+        Kind::Text,
+        Some(""),
+        "Addresses with another max.connections.per.ip: address:count, ...",
+    )
+    .checked(Check::AddressCounts)
+    .updated(Update::ClusterWide),
+    key(
+        "max.incremental.fetch.session.cache.slots",
+        Kind::Int,
+        Some("1000"),
+        "Fetch sessions kept on this node.",
+    )
+    .checked(Check::AtLeast(0)),
+    key("message.max.bytes", Kind::Int, Some("1048588"), "The default of max.message.bytes.")
+        .checked(Check::AtLeast(0))
+        .updated(Update::ClusterWide),
+    key("min.insync.replicas", Kind::Int, Some("1"), "The default of min.insync.replicas.")
+        .checked(Check::AtLeast(1))
+        .updated(Update::ClusterWide),
+    key("node.id", Kind::Int, Some("1"), "This node's number in the cluster.")
+        .checked(Check::AtLeast(0)),
+    key("num.partitions", Kind::Int, Some("1"), "Partitions of a topic that does not say.")
+        .checked(Check::Between(1, 10_000)),
+    key(
+        "odradek.cluster.id",
+        Kind::Text,
+        None,
+        "The cluster's id, given to clients. Default: drawn when the data directory is made.",
+    ),
+    key(
+        "odradek.cores",
+        Kind::Text,
+        None,
+        "The cores to run on: their number (4), or which (0-3,6). Default: all that this process may use.",
+    ),
+    key(
+        "odradek.http.listener",
+        Kind::Text,
+        Some("127.0.0.1:9644"),
+        "host:port of metrics and health over HTTP; empty for none.",
+    ),
+    key(
+        "odradek.memory",
+        Kind::Text,
+        None,
+        "Memory for buffers, in bytes or with KiB, MiB or GiB. Default: a part of the machine's.",
+    ),
+    key(
+        "producer.id.expiration.ms",
+        Kind::Int,
+        Some("86400000"),
+        "A producer that wrote nothing for so long is forgotten: its sequence may start anew.",
+    )
+    .checked(Check::AtLeast(1))
+    .updated(Update::ClusterWide),
+    key(
+        "socket.listen.backlog.size",
+        Kind::Int,
+        Some("50"),
+        "Connections that wait to be accepted.",
+    )
+    .checked(Check::AtLeast(1)),
+    key(
+        "socket.receive.buffer.bytes",
+        Kind::Int,
+        Some("-1"),
+        "The kernel's receive buffer of a connection; -1 lets the kernel choose.",
+    )
+    .checked(Check::AtLeast(-1)),
+    key(
+        "socket.request.max.bytes",
+        Kind::Int,
+        Some("104857600"),
+        "The largest request; a larger one is cut off.",
+    )
+    .checked(Check::AtLeast(1)),
+    key(
+        "socket.send.buffer.bytes",
+        Kind::Int,
+        Some("-1"),
+        "The kernel's send buffer of a connection; -1 lets the kernel choose.",
+    )
+    .checked(Check::AtLeast(-1)),
+    key(
+        "unclean.leader.election.enable",
+        Kind::Boolean,
+        Some("false"),
+        "Whether a replica that lacks acknowledged records may become the leader.",
+    )
+    .only(&["false"], "acknowledged records are never given up")
+    .updated(Update::ClusterWide),
+];
+
+/// The names of one setting, the strongest first. A name that stands alone is not listed.
+static SYNONYMS: &[&[&str]] = &[
+    &["log.flush.interval.ms", "log.flush.scheduler.interval.ms"],
+    &["log.retention.ms", "log.retention.minutes", "log.retention.hours"],
+    &["log.roll.jitter.ms", "log.roll.jitter.hours"],
+    &["log.roll.ms", "log.roll.hours"],
+    &["node.id", "broker.id"],
+];
+
+/// The definition of `name`, if it is a broker's config.
+#[must_use]
+pub fn broker_key(name: &str) -> Option<&'static Definition> {
+    tables().into_iter().find_map(|table| {
+        let index = table.binary_search_by(|it| it.name.cmp(name)).ok()?;
+        table.get(index)
+    })
+}
+
+/// Every broker config, in alphabetical order.
+#[must_use]
+pub fn broker_keys() -> Vec<&'static Definition> {
+    let mut keys: Vec<_> = tables().into_iter().flatten().collect();
+    keys.sort_unstable_by_key(|it| it.name);
+    keys
+}
+
+/// All names that mean the same setting as `name`, the strongest first; `name` alone if it has no other.
+#[must_use]
+pub fn synonyms(name: &'static str) -> Vec<&'static str> {
+    // The scheduler's interval has a life of its own: only the other one falls back to it.
+    let is_fallback_only = name == "log.flush.scheduler.interval.ms";
+    SYNONYMS
+        .iter()
+        .find(|names| names.contains(&name) && !is_fallback_only)
+        .map_or_else(|| vec![name], |names| names.to_vec())
+}
+
+/// Why a key that belongs to one listener (`listener.name.NAME.KEY`) is refused. `None` for other names.
+#[must_use]
+pub fn listener_key(name: &str) -> Option<&'static str> {
+    name.starts_with("listener.name.").then_some(
+        "settings of a single listener are not supported: ignoring one could open it to strangers",
+    )
+}
+
+fn tables() -> [&'static [Definition]; 3] {
+    [HONOURED, idle::IDLE, refused::REFUSED]
+}
+
+const fn key(
+    name: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    text: &'static str,
+) -> Definition {
+    Definition {
+        name,
+        kind,
+        default,
+        check: Check::Any,
+        treatment: Treatment::Honoured,
+        update: Update::ReadOnly,
+        synonyms: &[],
+        text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SYNONYMS, broker_key, broker_keys, tables};
+    use crate::config::definition::Treatment;
+
+    #[test]
+    fn each_table_is_in_order_and_no_name_is_in_two() {
+        for table in tables() {
+            let unordered = table.windows(2).find(|pair| pair[0].name >= pair[1].name);
+            assert!(unordered.is_none(), "{:?}", unordered.map(|pair| pair[1].name));
+        }
+        let keys = broker_keys();
+        assert!(keys.windows(2).all(|pair| pair[0].name < pair[1].name));
+        assert!(SYNONYMS.iter().copied().flatten().all(|name| broker_key(name).is_some()));
+    }
+
+    #[test]
+    fn defaults_are_canonical_and_accepted() {
+        for key in broker_keys() {
+            let Some(default) = key.default else { continue };
+            assert!(!matches!(key.treatment, Treatment::Refused(_)), "{}", key.name);
+            assert_eq!(key.canonical(default).as_deref(), Ok(default), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn every_key_is_documented() {
+        assert!(broker_keys().iter().all(|it| !it.documentation().trim().is_empty()));
+    }
+}

@@ -1,0 +1,58 @@
+//! Every bound of the cluster's metadata, in one place. Kafka's where Kafka has one.
+
+/// Longest topic name (Kafka's: a file name of 255 bytes, less a suffix).
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+
+/// Partitions that one request may ask for (Kafka's limit of a metadata batch).
+pub const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
+
+/// Partitions of one topic: what a thousand requests might add is still refused.
+pub const PARTITIONS_PER_TOPIC_MAX: usize = 100_000;
+
+/// Partitions of the whole cluster.
+pub const PARTITIONS_MAX: usize = 200_000;
+
+/// Replicas of one partition.
+pub const REPLICAS_MAX: usize = 16;
+
+/// Longest value of one config.
+pub const CONFIG_VALUE_BYTES_MAX: usize = 32_767;
+
+/// Longest name of a config, also of one that nobody knows.
+pub const CONFIG_NAME_BYTES_MAX: usize = 255;
+
+/// Configs of one resource.
+pub const CONFIGS_MAX: usize = 1_000;
+
+/// All keys and values of one resource together.
+pub const CONFIGS_BYTES_MAX: usize = 256 << 10;
+
+/// The largest event: one record of the metadata log.
+pub const EVENT_BYTES_MAX: usize = 1 << 20;
+
+/// Endpoints of one broker.
+pub const ENDPOINTS_MAX: usize = 64;
+
+/// Longest host name, listener name or rack.
+pub const HOST_BYTES_MAX: usize = 255;
+
+/// Producer ids handed out by one event (Kafka's block).
+pub const PRODUCER_IDS_PER_BLOCK: i64 = 1_000;
+
+/// Cores that partitions can be placed over.
+pub const CORES_MAX: u16 = 1_024;
+
+const _: () = {
+    assert!(PARTITIONS_PER_REQUEST_MAX <= PARTITIONS_PER_TOPIC_MAX);
+    assert!(PARTITIONS_PER_TOPIC_MAX <= PARTITIONS_MAX);
+    assert!(CONFIG_VALUE_BYTES_MAX <= 0xffff, "a text's length is written in 16 bits");
+    assert!(TOPIC_NAME_BYTES_MAX <= 0xffff);
+    assert!(
+        PARTITIONS_PER_REQUEST_MAX * (4 + 4 * REPLICAS_MAX)
+            + CONFIGS_BYTES_MAX
+            + 8 * CONFIGS_MAX
+            + 1_024
+            <= EVENT_BYTES_MAX,
+        "a topic with all its partitions and configs is one event"
+    );
+};
