@@ -3,5 +3,7 @@
 pub mod buffer;
 pub mod io;
 pub mod limits;
+pub mod mailbox;
+mod memory;
 pub mod metrics;
 pub mod sim;
