@@ -2,6 +2,8 @@
 //!
 //! Which failure of ours becomes which code is decided in `shard`, not here.
 
+use std::fmt;
+
 /// What an answer says about its request, or about a part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ErrorCode(i16);
@@ -92,6 +94,15 @@ impl ErrorCode {
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
         NAMES.iter().find(|(code, _)| *code == self).map(|(_, name)| *name)
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "error code {}", self.0),
+        }
     }
 }
 

@@ -43,11 +43,11 @@ pub struct Target {
 
 #[derive(Debug)]
 enum Membership {
-    None,
+    Sessionless,
     /// A session begins with the answer.
-    New(TopicKind),
+    Begins(TopicKind),
     /// `epoch` is the one that the session has from this request on.
-    Known {
+    Resumed {
         session_id: i32,
         epoch: i32,
     },
@@ -63,7 +63,7 @@ impl FetchPlan {
     /// Whether only changes are answered, so that an answer may be empty.
     #[must_use]
     pub const fn is_incremental(&self) -> bool {
-        matches!(self.membership, Membership::Known { .. })
+        matches!(self.membership, Membership::Resumed { .. })
     }
 }
 
@@ -123,11 +123,11 @@ impl FetchSessions {
         match request.session_epoch {
             SESSIONLESS_EPOCH => {
                 self.remove(request.session_id);
-                Ok(FetchPlan { membership: Membership::None, targets: targets(request) })
+                Ok(FetchPlan { membership: Membership::Sessionless, targets: targets(request) })
             }
             EPOCH_INITIAL => {
                 self.remove(request.session_id);
-                Ok(FetchPlan { membership: Membership::New(kind), targets: targets(request) })
+                Ok(FetchPlan { membership: Membership::Begins(kind), targets: targets(request) })
             }
             _ => self.resume(now_ms, kind, request),
         }
@@ -144,12 +144,12 @@ impl FetchSessions {
         mut response: FetchResponse<R>,
     ) -> FetchResponse<R> {
         match plan.membership {
-            Membership::None => response.session_id = 0,
-            Membership::New(kind) => {
+            Membership::Sessionless => response.session_id = 0,
+            Membership::Begins(kind) => {
                 let session = Session::new(now_ms, kind, &plan.targets, &response);
                 response.session_id = self.insert(now_ms, random, session);
             }
-            Membership::Known { session_id, epoch } => {
+            Membership::Resumed { session_id, epoch } => {
                 response.session_id = session_id;
                 // It may have been evicted since: then the answer is whole, and the next request is
                 // told that there is no session.
@@ -186,7 +186,7 @@ impl FetchSessions {
         self.partition_count += session.cached.len();
         if session.cached.is_empty() {
             self.remove(session_id);
-            return Ok(FetchPlan { membership: Membership::None, targets: Vec::new() });
+            return Ok(FetchPlan { membership: Membership::Sessionless, targets: Vec::new() });
         }
         if self.partition_count > PARTITIONS_MAX {
             // Without its session, the client names all its partitions in each request.
@@ -195,7 +195,7 @@ impl FetchSessions {
         }
         session.used_at_ms = now_ms;
         session.epoch = next_epoch(session.epoch);
-        let membership = Membership::Known { session_id, epoch: session.epoch };
+        let membership = Membership::Resumed { session_id, epoch: session.epoch };
         let targets = session.cached.values().map(|cached| cached.target.clone()).collect();
         self.check();
         Ok(FetchPlan { membership, targets })

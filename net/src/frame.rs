@@ -4,6 +4,8 @@
 //! most `GROWTH` times the memory of its bytes that have arrived, whatever size it announced.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used)]
 
+use std::fmt;
+
 use bytes::Bytes;
 
 /// Bytes of the size before a frame.
@@ -27,6 +29,19 @@ pub enum FrameError {
     TooLarge,
     /// The first bytes are those of another protocol.
     Foreign(Foreign),
+}
+
+impl fmt::Display for FrameError {
+    /// For one log line when the connection is closed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooSmall => "a frame too small for a request",
+            Self::TooLarge => "a frame larger than socket.request.max.bytes",
+            Self::Foreign(Foreign::Tls) => "a TLS handshake, and this listener speaks plaintext",
+            Self::Foreign(Foreign::Http) => "an HTTP request, and this listener speaks Kafka",
+            Self::Foreign(Foreign::Ssh) => "an SSH banner, and this listener speaks Kafka",
+        })
+    }
 }
 
 /// What else connects to ports.

@@ -84,13 +84,16 @@ impl<R> Response<R> {
                 fit_metadata(&mut body, reply.version);
                 generated(&mut frame, reply, &body)?;
             }
+            Self::CreateTopics(body) => generated(&mut frame, reply, &body)?,
+            Self::DeleteTopics(mut body) => {
+                fit_delete_topics(&mut body, reply.version);
+                generated(&mut frame, reply, &body)?;
+            }
             Self::DescribeCluster(mut body) => {
                 fit_describe_cluster(&mut body, reply.version);
                 generated(&mut frame, reply, &body)?;
             }
             Self::ApiVersions(body) => generated(&mut frame, reply, &body)?,
-            Self::CreateTopics(body) => generated(&mut frame, reply, &body)?,
-            Self::DeleteTopics(body) => generated(&mut frame, reply, &body)?,
             Self::DeleteRecords(body) => generated(&mut frame, reply, &body)?,
             Self::InitProducerId(body) => generated(&mut frame, reply, &body)?,
             Self::OffsetForLeaderEpoch(body) => generated(&mut frame, reply, &body)?,
@@ -113,7 +116,8 @@ fn generated<R>(
     body.encode(frame.writer().buffer(), version).or(Err(Inexpressible))
 }
 
-// The generated encoders refuse a field that is set and that the version does not have.
+// The generated encoders refuse a field that is set and that the version does not have, and write a
+// null where the version has none, which the Java client does not read.
 
 fn fit_list_offsets(body: &mut ListOffsetsResponse, version: i16) {
     if version < 4 {
@@ -126,9 +130,21 @@ fn fit_metadata(body: &mut MetadataResponse, version: i16) {
     if !(8..=10).contains(&version) {
         body.cluster_authorized_operations = NO_OPERATIONS;
     }
-    if version < 8 {
-        let topics = body.topics.iter_mut();
-        topics.for_each(|topic| topic.topic_authorized_operations = NO_OPERATIONS);
+    for topic in &mut body.topics {
+        if version < 8 {
+            topic.topic_authorized_operations = NO_OPERATIONS;
+        }
+        if version < 12 {
+            topic.name.get_or_insert_default();
+        }
+    }
+}
+
+fn fit_delete_topics(body: &mut DeleteTopicsResponse, version: i16) {
+    if version < 6 {
+        body.responses.iter_mut().for_each(|topic| {
+            topic.name.get_or_insert_default();
+        });
     }
 }
 
@@ -138,5 +154,69 @@ fn fit_describe_cluster(body: &mut DescribeClusterResponse, version: i16) {
     }
     if version < 2 {
         body.brokers.iter_mut().for_each(|broker| broker.is_fenced = false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
+    use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
+    use kafka_protocol::messages::list_offsets_response::{
+        ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+    };
+    use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+    use kafka_protocol::messages::{
+        DeleteTopicsResponse, DescribeClusterResponse, ListOffsetsResponse, MetadataResponse,
+    };
+    use kafka_protocol::protocol::StrBytes;
+
+    use super::Response;
+    use crate::header::{Reply, read_response};
+    use crate::outgoing::{Inexpressible, Piece};
+    use crate::schema;
+
+    /// Encodes in every version, and reads it back as strictly as the strictest client.
+    #[track_caller]
+    fn check(response: &Response<Bytes>) {
+        let api = response.api();
+        for version in api.api().working_first..=api.api().last {
+            let pieces = response.clone().encode(Reply { api, version, correlation_id: 5 });
+            let pieces = pieces.expect("every version can say it");
+            let [Piece::Bytes(frame)] = pieces.as_slice() else { panic!("one piece") };
+            let (_, body) = read_response(&frame.slice(4..), api, version).unwrap();
+            let schema = schema::response::schema(api).unwrap();
+            let sound = schema::canonical(schema, version, api.layout(version), &body);
+            assert_eq!(sound.as_ref(), Ok(&body), "version {version}");
+        }
+    }
+
+    #[test]
+    fn fields_and_nulls_fit_every_version() {
+        let topic =
+            MetadataResponseTopic::default().with_name(None).with_topic_authorized_operations(1);
+        let body = MetadataResponse::default();
+        let body = body.with_cluster_authorized_operations(1).with_topics(vec![topic]);
+        check(&Response::Metadata(body));
+
+        let topic = DeletableTopicResult::default().with_name(None);
+        check(&Response::DeleteTopics(DeleteTopicsResponse::default().with_responses(vec![topic])));
+
+        let partition = ListOffsetsPartitionResponse::default().with_leader_epoch(4);
+        let topic = ListOffsetsTopicResponse::default().with_partitions(vec![partition]);
+        check(&Response::ListOffsets(ListOffsetsResponse::default().with_topics(vec![topic])));
+
+        let broker = DescribeClusterBroker::default().with_is_fenced(true);
+        let body = DescribeClusterResponse::default();
+        check(&Response::DescribeCluster(body.with_endpoint_type(2).with_brokers(vec![broker])));
+    }
+
+    #[test]
+    fn a_text_too_long_for_its_version_is_no_crash() {
+        let long = StrBytes::from_string("x".repeat(40_000));
+        let body = MetadataResponse::default().with_cluster_id(Some(long));
+        let response = Response::<Bytes>::Metadata(body);
+        let reply = Reply { api: response.api(), version: 5, correlation_id: 0 };
+        assert_eq!(response.encode(reply), Err(Inexpressible));
     }
 }
