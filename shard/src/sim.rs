@@ -7,15 +7,22 @@
 //! Order of use: `World::new`, `node`, `io` for each shard and spawn its tasks, `outside` for clients,
 //! `run`; `crash` ends a node's tasks and leaves what its disk kept, and the node is started again.
 
+pub mod admin;
+pub mod broker;
 pub mod chance;
 pub mod checker;
+pub mod consumer;
 pub mod content;
 pub mod disk;
 pub mod executor;
 pub mod history;
 pub mod names;
 pub mod net;
+pub mod producer;
+pub mod recorder;
+pub mod scenario;
 pub mod story;
+pub mod wire;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -189,7 +196,13 @@ impl World {
     /// Places for a crash that the node's disk has passed.
     #[must_use]
     pub fn step_count(&self, node: usize) -> u64 {
-        self.state.nodes.borrow()[node].disk.step_count()
+        self.steps(node).count()
+    }
+
+    /// The same count, to be asked while the world runs.
+    #[must_use]
+    pub fn steps(&self, node: usize) -> Steps {
+        Steps { state: Rc::clone(&self.state), node }
     }
 
     /// Tasks of a node that have not ended.
@@ -211,6 +224,19 @@ impl World {
     /// Gives every line of the story from now on to `listener`.
     pub fn tell_to(&mut self, listener: Listener) {
         self.state.story.borrow_mut().listen(listener);
+    }
+}
+
+/// Counts the places for a crash that a node's disk has passed.
+pub struct Steps {
+    state: Rc<State>,
+    node: usize,
+}
+
+impl Steps {
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.state.nodes.borrow()[self.node].disk.step_count()
     }
 }
 

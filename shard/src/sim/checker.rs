@@ -660,7 +660,7 @@ mod tests {
         let cut = Event::Cut { log: LOG, log_start: at(1) };
         let written = [sent(WRITER, 0, 2), acked(WRITER, 0, 2, 0)];
         let back = [cutting, cut.clone(), asked(0), read(0, 2, &[0])];
-        let events = [written.clone().to_vec(), back.to_vec()].concat();
+        let events = [written.to_vec(), back.to_vec()].concat();
         check(&events, Err(Violation::StartBack { log: LOG, was: at(1), is: at(0) }));
         let events = [written.to_vec(), vec![cut]].concat();
         check(&events, Err(Violation::StartAhead { log: LOG, asked: at(0), is: at(1) }));

@@ -51,6 +51,14 @@ impl Faults {
     }
 }
 
+impl Faults {
+    /// Whether a broker may refuse to start, or to go on.
+    #[must_use]
+    pub const fn may_stop_a_broker(&self) -> bool {
+        self.read_fails != 0 || self.write_fails != 0 || self.sync_fails != 0 || self.is_full != 0
+    }
+}
+
 /// What ends the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crash {

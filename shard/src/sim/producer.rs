@@ -1,0 +1,341 @@
+//! A simulated producer: idempotent or plain, pipelined, with retries over every failure.
+//!
+//! After any trouble it sends again what was not answered, one request at a time and in order, as
+//! Kafka's clients do: a broker that then still calls a sequence out of order has lost something.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use engine::codec::Codec;
+use engine::id::{ProducerEpoch, ProducerId, Sequence};
+use engine::records::builder::BatchBuilder;
+use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse};
+use kafka_protocol::protocol::StrBytes;
+use net::api::ApiKey;
+use net::client::{self, Envelope};
+use net::error_code::ErrorCode;
+use net::produce::{
+    ProducePartition, ProduceRequest, ProduceResponse, ProduceTopic, ProducedPartition,
+};
+use net::topic::TopicRef;
+
+use crate::io::Io;
+use crate::sim::SimIo;
+use crate::sim::chance::Chance;
+use crate::sim::history::{Event, Retries, Value, WriterId};
+use crate::sim::recorder::{Recorder, Target};
+use crate::sim::wire::{Gone, Wire};
+
+/// First version that names topics by id.
+pub const TOPIC_IDS_FROM: i16 = 13;
+const RETRY_NANOS: u64 = 30_000_000;
+
+/// What kind of producer to be.
+#[derive(Clone, Debug)]
+pub struct Habits {
+    pub retries: Retries,
+    pub acks: i16,
+    /// Requests in flight.
+    pub depth: usize,
+    pub version: i16,
+    pub request_count: usize,
+    /// Values are smaller than this.
+    pub value_bytes_max: usize,
+    pub codec: Codec,
+    /// Longest pause between two rounds.
+    pub pause_nanos: u64,
+}
+
+/// A batch until it is answered.
+#[derive(Clone)]
+struct Unanswered {
+    target: usize,
+    first: u64,
+    count: u32,
+    bytes: Bytes,
+}
+
+pub struct Producer {
+    io: SimIo,
+    node: usize,
+    recorder: Recorder,
+    chance: Chance,
+    habits: Habits,
+    targets: Vec<Target>,
+    /// By target.
+    next_sequences: Vec<u64>,
+    writer: WriterId,
+    identity: Option<(ProducerId, ProducerEpoch)>,
+    made_count: usize,
+    /// What is to be sent again, by request.
+    again: VecDeque<Vec<Unanswered>>,
+}
+
+impl Producer {
+    #[must_use]
+    pub fn new(
+        io: &SimIo,
+        node: usize,
+        recorder: &Recorder,
+        habits: Habits,
+        targets: Vec<Target>,
+    ) -> Self {
+        Self {
+            io: io.clone(),
+            node,
+            recorder: recorder.clone(),
+            chance: Chance::new(io.random()),
+            writer: recorder.writer(habits.retries),
+            habits,
+            next_sequences: vec![0; targets.len()],
+            targets,
+            identity: None,
+            made_count: 0,
+            again: VecDeque::new(),
+        }
+    }
+
+    /// Sends all its requests, until each is answered.
+    pub async fn run(mut self) {
+        while self.made_count < self.habits.request_count || !self.again.is_empty() {
+            let mut wire = Wire::connect(&self.io, self.node).await;
+            while let Ok(()) = self.round(&mut wire).await {
+                if self.made_count == self.habits.request_count && self.again.is_empty() {
+                    return;
+                }
+                self.pause(self.habits.pause_nanos).await;
+            }
+        }
+    }
+
+    async fn round(&mut self, wire: &mut Wire) -> Result<(), Gone> {
+        if self.habits.retries == Retries::Deduplicated && self.identity.is_none() {
+            return self.introduce(wire).await;
+        }
+        if let Some(batches) = self.again.pop_front() {
+            return self.send_again(wire, batches).await;
+        }
+        let missing = self.habits.request_count - self.made_count;
+        let made: Vec<Vec<Unanswered>> =
+            (0..self.habits.depth.min(missing)).map(|_| self.make()).collect();
+        self.made_count += made.len();
+        self.send_pipelined(wire, made).await
+    }
+
+    async fn introduce(&mut self, wire: &mut Wire) -> Result<(), Gone> {
+        let request = InitProducerIdRequest::default().with_transactional_id(None);
+        let response: InitProducerIdResponse =
+            wire.call(ApiKey::InitProducerId, 4, &request).await?;
+        if response.error_code != 0 {
+            self.pause(RETRY_NANOS).await;
+            return Ok(());
+        }
+        self.recorder.on_producer_id(response.producer_id.0);
+        let id = ProducerId::checked(response.producer_id.0);
+        let epoch = ProducerEpoch::checked(response.producer_epoch);
+        self.identity = id.zip(epoch);
+        assert!(self.identity.is_some(), "a producer id and an epoch are not negative");
+        Ok(())
+    }
+
+    async fn send_again(&mut self, wire: &mut Wire, batches: Vec<Unanswered>) -> Result<(), Gone> {
+        let sent = self.send(wire, &batches).await;
+        let answer = match sent {
+            Ok(envelope) => self.answer(wire, &envelope).await,
+            Err(gone) => Err(gone),
+        };
+        let left = match &answer {
+            Ok(response) => self.on_response(batches, response.as_ref(), Standing::Alone),
+            Err(Gone) => batches,
+        };
+        if !left.is_empty() {
+            self.again.push_front(left);
+            self.pause(RETRY_NANOS).await;
+        }
+        answer.map(|_| ())
+    }
+
+    async fn send_pipelined(
+        &mut self,
+        wire: &mut Wire,
+        made: Vec<Vec<Unanswered>>,
+    ) -> Result<(), Gone> {
+        let mut state = Ok(());
+        let mut flying = Vec::new();
+        for batches in made {
+            let sent = match state {
+                Ok(()) => self.send(wire, &batches).await,
+                Err(gone) => Err(gone),
+            };
+            state = sent.as_ref().map(|_| ()).map_err(|gone| *gone);
+            flying.push((sent.ok(), batches));
+        }
+        for (envelope, batches) in flying {
+            let answer = match (&state, envelope) {
+                (Ok(()), Some(envelope)) => self.answer(wire, &envelope).await,
+                _ => Err(Gone),
+            };
+            let left = match &answer {
+                Ok(response) => self.on_response(batches, response.as_ref(), Standing::Pipelined),
+                Err(Gone) => batches,
+            };
+            state = state.and_then(|()| answer.map(|_| ()));
+            if !left.is_empty() {
+                self.again.push_back(left);
+            }
+        }
+        state
+    }
+
+    /// A request of batches for some of the targets.
+    fn make(&mut self) -> Vec<Unanswered> {
+        let first = self.chance.index(self.targets.len());
+        let count = 1 + self.chance.index(self.targets.len());
+        let places = (0..count).map(|index| (first + index) % self.targets.len());
+        places.collect::<Vec<_>>().into_iter().map(|target| self.make_batch(target)).collect()
+    }
+
+    fn make_batch(&mut self, target: usize) -> Unanswered {
+        let first = self.next_sequences[target];
+        let count = 1 + self.chance.below(8);
+        let mut builder = BatchBuilder::new();
+        if let Some((id, epoch)) = self.identity {
+            let first = i32::try_from(first).expect("a simulated producer is soon done");
+            builder = builder.producer(id, epoch, Sequence::ZERO.plus(first.unsigned_abs()));
+        }
+        let bytes_end = if self.chance.one_in(4) { self.habits.value_bytes_max } else { 200 };
+        for sequence in first..first + count {
+            let log = self.targets[target].log;
+            let value = Value { run: self.recorder.run(), log, writer: self.writer, sequence };
+            let bytes = self.chance.index(bytes_end.max(1));
+            builder.push(self.io.wall(), None, Some(&value.encode(bytes)), &[]);
+        }
+        self.next_sequences[target] += count;
+        let bytes = Bytes::from(builder.build_with(self.habits.codec));
+        let count = u32::try_from(count).expect("a batch is small");
+        Unanswered { target, first, count, bytes }
+    }
+
+    async fn send(&mut self, wire: &mut Wire, batches: &[Unanswered]) -> Result<Envelope, Gone> {
+        let mut topics: Vec<ProduceTopic> = Vec::new();
+        for batch in batches {
+            let target = &self.targets[batch.target];
+            let (writer, log) = (self.writer, target.log);
+            let (first, count) = (batch.first, batch.count);
+            self.recorder.record(&Event::Sent { writer, log, first, count });
+            let topic = reference(target, self.habits.version);
+            let partition =
+                ProducePartition { index: target.partition, records: Some(batch.bytes.clone()) };
+            match topics.iter_mut().find(|it| it.topic == topic) {
+                Some(known) => known.partitions.push(partition),
+                None => topics.push(ProduceTopic { topic, partitions: vec![partition] }),
+            }
+        }
+        let envelope = wire.envelope(self.habits.version);
+        let (acks, timeout_ms) = (self.habits.acks, 10_000);
+        let request = ProduceRequest { transactional_id: None, acks, timeout_ms, topics };
+        wire.send(client::encode_produce(&envelope, &request)).await?;
+        Ok(envelope)
+    }
+
+    /// `None`: nobody answers this kind of request.
+    async fn answer(
+        &self,
+        wire: &mut Wire,
+        envelope: &Envelope,
+    ) -> Result<Option<ProduceResponse>, Gone> {
+        if self.habits.acks == 0 {
+            return Ok(None);
+        }
+        let body = wire.receive(ApiKey::Produce, envelope).await?;
+        let response = client::decode_produce(envelope.version, &body);
+        Ok(Some(response.unwrap_or_else(|error| panic!("a response to Produce: {error:?}"))))
+    }
+
+    /// What has to be sent again.
+    fn on_response(
+        &self,
+        mut batches: Vec<Unanswered>,
+        response: Option<&ProduceResponse>,
+        standing: Standing,
+    ) -> Vec<Unanswered> {
+        let Some(response) = response else { return Vec::new() };
+        batches.retain(|batch| {
+            let target = &self.targets[batch.target];
+            let topic = reference(target, self.habits.version);
+            let topic = response.topics.iter().find(|it| it.topic == topic);
+            let partitions = topic.into_iter().flat_map(|topic| &topic.partitions);
+            match partitions.into_iter().find(|it| it.index == target.partition) {
+                Some(answer) => self.on_answer(batch, target, answer, standing),
+                None => {
+                    self.recorder
+                        .fail(format!("no answer for {target:?} in a response to Produce"));
+                    false
+                }
+            }
+        });
+        batches
+    }
+
+    /// Whether the batch has to be sent again.
+    fn on_answer(
+        &self,
+        batch: &Unanswered,
+        target: &Target,
+        answer: &ProducedPartition,
+        standing: Standing,
+    ) -> bool {
+        let (writer, log, count) = (self.writer, target.log, batch.count);
+        match answer.error {
+            ErrorCode::NONE => match engine::id::Offset::checked(answer.base_offset) {
+                Some(base) => {
+                    let first = batch.first;
+                    self.recorder.record(&Event::Acked { writer, log, first, count, base });
+                    false
+                }
+                None => {
+                    self.recorder
+                        .fail(format!("a batch of log {} was acknowledged nowhere", log.0));
+                    false
+                }
+            },
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID => {
+                !self.recorder.is_ending(log)
+            }
+            ErrorCode::KAFKA_STORAGE_ERROR
+            | ErrorCode::NOT_LEADER_OR_FOLLOWER
+            | ErrorCode::LEADER_NOT_AVAILABLE
+            | ErrorCode::REQUEST_TIMED_OUT
+            | ErrorCode::NOT_ENOUGH_REPLICAS
+            | ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND
+            | ErrorCode::THROTTLING_QUOTA_EXCEEDED => true,
+            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if standing == Standing::Pipelined => true,
+            other => {
+                let first = batch.first;
+                self.recorder.fail(format!("log {}: batch at {first} got error {other:?}", log.0));
+                false
+            }
+        }
+    }
+
+    async fn pause(&mut self, nanos_max: u64) {
+        let nanos = self.chance.below(nanos_max.max(1));
+        self.io.sleep(Duration::from_nanos(nanos)).await;
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Everything before it is answered well.
+    Alone,
+    Pipelined,
+}
+
+pub fn reference(target: &Target, version: i16) -> TopicRef {
+    if version < TOPIC_IDS_FROM {
+        TopicRef::Name(StrBytes::from_string(target.topic.clone()))
+    } else {
+        TopicRef::Id(target.topic_id)
+    }
+}

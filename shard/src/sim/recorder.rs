@@ -1,0 +1,179 @@
+//! Where simulated clients write down what they did and saw: the checker judges it at once.
+//!
+//! One per world, shared by its clients.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use engine::id::Offset;
+
+use crate::sim::SimIo;
+use crate::sim::checker::{Checker, Tally, Violation};
+use crate::sim::history::{Durability, Event, LogId, ReaderId, Retries, WriterId};
+
+/// A partition, as clients address it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub topic: String,
+    pub topic_id: [u8; 16],
+    pub partition: i32,
+    pub log: LogId,
+}
+
+struct Book {
+    io: SimIo,
+    run: u32,
+    checker: RefCell<Checker>,
+    failure: RefCell<Option<String>>,
+    next_id: Cell<u32>,
+    ending: RefCell<BTreeSet<LogId>>,
+    producer_ids: RefCell<BTreeSet<i64>>,
+    /// Clients that still have something to do.
+    busy_count: Cell<u32>,
+    is_closing: Cell<bool>,
+}
+
+#[derive(Clone)]
+pub struct Recorder(Rc<Book>);
+
+impl Recorder {
+    #[must_use]
+    pub fn new(io: SimIo, run: u32) -> Self {
+        Self(Rc::new(Book {
+            io,
+            run,
+            checker: RefCell::new(Checker::new(run)),
+            failure: RefCell::default(),
+            next_id: Cell::new(1),
+            ending: RefCell::default(),
+            producer_ids: RefCell::default(),
+            busy_count: Cell::new(0),
+            is_closing: Cell::new(false),
+        }))
+    }
+
+    #[must_use]
+    pub fn run(&self) -> u32 {
+        self.0.run
+    }
+
+    pub fn record(&self, event: &Event) {
+        let mut bytes = Vec::new();
+        event.encode(&mut bytes);
+        let numbers = [40, u64::from(crc32c::crc32c(&bytes)), 0];
+        self.0.io.tell(numbers, || format!("client: {}", brief(event)));
+        if let Event::LogEnding { log } = event {
+            self.0.ending.borrow_mut().insert(*log);
+        }
+        if let Err(violation) = self.0.checker.borrow_mut().on(event) {
+            self.fail(format!("{violation} at {}", brief(event)));
+        }
+    }
+
+    /// Something is wrong; the first failure is kept.
+    pub fn fail(&self, failure: String) {
+        self.0.io.tell([41, 0, 0], || format!("FAILURE: {failure}"));
+        self.0.failure.borrow_mut().get_or_insert(failure);
+    }
+
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.0.failure.borrow().clone()
+    }
+
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.0.failure.borrow().is_some()
+    }
+
+    /// The history is over.
+    pub fn finish(&self) -> Result<(), Violation> {
+        self.0.checker.borrow().finish()
+    }
+
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.0.checker.borrow().tally()
+    }
+
+    #[must_use]
+    pub fn log(&self, durability: Durability) -> LogId {
+        let log = LogId(self.issue());
+        self.record(&Event::LogMade { log, durability });
+        log
+    }
+
+    #[must_use]
+    pub fn writer(&self, retries: Retries) -> WriterId {
+        let writer = WriterId(self.issue());
+        self.record(&Event::WriterMade { writer, retries });
+        writer
+    }
+
+    #[must_use]
+    pub fn reader(&self) -> ReaderId {
+        ReaderId(self.issue())
+    }
+
+    #[must_use]
+    pub fn known_end(&self, log: LogId) -> Offset {
+        self.0.checker.borrow().known_end(log)
+    }
+
+    /// Whether somebody has asked for the log's deletion.
+    #[must_use]
+    pub fn is_ending(&self, log: LogId) -> bool {
+        self.0.ending.borrow().contains(&log)
+    }
+
+    /// A broker gives every producer an id of its own, crashes or not.
+    pub fn on_producer_id(&self, id: i64) {
+        if !self.0.producer_ids.borrow_mut().insert(id) {
+            self.fail(format!("producer id {id} was given twice"));
+        }
+    }
+
+    pub fn begin_work(&self) {
+        self.0.busy_count.set(self.0.busy_count.get() + 1);
+    }
+
+    pub fn end_work(&self) {
+        self.0.busy_count.set(self.0.busy_count.get() - 1);
+    }
+
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.0.busy_count.get() > 0
+    }
+
+    /// Readers, who have no end of their own, stop.
+    pub fn close(&self) {
+        self.0.is_closing.set(true);
+    }
+
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.0.is_closing.get()
+    }
+
+    fn issue(&self) -> u32 {
+        self.0.next_id.replace(self.0.next_id.get() + 1)
+    }
+}
+
+/// As a line of the story.
+fn brief(event: &Event) -> String {
+    match event {
+        Event::Read { reader, log, log_start, high_watermark, seen } => {
+            let first = seen.first().map_or(-1, |seen| seen.offset.get());
+            let count = seen.len();
+            format!(
+                "Read {{ reader: {}, log: {}, start: {log_start}, high watermark: {high_watermark}, \
+                 {count} records from {first} }}",
+                reader.0, log.0
+            )
+        }
+        other => format!("{other:?}"),
+    }
+}

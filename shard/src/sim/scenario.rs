@@ -1,0 +1,453 @@
+//! A run of one node with its clients, from a seed: what they do, what goes wrong and when, and the
+//! judgement at the end.
+//!
+//! The plan is made before the run, and shows in the story. How a broker is started is given by
+//! `broker.rs`.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use engine::codec::Codec;
+use engine::id::Offset;
+
+use crate::io::{Class, Io};
+use crate::sim::admin::{Admin, Wish};
+use crate::sim::broker::{self, Started};
+use crate::sim::chance::Chance;
+use crate::sim::checker::Tally;
+use crate::sim::consumer::{Consumer, Manners};
+use crate::sim::disk::{Crash, Faults};
+use crate::sim::history::{Durability, Event, Retries};
+use crate::sim::net::Weather;
+use crate::sim::producer::{Habits, Producer, TOPIC_IDS_FROM};
+use crate::sim::recorder::{Recorder, Target};
+use crate::sim::story::Listener;
+use crate::sim::{Ended, SimIo, World};
+
+const ARENA_BYTES: usize = 64 << 20;
+/// From the last fault to the last answer.
+const LIVENESS: Duration = Duration::from_secs(300);
+
+/// When a phase ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// After so many places for a crash.
+    Steps(u64),
+    Passed(Duration),
+}
+
+/// A time of one kind of trouble, and the crash that ends it.
+#[derive(Clone, Debug)]
+pub struct Phase {
+    pub until: Until,
+    pub faults: Faults,
+    pub weather: Weather,
+    pub wall_skew_ms: i64,
+    pub crash: Crash,
+    /// Of the node that comes back.
+    pub shard_count: usize,
+}
+
+/// Everything that a run is made of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub shard_count: usize,
+    pub topics: Vec<Wish>,
+    pub producers: Vec<Habits>,
+    pub consumers: Vec<Manners>,
+    /// How often records are deleted.
+    pub cut_count: usize,
+    /// How often a topic is made, written to, deleted, and made again.
+    pub churn_count: usize,
+    pub phases: Vec<Phase>,
+}
+
+/// What came of a run that kept its promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub tally: Tally,
+    /// Places for a crash.
+    pub step_count: u64,
+    pub simulated: Duration,
+    pub story_hash: u64,
+}
+
+impl Plan {
+    /// Some fifty operations and no trouble: to be crashed at each of its steps.
+    #[must_use]
+    pub fn short(seed: u64) -> Self {
+        let mut chance = Chance::new(seed);
+        let mut plan = Self::calm(seed, &mut chance, 15);
+        plan.topics.truncate(1);
+        plan.producers.truncate(2);
+        plan.consumers.truncate(1);
+        plan.cut_count = 1;
+        plan.churn_count = usize::from(chance.one_in(4));
+        plan
+    }
+
+    /// Many operations, several crashes, all faults.
+    #[must_use]
+    pub fn long(seed: u64) -> Self {
+        let mut chance = Chance::new(seed);
+        let requests = chance.between(20, 120);
+        let mut plan = Self::calm(seed, &mut chance, requests);
+        plan.cut_count = chance.index(6);
+        plan.churn_count = chance.index(3);
+        plan.phases = (0..chance.below(4)).map(|_| phase(&mut chance)).collect();
+        plan
+    }
+
+    /// The same run, with a crash at a step, and no other.
+    #[must_use]
+    pub fn crashed_at(mut self, step: u64, crash: Crash) -> Self {
+        self.phases = vec![Phase {
+            until: Until::Steps(step),
+            faults: Faults::none(),
+            weather: Weather::fair(),
+            wall_skew_ms: 0,
+            crash,
+            shard_count: self.shard_count,
+        }];
+        self
+    }
+
+    fn calm(seed: u64, chance: &mut Chance, request_count: u64) -> Self {
+        let request_count = usize::try_from(request_count).expect("a run is short");
+        let topics = (0..chance.between(1, 4)).map(|index| wish(chance, format!("t{index}")));
+        let topics = topics.collect();
+        let producers = (0..chance.between(1, 5)).map(|_| habits(chance, request_count)).collect();
+        let consumers = (0..chance.between(0, 4)).map(|_| manners(chance)).collect();
+        let shard_count = 1 + chance.index(3);
+        let (cut_count, churn_count, phases) = (0, 0, Vec::new());
+        Self { seed, shard_count, topics, producers, consumers, cut_count, churn_count, phases }
+    }
+
+    /// Runs it. The error says which promise was broken.
+    pub fn run(&self, listener: Option<Listener>) -> Result<Report, String> {
+        Run::new(self, listener).run()
+    }
+}
+
+fn wish(chance: &mut Chance, name: String) -> Wish {
+    Wish {
+        name,
+        partition_count: 1 + i32::from(chance.one_in(2)) * 2,
+        durability: if chance.one_in(8) { Durability::Memory } else { Durability::Device },
+        segment_bytes: 1 << chance.between(14, 21),
+    }
+}
+
+fn habits(chance: &mut Chance, request_count: usize) -> Habits {
+    let (retries, acks) = match chance.below(6) {
+        0 => (Retries::Plain, 1),
+        1 => (Retries::Plain, -1),
+        2 => (Retries::Plain, 0),
+        _ => (Retries::Deduplicated, -1),
+    };
+    let codecs = [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+    Habits {
+        retries,
+        acks,
+        depth: 1 + chance.index(5),
+        version: if chance.one_in(2) {
+            TOPIC_IDS_FROM
+        } else {
+            [3, 5, 7, 8, 9, 11, 12][chance.index(7)]
+        },
+        request_count: request_count / 2 + chance.index(request_count / 2 + 1),
+        value_bytes_max: [100, 2_000, 20_000, 80_000][chance.index(4)],
+        codec: if chance.one_in(4) { codecs[chance.index(4)] } else { Codec::None },
+        pause_nanos: [1, 1_000_000, 50_000_000][chance.index(3)],
+    }
+}
+
+fn manners(chance: &mut Chance) -> Manners {
+    Manners {
+        version: i16::try_from(chance.between(5, 19)).expect("versions are few"),
+        max_wait_ms: [0, 10, 500][chance.index(3)],
+        max_bytes: [1, 10_000, 1 << 20][chance.index(3)],
+        isolation_level: i8::from(chance.one_in(2)),
+        pause_nanos: [1, 5_000_000, 100_000_000][chance.index(3)],
+    }
+}
+
+fn phase(chance: &mut Chance) -> Phase {
+    let until = if chance.one_in(2) {
+        Until::Steps(chance.between(1, 400))
+    } else {
+        Until::Passed(Duration::from_nanos(chance.between(1_000_000, 6_000_000_000)))
+    };
+    let mut faults = Faults::none();
+    let odds = |chance: &mut Chance| [10, 50, 400][chance.index(3)];
+    match chance.below(8) {
+        0 => faults.write_fails = odds(chance),
+        1 => faults.sync_fails = odds(chance),
+        2 => faults.read_fails = odds(chance),
+        3 => faults.is_full = odds(chance),
+        4 => {
+            faults.stalls = odds(chance);
+            faults.stall_nanos = 3_000_000_000;
+        }
+        _ => {}
+    }
+    faults.write_nanos = [10_000, 100_000, 2_000_000][chance.index(3)];
+    let weather = if chance.one_in(3) {
+        Weather { delay_nanos: chance.between(1_000, 3_000_000), cuts: 200, splits: 3 }
+    } else {
+        Weather::fair()
+    };
+    Phase {
+        until,
+        faults,
+        weather,
+        wall_skew_ms: [0, 0, 0, 3_600_000, -3_600_000][chance.index(5)],
+        crash: if chance.one_in(3) { Crash::Process } else { Crash::Power },
+        shard_count: 1 + chance.index(3),
+    }
+}
+
+/// The topics that are to be there at the end.
+type Topics = Rc<RefCell<Vec<Vec<Target>>>>;
+
+struct Run<'plan> {
+    plan: &'plan Plan,
+    world: World,
+    node: usize,
+    started: Started,
+    recorder: Recorder,
+    topics: Topics,
+}
+
+impl<'plan> Run<'plan> {
+    fn new(plan: &'plan Plan, listener: Option<Listener>) -> Self {
+        let mut world = World::new(plan.seed);
+        if let Some(listener) = listener {
+            world.tell_to(listener);
+        }
+        let node = world.node(plan.shard_count, ARENA_BYTES);
+        let run = u32::try_from(plan.seed & u64::from(u32::MAX)).expect("masked");
+        let recorder = Recorder::new(world.outside(), run);
+        let started = broker::start(&world, node, plan.shard_count);
+        Self { plan, world, node, started, recorder, topics: Topics::default() }
+    }
+
+    fn run(mut self) -> Result<Report, String> {
+        self.begin_clients();
+        for phase in &self.plan.phases {
+            self.endure(phase)?;
+        }
+        self.heal();
+        let recorder = self.recorder.clone();
+        self.wait(LIVENESS, || !recorder.is_busy(), "clients still wait for answers")?;
+        self.recorder.close();
+        self.read_all()?;
+        self.crash(Crash::Power, self.plan.shard_count);
+        self.read_all()?;
+        self.recorder.finish().map_err(|violation| format!("at the end: {violation}"))?;
+        Ok(Report {
+            tally: self.recorder.tally(),
+            step_count: self.world.step_count(self.node),
+            simulated: self.world.now().since(crate::io::Nanos::new(1_000_000_000)),
+            story_hash: self.world.story_hash(),
+        })
+    }
+
+    /// Spawns everything that clients do.
+    fn begin_clients(&self) {
+        let (io, node) = (self.world.outside(), self.node);
+        let (recorder, topics, plan) =
+            (self.recorder.clone(), Rc::clone(&self.topics), self.plan.clone());
+        recorder.begin_work();
+        io.clone().spawn(Class::Foreground, async move {
+            let mut chance = Chance::new(io.random());
+            let mut admin = Admin::new(&io, node, &recorder);
+            for wish in &plan.topics {
+                let targets = admin.create(wish).await;
+                topics.borrow_mut().push(targets);
+            }
+            let targets: Vec<Target> = topics.borrow().concat();
+            for habits in plan.producers {
+                let count = 1 + chance.index(targets.len().min(4));
+                let targets = some_of(&mut chance, &targets, count);
+                let producer = Producer::new(&io, node, &recorder, habits, targets);
+                work(&io, &recorder, producer.run());
+            }
+            for manners in plan.consumers {
+                let count = 1 + chance.index(targets.len());
+                let targets = some_of(&mut chance, &targets, count);
+                let consumer = Consumer::new(&io, node, &recorder, manners, targets);
+                io.spawn(Class::Foreground, consumer.follow());
+            }
+            for index in 0..plan.churn_count {
+                let name = format!("churn{index}");
+                work(
+                    &io,
+                    &recorder,
+                    churn(io.clone(), node, recorder.clone(), name, Rc::clone(&topics)),
+                );
+            }
+            for _ in 0..plan.cut_count {
+                io.sleep(Duration::from_nanos(chance.below(400_000_000))).await;
+                let target = &targets[chance.index(targets.len())];
+                let end = recorder.known_end(target.log).get();
+                let before = chance.below(u64::try_from(end + 1).expect("offsets are positive"));
+                let before = Offset::new(i64::try_from(before).expect("below an offset"));
+                admin.cut(target, before).await;
+            }
+            recorder.end_work();
+        });
+    }
+
+    /// Runs a phase and its crash. A broker that its disk stopped is started again.
+    fn endure(&mut self, phase: &Phase) -> Result<(), String> {
+        self.world.set_faults(self.node, phase.faults);
+        self.world.set_weather(phase.weather);
+        self.world.set_wall_skew(self.node, phase.wall_skew_ms);
+        let (step_end, limit) = match phase.until {
+            Until::Steps(count) => {
+                (self.world.step_count(self.node) + count, Duration::from_secs(20))
+            }
+            Until::Passed(limit) => (u64::MAX, limit),
+        };
+        let (recorder, started) = (self.recorder.clone(), self.started.clone());
+        let steps = self.world.steps(self.node);
+        self.world.run(limit, || {
+            recorder.has_failed() || started.stopped().is_some() || steps.count() >= step_end
+        });
+        if let Some(failure) = self.recorder.failure() {
+            return Err(failure);
+        }
+        if let Some(reason) = self.started.stopped()
+            && !phase.faults.may_stop_a_broker()
+        {
+            return Err(format!("the broker stopped on a good disk: {reason}"));
+        }
+        self.crash(phase.crash, phase.shard_count);
+        Ok(())
+    }
+
+    /// No more faults, and a broker that has seen none.
+    fn heal(&mut self) {
+        self.world.set_weather(Weather::fair());
+        self.world.set_wall_skew(self.node, 0);
+        if !self.plan.phases.is_empty() {
+            self.world.set_faults(self.node, Faults::none());
+            self.crash(Crash::Process, self.plan.shard_count);
+        }
+    }
+
+    fn crash(&mut self, crash: Crash, shard_count: usize) {
+        self.world.crash(self.node, crash);
+        self.recorder.record(&Event::Crashed);
+        self.world.resize(self.node, shard_count);
+        self.started = broker::start(&self.world, self.node, shard_count);
+    }
+
+    /// Reads every log whole, and compares the topics with what they should be.
+    fn read_all(&mut self) -> Result<(), String> {
+        let (io, node, recorder) = (self.world.outside(), self.node, self.recorder.clone());
+        let topics = Rc::clone(&self.topics);
+        recorder.begin_work();
+        io.clone().spawn(Class::Foreground, async move {
+            compare(&io, node, &recorder, &topics).await;
+            let manners = Manners {
+                version: 12,
+                max_wait_ms: 0,
+                max_bytes: 1 << 20,
+                isolation_level: 0,
+                pause_nanos: 1,
+            };
+            let targets = topics.borrow().concat();
+            Consumer::new(&io, node, &recorder, manners, targets).read_whole().await;
+            recorder.end_work();
+        });
+        let recorder = self.recorder.clone();
+        self.wait(LIVENESS, || !recorder.is_busy(), "the logs cannot be read")
+    }
+
+    fn wait(
+        &mut self,
+        limit: Duration,
+        is_done: impl Fn() -> bool,
+        what: &str,
+    ) -> Result<(), String> {
+        let (recorder, started) = (self.recorder.clone(), self.started.clone());
+        let ended = self
+            .world
+            .run(limit, || recorder.has_failed() || started.stopped().is_some() || is_done());
+        if let Some(failure) = recorder.failure() {
+            return Err(failure);
+        }
+        if let Some(reason) = started.stopped() {
+            return Err(format!("the broker stopped on a good disk: {reason}"));
+        }
+        match ended {
+            Ended::Done => Ok(()),
+            Ended::Late => Err(format!("not live after {limit:?}: {what}")),
+            Ended::Idle => Err(format!("stuck, nothing can ever happen: {what}")),
+        }
+    }
+}
+
+/// Runs a client that has an end.
+fn work(io: &SimIo, recorder: &Recorder, client: impl Future<Output = ()> + 'static) {
+    recorder.begin_work();
+    let recorder = recorder.clone();
+    io.spawn(Class::Foreground, async move {
+        client.await;
+        recorder.end_work();
+    });
+}
+
+fn some_of(chance: &mut Chance, targets: &[Target], count: usize) -> Vec<Target> {
+    let first = chance.index(targets.len());
+    (0..count).map(|index| targets[(first + index) % targets.len()].clone()).collect()
+}
+
+/// A topic that is deleted while it is written to, and made again.
+async fn churn(io: SimIo, node: usize, recorder: Recorder, name: String, topics: Topics) {
+    let mut chance = Chance::new(io.random());
+    let mut admin = Admin::new(&io, node, &recorder);
+    let mut old_ids = Vec::new();
+    for round in 0..2 {
+        let wish = wish(&mut chance, name.clone());
+        let targets = admin.create(&wish).await;
+        let topic_id = targets[0].topic_id;
+        if old_ids.contains(&topic_id) {
+            recorder.fail(format!("topic {name} was made again with the id of a deleted one"));
+        }
+        old_ids.push(topic_id);
+        let habits = Habits { version: TOPIC_IDS_FROM, ..habits(&mut chance, 10) };
+        let producer = Producer::new(&io, node, &recorder, habits, targets.clone());
+        work(&io, &recorder, producer.run());
+        io.sleep(Duration::from_nanos(chance.below(300_000_000))).await;
+        if round == 0 {
+            admin.delete(&targets).await;
+        } else {
+            topics.borrow_mut().push(targets);
+        }
+    }
+}
+
+async fn compare(io: &SimIo, node: usize, recorder: &Recorder, topics: &Topics) {
+    let mut is: Vec<_> = Admin::new(io, node, recorder)
+        .describe()
+        .await
+        .into_iter()
+        .filter(|topic| !topic.name.starts_with("__"))
+        .map(|topic| (topic.name, topic.topic_id, topic.partition_count))
+        .collect();
+    let mut wanted: Vec<_> = topics
+        .borrow()
+        .iter()
+        .map(|targets| (targets[0].topic.clone(), targets[0].topic_id, targets.len()))
+        .collect();
+    is.sort();
+    wanted.sort();
+    if is != wanted {
+        recorder.fail(format!("the topics are {is:?}, they should be {wanted:?}"));
+    }
+}
