@@ -1,0 +1,205 @@
+package main
+
+import (
+	"fmt"
+	"sort"
+)
+
+// ID names one record that a producer sent: the seq-th of that producer to that partition.
+type ID struct {
+	Producer uint32
+	Seq      uint64
+}
+
+// Place is a partition of one incarnation of a topic.
+type Place struct {
+	Topic     string
+	Partition int32
+}
+
+func (p Place) String() string { return fmt.Sprintf("%s/%d", p.Topic, p.Partition) }
+
+// entry is what is known of one offset.
+type entry struct {
+	id    ID
+	hash  uint64 // of all bytes a reader saw; 0 until the first read
+	acked bool
+	seen  bool
+}
+
+// history is what was promised about one partition. Offsets are indices, so there are no holes to hide in.
+type history struct {
+	entries  []entry
+	acked    map[ID]int64
+	start    int64 // acknowledged by DeleteRecords: nothing below may be read again
+	startMax int64 // asked for, perhaps not acknowledged
+}
+
+// Checker knows every acknowledged record and every record that a reader saw.
+// It is told events in the order in which they became known, and keeps the violations.
+type Checker struct {
+	places     map[Place]*history
+	idempotent map[uint32]bool
+	violations []string
+	Acked      int
+	Read       int
+	Repeated   int // records of plain producers that are there more than once
+}
+
+func NewChecker() *Checker {
+	return &Checker{places: map[Place]*history{}, idempotent: map[uint32]bool{}}
+}
+
+// Idempotent says that this producer's records must be there at most once, in order.
+func (c *Checker) Idempotent(producer uint32) { c.idempotent[producer] = true }
+
+func (c *Checker) Violations() []string { return c.violations }
+
+func (c *Checker) fail(format string, arguments ...any) {
+	if len(c.violations) < 50 {
+		c.violations = append(c.violations, fmt.Sprintf(format, arguments...))
+	}
+}
+
+func (c *Checker) at(place Place) *history {
+	found := c.places[place]
+	if found == nil {
+		found = &history{acked: map[ID]int64{}}
+		c.places[place] = found
+	}
+	return found
+}
+
+func (h *history) entry(offset int64) *entry {
+	for int64(len(h.entries)) <= offset {
+		h.entries = append(h.entries, entry{})
+	}
+	return &h.entries[offset]
+}
+
+// Ack: the broker promised this record at this offset.
+func (c *Checker) Ack(place Place, offset int64, id ID) {
+	c.Acked++
+	h := c.at(place)
+	if offset < 0 {
+		c.fail("%v: %v acknowledged at offset %d", place, id, offset)
+		return
+	}
+	known := h.entry(offset)
+	if (known.acked || known.seen) && known.id != id {
+		c.fail("%v offset %d: acknowledged for %v, known as %v", place, offset, id, known.id)
+	}
+	if before, twice := h.acked[id]; twice {
+		c.fail("%v: %v acknowledged at %d and at %d", place, id, before, offset)
+	}
+	h.acked[id] = offset
+	known.id, known.acked = id, true
+}
+
+// Session is one reader of one partition, from its first offset on.
+type Session struct {
+	place Place
+	next  int64
+	name  string
+}
+
+// Reader starts a session that must see every offset from next on.
+func (c *Checker) Reader(place Place, next int64, name string) *Session {
+	return &Session{place: place, next: next, name: name}
+}
+
+// Next is the offset that the session must see next.
+func (s *Session) Next() int64 { return s.next }
+
+// Saw: the session was given this record; hash covers every byte and time of it.
+func (c *Checker) Saw(session *Session, offset int64, id ID, hash uint64) {
+	c.Read++
+	place := session.place
+	h := c.at(place)
+	if offset != session.next {
+		c.fail("%v: %s saw offset %d, expected %d", place, session.name, offset, session.next)
+	}
+	session.next = offset + 1
+	known := h.entry(offset)
+	if (known.acked || known.seen) && known.id != id {
+		c.fail("%v offset %d: %s read %v, known as %v", place, offset, session.name, id, known.id)
+	}
+	if known.seen && known.hash != hash {
+		c.fail("%v offset %d: %s read other bytes than a reader before", place, offset, session.name)
+	}
+	known.id, known.hash, known.seen = id, hash, true
+}
+
+// Cut: DeleteRecords to offset was asked for, and perhaps acknowledged.
+func (c *Checker) Cut(place Place, offset int64, acked bool) {
+	h := c.at(place)
+	h.startMax = max(h.startMax, offset)
+	if acked {
+		h.start = max(h.start, offset)
+	}
+}
+
+// Starts: the broker says that the partition starts here.
+func (c *Checker) Starts(place Place, offset int64) {
+	h := c.at(place)
+	if offset < h.start {
+		c.fail("%v: starts at %d, though an acknowledged DeleteRecords cut it at %d", place, offset, h.start)
+	}
+	if offset > h.startMax {
+		c.fail("%v: starts at %d, though nobody asked for more than %d to be deleted", place, offset, h.startMax)
+	}
+	// What readers may have seen from now on stays: the start never goes back.
+	h.start = max(h.start, offset)
+}
+
+// Known is the end of what was promised: a read of the whole log must come at least this far.
+func (c *Checker) Known(place Place) int64 { return int64(len(c.at(place).entries)) }
+
+// Whole: a session read the partition from start to its end, when nobody was writing any more.
+func (c *Checker) Whole(place Place, start int64, session *Session) {
+	h := c.at(place)
+	for offset := max(start, session.next); offset < int64(len(h.entries)); offset++ {
+		if known := h.entries[offset]; known.acked {
+			c.fail("%v offset %d: acknowledged %v is lost", place, offset, known.id)
+		} else if known.seen {
+			c.fail("%v offset %d: %v was seen by a reader and is gone", place, offset, known.id)
+		}
+	}
+	c.producers(place, start, h)
+}
+
+// producers: order, and at most once for the idempotent.
+func (c *Checker) producers(place Place, start int64, h *history) {
+	offsets := map[uint32][]int64{}
+	for offset := start; offset < int64(len(h.entries)); offset++ {
+		if h.entries[offset].seen {
+			producer := h.entries[offset].id.Producer
+			offsets[producer] = append(offsets[producer], offset)
+		}
+	}
+	names := make([]uint32, 0, len(offsets))
+	for producer := range offsets {
+		names = append(names, producer)
+	}
+	sort.Slice(names, func(a, b int) bool { return names[a] < names[b] })
+	for _, producer := range names {
+		first := map[uint64]int64{}
+		var last uint64
+		for index, offset := range offsets[producer] {
+			seq := h.entries[offset].id.Seq
+			before, twice := first[seq]
+			switch {
+			case twice && c.idempotent[producer]:
+				c.fail("%v: producer %d record %d is at %d and at %d", place, producer, seq, before, offset)
+			case twice:
+				c.Repeated++
+			case index > 0 && seq < last:
+				c.fail("%v offset %d: producer %d record %d comes after %d", place, offset, producer, seq, last)
+			}
+			if !twice {
+				first[seq] = offset
+				last = max(last, seq)
+			}
+		}
+	}
+}

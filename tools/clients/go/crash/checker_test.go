@@ -1,0 +1,139 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+var place = Place{Topic: "t", Partition: 0}
+
+// record is a step of a history: what was acknowledged, or what a reader saw.
+type record struct {
+	offset int64
+	id     ID
+	hash   uint64
+}
+
+func honest() (acks, reads []record) {
+	for at := int64(0); at < 10; at++ {
+		id := ID{Producer: uint32(at % 2), Seq: uint64(at / 2)}
+		acks = append(acks, record{at, id, 0})
+		reads = append(reads, record{at, id, uint64(100 + at)})
+	}
+	return acks, reads
+}
+
+// check tells a checker a history (an early reader of the first half, then the whole) and wants this violation.
+func check(t *testing.T, want string, acks, early, whole []record, told func(*Checker)) {
+	t.Helper()
+	checker := NewChecker()
+	checker.Idempotent(0)
+	for _, it := range acks {
+		checker.Ack(place, it.offset, it.id)
+	}
+	if told != nil {
+		told(checker)
+	}
+	if len(early) > 0 {
+		session := checker.Reader(place, early[0].offset, "early")
+		for _, it := range early {
+			checker.Saw(session, it.offset, it.id, it.hash)
+		}
+	}
+	start := int64(0)
+	if len(whole) > 0 {
+		start = whole[0].offset
+	}
+	checker.Starts(place, start)
+	session := checker.Reader(place, start, "whole")
+	for _, it := range whole {
+		checker.Saw(session, it.offset, it.id, it.hash)
+	}
+	checker.Whole(place, start, session)
+	got := strings.Join(checker.Violations(), "\n")
+	if want == "" && got != "" || !strings.Contains(got, want) {
+		t.Fatalf("want %q, got %q", want, got)
+	}
+}
+
+func TestAnHonestHistoryPasses(t *testing.T) {
+	acks, reads := honest()
+	check(t, "", acks, reads[:5], reads, nil)
+}
+
+func TestARecordOfUnknownFateMayStay(t *testing.T) {
+	acks, reads := honest()
+	check(t, "", acks[:8], reads[:5], reads, nil)
+}
+
+func TestALostTailIsFound(t *testing.T) {
+	acks, reads := honest()
+	check(t, "acknowledged {1 4} is lost", acks, reads[:5], reads[:9], nil)
+}
+
+func TestALostRecordInTheMiddleIsFound(t *testing.T) {
+	acks, reads := honest()
+	check(t, "saw offset 4, expected 3", acks, nil, append(append([]record{}, reads[:3]...), reads[4:]...), nil)
+}
+
+func TestAnotherRecordAtAnAcknowledgedOffsetIsFound(t *testing.T) {
+	acks, reads := honest()
+	reads[6].id = ID{Producer: 9, Seq: 1}
+	check(t, "read {9 1}, known as {0 3}", acks, nil, reads, nil)
+}
+
+func TestARecordAtAnotherOffsetThanAcknowledgedIsFound(t *testing.T) {
+	acks, reads := honest()
+	reads[6].id, reads[7].id = reads[7].id, reads[6].id
+	check(t, "known as {0 3}", acks, nil, reads, nil)
+}
+
+func TestChangedBytesAreFound(t *testing.T) {
+	acks, reads := honest()
+	changed := append([]record{}, reads...)
+	changed[2].hash++
+	check(t, "other bytes", acks, reads[:5], changed, nil)
+}
+
+func TestARecordThatAReaderSawMayNotVanish(t *testing.T) {
+	acks, reads := honest()
+	check(t, "was seen by a reader and is gone", acks[:8], reads, reads[:8], nil)
+}
+
+func TestADuplicateOfAnIdempotentProducerIsFound(t *testing.T) {
+	acks, reads := honest()
+	check(t, "is at 8 and at 10", acks, nil, append(reads, record{10, ID{0, 4}, 7}), nil)
+}
+
+func TestAPlainProducerMayRepeat(t *testing.T) {
+	acks, reads := honest()
+	check(t, "", acks, nil, append(reads, record{10, ID{1, 4}, 7}), nil)
+}
+
+func TestAnOrderTurnedRoundIsFound(t *testing.T) {
+	_, reads := honest()
+	reads[6].id, reads[8].id = reads[8].id, reads[6].id
+	check(t, "comes after", nil, nil, reads, nil)
+}
+
+func TestAnOffsetAcknowledgedTwiceIsFound(t *testing.T) {
+	acks, reads := honest()
+	check(t, "acknowledged for", append(acks, record{3, ID{7, 7}, 0}), nil, reads, nil)
+}
+
+func TestADeleteRecordsUndoneIsFound(t *testing.T) {
+	acks, reads := honest()
+	check(t, "acknowledged DeleteRecords cut it at 4", acks, nil, reads, func(c *Checker) { c.Cut(place, 4, true) })
+}
+
+func TestADeleteRecordsOfUnknownFateMayBeEither(t *testing.T) {
+	acks, reads := honest()
+	cut := func(c *Checker) { c.Cut(place, 4, false) }
+	check(t, "", acks, nil, reads, cut)
+	check(t, "", acks, nil, reads[4:], cut)
+}
+
+func TestALogThatStartsTooLateIsFound(t *testing.T) {
+	acks, reads := honest()
+	check(t, "nobody asked", acks, nil, reads[2:], nil)
+}

@@ -1,0 +1,7 @@
+package main
+
+import (
+	_ "github.com/twmb/franz-go/pkg/kadm"
+)
+
+func main() {}
