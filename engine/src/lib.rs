@@ -8,6 +8,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod codec;
 pub mod epochs;
+pub mod extent;
 pub mod fields;
 pub mod id;
 pub mod index;

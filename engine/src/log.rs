@@ -372,6 +372,12 @@ impl Log {
         self.segments.bytes_between(self.commit.claimed(), self.log_end())
     }
 
+    /// Where they begin: what the next journal entries must hold, if they are not flushed first.
+    #[must_use]
+    pub fn uncommitted_from(&self) -> Offset {
+        self.commit.claimed().offset
+    }
+
     /// Not in the segment files.
     #[must_use]
     pub fn unflushed_bytes(&self) -> u64 {
@@ -582,10 +588,10 @@ impl Log {
     }
 
     /// Segments wholly below the durable log start, and sealed in the last durable checkpoint: their
-    /// files can go, oldest first.
+    /// files can go, oldest first. After a restart they may be gone already: ask before serving.
     pub fn expired_segments(&self) -> impl Iterator<Item = Offset> {
         let end = self.start.durable.min(self.since_checkpoint.sealed_end);
-        let expired = move |it: &&Segment| it.end() <= end;
+        let expired = move |it: &&Segment| it.is_sealed() && it.end() <= end;
         self.segments.all().iter().take_while(expired).map(Segment::base)
     }
 

@@ -1,0 +1,328 @@
+//! The life of a broker: recovery, service, clean stop, told to each shard by shard 0.
+//!
+//! Order at start: recover, first checkpoint of the new generation on every shard, superblock, listen.
+//! Order at stop: no more requests, answers sent, last checkpoints, superblock that says "clean".
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use engine::journal::Generation;
+use engine::log::Log;
+use engine::superblock::{Shutdown, Superblock};
+use replication::config::listener::Listener;
+use replication::event::Event;
+use replication::image::Image;
+use replication::node::{Broker, Endpoint};
+
+use crate::io::{Class, Io};
+use crate::limits::STOP_WAIT_MAX;
+use crate::message::{Message, Reply};
+use crate::metrics::{Metric, Snapshot};
+use crate::partition::{Condition, Partition};
+use crate::recovery::{self, METADATA, Recovered, Report, StartError};
+use crate::route::ReplyTo;
+use crate::shard::Shard;
+use crate::{checkpoint, connection, connections, controller};
+
+/// What a thread that is no shard asks of shard 0.
+pub enum Order {
+    /// What all shards have counted, merged.
+    Metrics(mpsc::Sender<Vec<Snapshot>>),
+    /// Stop cleanly.
+    Stop,
+}
+
+/// What shard 0 tells whoever started it.
+pub enum News {
+    /// Clients are served.
+    Ready(Report),
+    Failed(StartError),
+}
+
+/// The whole life of one shard; ready when the broker has stopped, or could not start.
+pub async fn run<I: Io>(
+    shard: Rc<Shard<I>>,
+    orders: Option<mpsc::Receiver<Order>>,
+    news: Option<mpsc::Sender<News>>,
+) {
+    crate::shard::start_tasks(&shard);
+    if let Some(news) = news {
+        lead(&shard, orders, &news).await;
+    } else {
+        shard.ended().await;
+    }
+}
+
+/// Shard 0: brings the broker up, serves orders, and takes it down.
+async fn lead<I: Io>(
+    shard: &Rc<Shard<I>>,
+    orders: Option<mpsc::Receiver<Order>>,
+    news: &mpsc::Sender<News>,
+) {
+    let tell = |it| {
+        if news.send(it).is_err() {
+            tracing::warn!("nobody waits for the broker to start");
+        }
+    };
+    match bring_up(shard).await {
+        Err(error) => {
+            tell(News::Failed(error));
+            end_all(shard).await;
+        }
+        Ok((superblock, report)) => {
+            tell(News::Ready(report));
+            serve_orders(shard, orders).await;
+            take_down(shard, superblock).await;
+        }
+    }
+}
+
+async fn bring_up<I: Io>(shard: &Rc<Shard<I>>) -> Result<(Superblock, Report), StartError> {
+    let recovered = recovery::recover(&shard.io, &shard.config, shard.shard_count()).await?;
+    let Recovered { superblock, cluster, logs, report } = recovered;
+    let cluster_id = cluster_id(shard.config.cluster_id.as_deref(), superblock.cluster_id);
+    let image = Arc::clone(cluster.image());
+    shard.controller.begin(cluster);
+
+    let mut shares: Vec<Vec<Log>> = (0..shard.shard_count()).map(|_| Vec::new()).collect();
+    for log in logs {
+        shares[shard.owner(log.id())].push(log);
+    }
+    let messages = shares.into_iter().map(|logs| Message::Adopt {
+        generation: superblock.generation,
+        logs,
+        image: Arc::clone(&image),
+        cluster_id: cluster_id.clone(),
+    });
+    ask_all(shard, messages).await?;
+    let written = recovery::write_superblock(&shard.io, &superblock).await;
+    written.map_err(|error| StartError(format!("the superblock cannot be written: {error}")))?;
+
+    let registration = registration(shard);
+    if image.broker(registration.id) != Some(&registration) {
+        let registered = shard.commit_events(&[Event::BrokerRegistered(registration)]).await;
+        registered
+            .map_err(|code| StartError(format!("the metadata cannot be written: {code:?}")))?;
+    }
+    ask_all(shard, (0..shard.shard_count()).map(|_| Message::Serve)).await?;
+    Ok((superblock, report))
+}
+
+/// Sends each shard its message, and waits for all.
+async fn ask_all<I: Io>(
+    shard: &Rc<Shard<I>>,
+    messages: impl Iterator<Item = Message>,
+) -> Result<(), StartError> {
+    let calls: Vec<_> =
+        messages.enumerate().map(|(index, message)| shard.call(index, message)).collect();
+    let mut result = Ok(());
+    for call in calls {
+        if let Reply::Failed(message) = call.wait().await {
+            result = Err(StartError(message));
+        }
+    }
+    result
+}
+
+fn registration<I: Io>(shard: &Shard<I>) -> Broker {
+    let endpoint = |listener: &Listener| Endpoint {
+        listener: Arc::clone(&listener.name),
+        host: listener.advertised.host.clone().unwrap_or_else(|| "localhost".into()),
+        port: listener.advertised.port,
+    };
+    Broker {
+        id: shard.config.node,
+        rack: shard.config.rack.clone(),
+        endpoints: shard.config.listeners.iter().map(endpoint).collect(),
+    }
+}
+
+/// As Kafka shows ids: 16 bytes in the URL-safe base 64, without padding.
+fn cluster_id(configured: Option<&str>, id: [u8; 16]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    if let Some(configured) = configured {
+        return configured.to_owned();
+    }
+    // 22 digits of 6 bits: the last has two bits of the id and four zeros.
+    let bits = u128::from_be_bytes(id);
+    (0..22)
+        .map(|digit| {
+            let shifted = if digit < 21 { bits >> (122 - 6 * digit) } else { bits << 4 };
+            let index = usize::try_from(shifted & 63).expect("six bits");
+            char::from(DIGITS[index])
+        })
+        .collect()
+}
+
+/// Until an order says stop.
+async fn serve_orders<I: Io>(shard: &Rc<Shard<I>>, orders: Option<mpsc::Receiver<Order>>) {
+    let Some(orders) = orders else { return shard.ended().await };
+    loop {
+        let knocked = shard.knocked.next();
+        match orders.try_recv() {
+            Ok(Order::Metrics(to)) => {
+                let snapshots = gather_metrics(shard).await;
+                if to.send(snapshots).is_err() {
+                    tracing::debug!("who asked for metrics is gone");
+                }
+            }
+            Ok(Order::Stop) | Err(mpsc::TryRecvError::Disconnected) => return,
+            Err(mpsc::TryRecvError::Empty) => knocked.wait().await,
+        }
+    }
+}
+
+async fn gather_metrics<I: Io>(shard: &Rc<Shard<I>>) -> Vec<Snapshot> {
+    let calls: Vec<_> =
+        (0..shard.shard_count()).map(|index| shard.call(index, Message::Metrics)).collect();
+    let mut snapshots = Vec::with_capacity(calls.len());
+    for call in calls {
+        if let Reply::Metrics(snapshot) = call.wait().await {
+            snapshots.push(*snapshot);
+        }
+    }
+    snapshots
+}
+
+async fn take_down<I: Io>(shard: &Rc<Shard<I>>, superblock: Superblock) {
+    let stopped = ask_all(shard, (0..shard.shard_count()).map(|_| Message::Stop)).await;
+    match stopped {
+        Err(error) => {
+            tracing::error!(%error, "not a clean stop: the next start replays the journal")
+        }
+        Ok(()) => {
+            let clean = Superblock {
+                sequence: superblock.sequence + 1,
+                shutdown: Shutdown::Clean,
+                ..superblock
+            };
+            if let Err(error) = recovery::write_superblock(&shard.io, &clean).await {
+                tracing::error!(%error, "the superblock cannot be written: the next start replays");
+            }
+        }
+    }
+    end_all(shard).await;
+}
+
+async fn end_all<I: Io>(shard: &Rc<Shard<I>>) {
+    let calls: Vec<_> =
+        (1..shard.shard_count()).map(|index| shard.call(index, Message::End)).collect();
+    for call in calls {
+        call.wait().await;
+    }
+}
+
+impl<I: Io> Shard<I> {
+    pub fn on_adopt(
+        self: &Rc<Self>,
+        generation: Generation,
+        logs: Vec<Log>,
+        image: Arc<Image>,
+        reply_to: ReplyTo<I>,
+    ) {
+        self.commit.begin_generation(generation);
+        for log in logs {
+            let config = match image.topic_by_id(log.id().topic) {
+                Some(topic) => Arc::clone(topic.config()),
+                None => Arc::new(metadata_config(&image)),
+            };
+            self.add_partition(Partition::new(log, config));
+        }
+        if self.index == 0 && self.partition(METADATA).is_none() {
+            let log = Log::new(METADATA, self.io.wall(), crate::partition::LEADER_EPOCH);
+            self.add_partition(Partition::new(log, Arc::new(metadata_config(&image))));
+        }
+        self.on_image(image);
+        let shard = Rc::clone(self);
+        self.io.spawn(Class::Foreground, async move {
+            let reply = match checkpoint::make(&shard).await {
+                Ok(()) => Reply::Done,
+                Err(error) => Reply::Failed(format!("the first checkpoint failed: {error}")),
+            };
+            shard.route.reply(reply_to, reply);
+        });
+    }
+
+    pub fn on_serve(self: &Rc<Self>, reply_to: ReplyTo<I>) {
+        self.serve();
+        for (index, listener) in self.listeners.take().into_iter().enumerate() {
+            let shard = Rc::clone(self);
+            self.io.spawn(Class::Foreground, async move { accept(&shard, &listener, index).await });
+        }
+        self.io.spawn(Class::Background, connections::sweep(Rc::clone(self)));
+        if self.index == 0 {
+            self.io.spawn(Class::Foreground, controller::run(Rc::clone(self)));
+        }
+        self.route.reply(reply_to, Reply::Done);
+    }
+
+    pub fn on_stop(self: &Rc<Self>, reply_to: ReplyTo<I>) {
+        self.begin_stop();
+        let shard = Rc::clone(self);
+        self.io.spawn(Class::Foreground, async move {
+            let reply = match stop(&shard).await {
+                Ok(()) => Reply::Done,
+                Err(error) => Reply::Failed(error.to_string()),
+            };
+            shard.route.reply(reply_to, reply);
+        });
+    }
+
+    /// What this shard has counted, with what is now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let partitions = self.partitions();
+        let fenced = partitions.iter().filter(|it| it.condition() == Condition::Fenced).count();
+        let used: usize = partitions.iter().map(|it| it.memory_bytes()).sum();
+        let gauges = [
+            (Metric::ConnectionsOpen, self.connections.count()),
+            (Metric::Partitions, partitions.len()),
+            (Metric::PartitionsFenced, fenced),
+            (Metric::MemoryUsedBytes, used),
+        ];
+        let mut recorder = self.recorder.borrow_mut();
+        for (metric, value) in gauges {
+            recorder.set(metric, u64::try_from(value).expect("usize fits"));
+        }
+        recorder.snapshot(self.io.now())
+    }
+}
+
+/// The metadata's log is like a topic without any config of its own, and never deletes.
+fn metadata_config(image: &Image) -> replication::config::topic::TopicConfig {
+    let configs = replication::config::broker::Configs::new();
+    replication::config::topic::TopicConfig::resolve(image.topic_defaults(), &configs)
+}
+
+/// Takes connections until the broker stops.
+async fn accept<I: Io>(shard: &Rc<Shard<I>>, listener: &I::Listener, index: usize) {
+    while !shard.is_stopping() {
+        match shard.io.accept(listener).await {
+            Ok(socket) => connection::start(shard, socket, index),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                shard.io.sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Lets what was begun end, then makes the last checkpoint.
+async fn stop<I: Io>(shard: &Rc<Shard<I>>) -> io::Result<()> {
+    let deadline = shard.io.now().plus(STOP_WAIT_MAX);
+    while shard.connections.count() > 0 && shard.io.now() < deadline {
+        for connection in shard.connections.all() {
+            if connection.idle_since().is_some() {
+                shard.io.shutdown(&connection.socket);
+            }
+        }
+        shard.io.sleep(Duration::from_millis(10)).await;
+    }
+    for connection in shard.connections.all() {
+        shard.io.shutdown(&connection.socket);
+    }
+    checkpoint::make(shard).await
+}

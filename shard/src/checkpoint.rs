@@ -1,0 +1,154 @@
+//! Checkpoints: after one, the journal that was written before it is not needed any more.
+//!
+//! A checkpoint is made when the journal is half full, when much went straight to segments, when a
+//! dirty shard is quiet, and at a clean stop. One at a time.
+//! Invariant: a manifest enters it only when the segments hold everything that the manifest tells.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use engine::checkpoint::{CheckpointHeader, CheckpointWriter};
+use engine::log::Checkpointing;
+
+use crate::io::{Class, Io};
+use crate::limits::{CHECKPOINT_FLUSHES_MAX, CHECKPOINT_IDLE};
+use crate::metrics::Metric;
+use crate::partition::{Condition, Partition};
+use crate::shard::Shard;
+use crate::signal::{self, Bell};
+use crate::writer;
+
+/// Manifests encoded before other tasks run.
+const MANIFESTS_PER_TURN: usize = 128;
+
+#[must_use]
+pub fn checkpoint_path(shard: usize, generation: u64) -> String {
+    format!("checkpoint/{shard}.{generation}")
+}
+
+/// Makes a checkpoint whenever one is due.
+pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
+    loop {
+        let (pressed, committed) = (shard.commit.pressed.next(), shard.commit.committed.next());
+        if shard.is_stopping() {
+            return; // The last checkpoint is the stop's own.
+        }
+        if !shard.commit.wants_checkpoint() {
+            signal::either(pressed, committed).await;
+            if !shard.commit.wants_checkpoint() {
+                wait_for_quiet(&shard).await;
+            }
+        }
+        if shard.is_stopping() {
+            return;
+        }
+        let is_quiet = !shard.commit.wants_checkpoint();
+        let made = make(&shard).await;
+        if is_quiet {
+            for partition in shard.partitions() {
+                partition.rest(|bytes| shard.io.block(bytes));
+            }
+        }
+        if let Err(error) = made {
+            tracing::error!(%error, "a checkpoint failed; the journal grows until one succeeds");
+            shard.io.sleep(CHECKPOINT_IDLE).await;
+        }
+    }
+}
+
+/// Until no frame was written for a while, or a checkpoint is wanted anyway.
+async fn wait_for_quiet<I: Io>(shard: &Rc<Shard<I>>) {
+    loop {
+        let (pressed, committed) = (shard.commit.pressed.next(), shard.commit.committed.next());
+        let (quiet, over) = signal::promise();
+        shard.timers.add(shard.io.now().plus(CHECKPOINT_IDLE), quiet);
+        signal::either(pressed, over).await;
+        if shard.commit.wants_checkpoint() || shard.is_stopping() || !committed.is_ready() {
+            return;
+        }
+    }
+}
+
+struct Work<I: Io> {
+    left: RefCell<Vec<Rc<Partition<I>>>>,
+    taken: RefCell<Vec<(Rc<Partition<I>>, Checkpointing)>>,
+    running: Cell<usize>,
+    failed: Cell<bool>,
+    done: Bell,
+}
+
+/// Makes a checkpoint now.
+pub async fn make<I: Io>(shard: &Rc<Shard<I>>) -> io::Result<()> {
+    let sequence = shard.commit.next_sequence();
+    let work = Rc::new(Work {
+        left: RefCell::new(shard.partitions()),
+        taken: RefCell::default(),
+        running: Cell::new(CHECKPOINT_FLUSHES_MAX),
+        failed: Cell::new(false),
+        done: Bell::default(),
+    });
+    for _ in 0..CHECKPOINT_FLUSHES_MAX {
+        let (shard, work) = (Rc::clone(shard), Rc::clone(&work));
+        let io = shard.io.clone();
+        io.spawn(Class::Foreground, async move { gather(&shard, &work).await });
+    }
+    while work.running.get() > 0 {
+        work.done.next().wait().await;
+    }
+    if work.failed.get() {
+        return Err(io::Error::other("a partition could not be flushed"));
+    }
+    let taken = work.taken.take();
+    store(shard, sequence, &taken).await?;
+    shard.commit.on_checkpoint(sequence);
+    shard.recorder.borrow_mut().add(Metric::Checkpoints, 1);
+    for (partition, checkpointing) in taken {
+        partition.change_log(|log| log.on_checkpointed(checkpointing.into_checkpointed()));
+        shard.drop_segments(&partition).await;
+    }
+    Ok(())
+}
+
+async fn gather<I: Io>(shard: &Rc<Shard<I>>, work: &Rc<Work<I>>) {
+    let mut count = 0;
+    loop {
+        let Some(partition) = work.left.borrow_mut().pop() else { break };
+        if partition.condition() == Condition::Removed {
+            continue;
+        }
+        let checkpointing = partition.begin_checkpoint();
+        if writer::flush_to(shard, &partition, checkpointing.target().offset).await {
+            work.taken.borrow_mut().push((Rc::clone(&partition), checkpointing));
+        } else if partition.condition() == Condition::Fenced {
+            // Its journaled tail must outlive it: without this checkpoint the journal keeps it.
+            work.failed.set(true);
+        }
+        count += 1;
+        if count % MANIFESTS_PER_TURN == 0 {
+            shard.io.yield_now().await;
+        }
+    }
+    work.running.set(work.running.get() - 1);
+    work.done.ring();
+}
+
+async fn store<I: Io>(
+    shard: &Shard<I>,
+    sequence: u64,
+    taken: &[(Rc<Partition<I>>, Checkpointing)],
+) -> io::Result<()> {
+    let generation = shard.commit.generation().number();
+    let index = u32::try_from(shard.index).expect("shards are few");
+    let header = CheckpointHeader { shard: index, generation, sequence };
+    let mut file = CheckpointWriter::new(&header);
+    for (count, (_, checkpointing)) in taken.iter().enumerate() {
+        file.push(checkpointing.manifest());
+        if count % MANIFESTS_PER_TURN == 0 {
+            shard.io.yield_now().await;
+        }
+    }
+    let path = checkpoint_path(shard.index, generation);
+    writer::write_file(shard, &path, Bytes::from(file.finish()), "checkpoint").await
+}

@@ -1,0 +1,403 @@
+//! The group commit of a shard: one journal frame at a time, self-clocked.
+//!
+//! While a frame is on its way to the device the next one gathers; there is no timer.
+//! A partition with much to commit is sent straight to its segment instead.
+//! Invariant: nobody is told that a batch is stored before the frame that carries it is durable.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::rc::Rc;
+
+use engine::id::{Offset, PartitionId, PartitionIndex, Timestamp, TopicId};
+use engine::journal::plan::{JournalLimits, JournalPlan, Place};
+use engine::journal::{self, AppendHeader, Entry, FrameWriter, Generation};
+use engine::log::Journaling;
+
+use crate::buffer::Block;
+use crate::io::{Class, Io, Open, Sync};
+use crate::limits::{BLOCK_BYTES, CHECKPOINT_DIRECT_BYTES, FRAME_BYTES_MAX, SWEEP_BYTES_MIN};
+use crate::partition::{self, Partition};
+use crate::shard::Shard;
+use crate::signal::{self, Answer, Bell, Promise};
+use crate::writer;
+
+/// The journal of a shard: its files are made as they are needed.
+const LIMITS: JournalLimits = JournalLimits::DEFAULT;
+
+/// A journal entry that is no batch.
+#[derive(Clone, Copy)]
+pub enum Note {
+    Intent { partition: PartitionId, segment: Offset, durable_end: Offset },
+    LogStart { partition: PartitionId, log_start: Offset },
+}
+
+impl Note {
+    fn entry(self) -> Entry<'static> {
+        match self {
+            Self::Intent { partition, segment, durable_end } => {
+                Entry::Intent { partition, segment, durable_end }
+            }
+            Self::LogStart { partition, log_start } => Entry::LogStart { partition, log_start },
+        }
+    }
+}
+
+struct Queue<I: Io> {
+    partitions: VecDeque<Rc<Partition<I>>>,
+    notes: VecDeque<(Note, Promise<bool>)>,
+}
+
+/// What a frame carries besides bytes: who is told when it is durable.
+struct Cargo<I: Io> {
+    batches: Vec<(Rc<Partition<I>>, Journaling)>,
+    notes: Vec<Promise<bool>>,
+}
+
+enum JournalFile<I: Io> {
+    Preparing,
+    Ready(I::File),
+}
+
+/// One per shard.
+pub struct Commit<I: Io> {
+    queue: RefCell<Queue<I>>,
+    bell: Bell,
+    plan: RefCell<JournalPlan>,
+    files: RefCell<BTreeMap<usize, JournalFile<I>>>,
+    /// Rings when a journal file was made, or could not be.
+    prepared: Bell,
+    generation: Cell<Generation>,
+    /// Written straight to segments since the last checkpoint.
+    direct_bytes: Cell<u64>,
+    /// Rings when a checkpoint should be made.
+    pub pressed: Bell,
+    /// Rings when a checkpoint has freed journal files.
+    freed: Bell,
+    /// Rings with every frame.
+    pub committed: Bell,
+    is_broken: Cell<bool>,
+}
+
+impl<I: Io> Default for Commit<I> {
+    fn default() -> Self {
+        Self {
+            queue: RefCell::new(Queue { partitions: VecDeque::new(), notes: VecDeque::new() }),
+            bell: Bell::default(),
+            plan: RefCell::new(JournalPlan::new(LIMITS, 0)),
+            files: RefCell::default(),
+            prepared: Bell::default(),
+            generation: Cell::new(Generation::new(0, 0)),
+            direct_bytes: Cell::new(0),
+            pressed: Bell::default(),
+            freed: Bell::default(),
+            committed: Bell::default(),
+            is_broken: Cell::new(false),
+        }
+    }
+}
+
+impl<I: Io> Commit<I> {
+    /// The partition has batches to commit.
+    pub fn enqueue(&self, partition: &Rc<Partition<I>>) {
+        if partition.enqueue() {
+            self.queue.borrow_mut().partitions.push_back(Rc::clone(partition));
+            self.bell.ring();
+        }
+    }
+
+    pub fn enqueue_pending(&self, partition: &Rc<Partition<I>>) {
+        if partition.has_pending() {
+            self.enqueue(partition);
+        }
+    }
+
+    /// Journals `note`. The answer says whether it is durable.
+    pub fn note(&self, note: Note) -> Answer<bool> {
+        let (promise, answer) = signal::promise();
+        if self.is_broken.get() {
+            promise.keep(false);
+        } else {
+            self.queue.borrow_mut().notes.push_back((note, promise));
+            self.bell.ring();
+        }
+        answer
+    }
+
+    /// Starts the journal of a new generation. No frame of it was written before.
+    pub fn begin_generation(&self, generation: Generation) {
+        self.generation.set(generation);
+        *self.plan.borrow_mut() = JournalPlan::new(LIMITS, 0);
+    }
+
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.generation.get()
+    }
+
+    /// The sequence of the next frame: all that is committed so far lies in frames before it.
+    #[must_use]
+    pub fn next_sequence(&self) -> u64 {
+        self.plan.borrow().next_sequence()
+    }
+
+    /// A checkpoint holds everything that frames before `sequence` told.
+    pub fn on_checkpoint(&self, sequence: u64) {
+        self.plan.borrow_mut().on_checkpoint(sequence);
+        self.direct_bytes.set(0);
+        self.freed.ring();
+    }
+
+    pub fn on_direct(&self, bytes: u64) {
+        self.direct_bytes.set(self.direct_bytes.get() + bytes);
+        if self.direct_bytes.get() >= CHECKPOINT_DIRECT_BYTES {
+            self.pressed.ring();
+        }
+    }
+
+    /// Whether a checkpoint is due by what was written.
+    #[must_use]
+    pub fn wants_checkpoint(&self) -> bool {
+        self.direct_bytes.get() >= CHECKPOINT_DIRECT_BYTES || self.plan.borrow().wants_checkpoint()
+    }
+
+    /// Batches must wait: what is left is for the notes that a checkpoint may need.
+    fn is_nearly_full(&self) -> bool {
+        let files = u64::try_from(LIMITS.file_count_max - 1).expect("files are few");
+        let frame = u64::try_from(FRAME_BYTES_MAX).expect("a frame's bytes fit");
+        self.plan.borrow().used_bytes() + frame > LIMITS.file_bytes * files
+    }
+
+    fn has_work(&self) -> bool {
+        let queue = self.queue.borrow();
+        !queue.partitions.is_empty() || !queue.notes.is_empty()
+    }
+}
+
+/// The commit loop of a shard.
+pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
+    loop {
+        let rung = shard.commit.bell.next();
+        if !shard.commit.has_work() {
+            rung.wait().await;
+            continue;
+        }
+        let Some(block) = shard.io.block(FRAME_BYTES_MAX) else {
+            shard.trim(FRAME_BYTES_MAX);
+            shard.io.yield_now().await;
+            continue;
+        };
+        let is_nearly_full = shard.commit.is_nearly_full();
+        let (loaded, cargo) = load(&shard, block, is_nearly_full);
+        if let Some((block, place)) = loaded {
+            commit(&shard, block, place, cargo).await;
+        } else if is_nearly_full {
+            // Batches wait for a checkpoint; only notes, which it may need, may still pass.
+            shard.commit.pressed.ring();
+            let (woken, freed) = (shard.commit.bell.next(), shard.commit.freed.next());
+            signal::either(woken, freed).await;
+        }
+    }
+}
+
+/// Fills a frame from the queue, in order, as far as it goes. `None` if nothing is for the journal.
+fn load<I: Io>(
+    shard: &Rc<Shard<I>>,
+    mut block: Block,
+    notes_only: bool,
+) -> (Option<(Block, Place)>, Cargo<I>) {
+    let commit = &shard.commit;
+    let mut cargo = Cargo { batches: Vec::new(), notes: Vec::new() };
+    let mut place = None;
+    block.append_with(|buffer| {
+        let mut frame = FrameWriter::begin(buffer);
+        while frame.room() > BLOCK_BYTES {
+            let Some((note, promise)) = commit.queue.borrow_mut().notes.pop_front() else { break };
+            frame.push(&note.entry()).expect("a note is far below a block");
+            cargo.notes.push(promise);
+        }
+        let count = if notes_only { 0 } else { commit.queue.borrow().partitions.len() };
+        for _ in 0..count {
+            if frame.room() < BLOCK_BYTES {
+                break;
+            }
+            let next = commit.queue.borrow_mut().partitions.pop_front();
+            let partition = next.expect("counted above");
+            load_partition(shard, &partition, &mut frame, &mut cargo);
+        }
+        if frame.is_empty() {
+            return 0;
+        }
+        let bytes = u64::try_from(frame.frame_bytes()).expect("a frame's bytes fit");
+        let placed = commit.plan.borrow_mut().place(bytes).expect("the reserve is larger");
+        place = Some(placed);
+        frame.finish(commit.generation.get(), placed.sequence)
+    });
+    (place.map(|place| (block, place)), cargo)
+}
+
+/// What a batch takes in a frame: its entry, and perhaps that of its segment.
+const fn batch_entry_bytes(batch_bytes: usize) -> usize {
+    let created_at = Timestamp::NONE;
+    let roll = Entry::Roll { partition: NOWHERE, segment: Offset::ZERO, created_at };
+    journal::append_entry_bytes(batch_bytes) + journal::entry_bytes(&roll)
+}
+
+const NOWHERE: PartitionId = PartitionId { topic: TopicId::ZERO, index: PartitionIndex::new(0) };
+
+fn load_partition<I: Io>(
+    shard: &Rc<Shard<I>>,
+    partition: &Rc<Partition<I>>,
+    frame: &mut FrameWriter<'_>,
+    cargo: &mut Cargo<I>,
+) {
+    match partition.begin_commit(frame.room(), batch_entry_bytes) {
+        partition::Commit::Nothing => shard.commit.enqueue_pending(partition),
+        // If it is being written already, its writer puts it back into the queue.
+        partition::Commit::Direct => writer::start(shard, partition),
+        partition::Commit::Journal { batches, journaling } => {
+            for batch in &batches {
+                if batch.rolled {
+                    let roll = Entry::Roll {
+                        partition: partition.id(),
+                        segment: batch.segment,
+                        created_at: shard.io.wall(),
+                    };
+                    frame.push(&roll).expect("the partition was told less room than there is");
+                }
+                let header = AppendHeader {
+                    partition: partition.id(),
+                    segment: batch.segment,
+                    pos: batch.pos,
+                    durable_end: partition.with_log(|log| log.durable_end().offset),
+                };
+                let target = frame.push_append_header(&header, batch.bytes);
+                let target = target.expect("the partition was told what room there is");
+                partition.copy_batch(batch, target);
+            }
+            shard.commit.enqueue_pending(partition);
+            cargo.batches.push((Rc::clone(partition), journaling));
+        }
+    }
+}
+
+/// Writes a frame, then tells everyone.
+async fn commit<I: Io>(shard: &Rc<Shard<I>>, block: Block, place: Place, mut cargo: Cargo<I>) {
+    if cfg!(bug = "ack_before_flush") {
+        tell(shard, &mut cargo);
+    }
+    let written = write(shard, place, block).await;
+    if let Err(error) = written {
+        tracing::error!(%error, "a journal write failed: every partition of this shard is fenced");
+        shard.commit.is_broken.set(true);
+        cargo.notes.into_iter().for_each(|promise| promise.keep(false));
+        let now = shard.io.now();
+        shard.partitions().iter().for_each(|partition| partition.fence(now));
+        return;
+    }
+    tell(shard, &mut cargo);
+    shard.commit.committed.ring();
+    if shard.commit.wants_checkpoint() {
+        shard.commit.pressed.ring();
+    }
+}
+
+/// The frame is durable.
+fn tell<I: Io>(shard: &Rc<Shard<I>>, cargo: &mut Cargo<I>) {
+    let now = shard.io.now();
+    for promise in cargo.notes.drain(..) {
+        promise.keep(true);
+    }
+    for (partition, journaling) in cargo.batches.drain(..) {
+        partition.on_journaled(journaling, now);
+        if partition.with_log(|log| log.unflushed_bytes()) >= SWEEP_BYTES_MIN {
+            writer::start(shard, &partition);
+        }
+    }
+}
+
+async fn write<I: Io>(shard: &Rc<Shard<I>>, place: Place, block: Block) -> io::Result<()> {
+    let file = journal_file(shard, place.file).await?;
+    let ranges = vec![block.disk(0..block.filled())];
+    prepare_next(shard, place.file);
+    shard.io.write(&file, place.pos.get(), ranges, Sync::Durable).await
+}
+
+#[must_use]
+pub fn journal_dir(shard: usize) -> String {
+    format!("journal/{shard}")
+}
+
+#[must_use]
+pub fn journal_path(shard: usize, file: usize) -> String {
+    format!("journal/{shard}/{file:03}.journal")
+}
+
+/// A journal file whose every block has been written before: a durable write into it moves no metadata.
+async fn journal_file<I: Io>(shard: &Shard<I>, file: usize) -> io::Result<I::File> {
+    let commit = &shard.commit;
+    loop {
+        let prepared = commit.prepared.next();
+        match commit.files.borrow().get(&file) {
+            Some(JournalFile::Ready(file)) => return Ok(file.clone()),
+            Some(JournalFile::Preparing) => {}
+            None => break,
+        }
+        prepared.wait().await;
+    }
+    commit.files.borrow_mut().insert(file, JournalFile::Preparing);
+    let made = prepare(shard, file).await;
+    match &made {
+        Ok(made) => commit.files.borrow_mut().insert(file, JournalFile::Ready(made.clone())),
+        Err(_) => commit.files.borrow_mut().remove(&file),
+    };
+    commit.prepared.ring();
+    made
+}
+
+async fn prepare<I: Io>(shard: &Shard<I>, file: usize) -> io::Result<I::File> {
+    let path = journal_path(shard.index, file);
+    let opened = shard.io.open(&path, Open::CreateDirect).await?;
+    let wanted = LIMITS.file_bytes;
+    if shard.io.file_bytes(&opened).await? < wanted {
+        fill(shard, &opened, wanted).await?;
+        shard.io.sync_dir(&journal_dir(shard.index)).await?;
+    }
+    Ok(opened)
+}
+
+/// Writes zeros to a whole new file.
+async fn fill<I: Io>(shard: &Shard<I>, file: &I::File, bytes: u64) -> io::Result<()> {
+    let mut zeros = loop {
+        match shard.io.block(FRAME_BYTES_MAX) {
+            Some(block) => break block,
+            None => shard.freed.next().wait().await,
+        }
+    };
+    zeros.append_with(|buffer| {
+        buffer.fill(0);
+        buffer.len()
+    });
+    let step = u64::try_from(zeros.filled()).expect("a block's bytes fit");
+    let mut pos = 0;
+    while pos < bytes {
+        shard.io.write(file, pos, vec![zeros.disk(0..zeros.filled())], Sync::Lazy).await?;
+        pos += step;
+    }
+    shard.io.sync(file).await
+}
+
+/// Makes the file after `file` ready ahead of its first frame.
+fn prepare_next<I: Io>(shard: &Rc<Shard<I>>, file: usize) {
+    let next = (file + 1) % LIMITS.file_count_max;
+    if shard.commit.files.borrow().contains_key(&next) {
+        return;
+    }
+    let shard = Rc::clone(shard);
+    let io = shard.io.clone();
+    io.spawn(Class::Background, async move {
+        if let Err(error) = journal_file(&shard, next).await {
+            tracing::warn!(%error, "the next journal file could not be made ahead");
+        }
+    });
+}

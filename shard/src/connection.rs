@@ -1,0 +1,320 @@
+//! One client's connection: a task that reads requests, and a task that sends answers in their order.
+//!
+//! Produce requests may overtake each other inside the broker, never in their answers; any other
+//! request is answered before the next one is parsed. Knows no log.
+//! Invariant: at most `PIPELINE_MAX` answers wait here; past it the socket is not read.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use net::frame::Assembler;
+use net::header::RequestHeader;
+use net::outgoing::Piece;
+
+use crate::handler::{self, Answered};
+use crate::io::{Class, Io, Nanos};
+use crate::limits::PIPELINE_MAX;
+use crate::message::Part;
+use crate::metrics::{Finished, Metric, Stage, Stages};
+use crate::shard::Shard;
+use crate::signal::Bell;
+
+/// Records that a response carries: pieces of a log.
+pub type Records<I> = Vec<Part<I>>;
+pub type Frame<I> = Vec<Piece<Records<I>>>;
+
+/// What is to be sent, or done, at its turn.
+enum Turn<I: Io> {
+    Answer { request: Request, answered: Answered<I> },
+    Close,
+}
+
+/// What is remembered of a request until its answer is sent.
+pub struct Request {
+    pub header: RequestHeader,
+    pub bytes: u64,
+    pub stages: Stages,
+}
+
+/// One per connection, on the shard that accepted it.
+pub struct Connection<I: Io> {
+    pub id: u64,
+    pub socket: I::Socket,
+    /// Index of the listener that it came through.
+    pub listener: usize,
+    turns: RefCell<VecDeque<Turn<I>>>,
+    /// Rings when a turn was added.
+    added: Bell,
+    /// Rings when a turn was taken.
+    taken: Bell,
+    /// Bytes that this connection holds of the shard's request memory.
+    held_bytes: Cell<u64>,
+    last_active: Cell<Nanos>,
+    is_closed: Cell<bool>,
+}
+
+impl<I: Io> Connection<I> {
+    /// Nothing was received for long, and nothing waits for an answer.
+    #[must_use]
+    pub fn idle_since(&self) -> Option<Nanos> {
+        self.turns.borrow().is_empty().then(|| self.last_active.get())
+    }
+
+    fn push(&self, turn: Turn<I>) {
+        self.turns.borrow_mut().push_back(turn);
+        self.added.ring();
+    }
+}
+
+/// Serves one connection until it ends.
+pub fn start<I: Io>(shard: &Rc<Shard<I>>, socket: I::Socket, listener: usize) {
+    let connection = Rc::new(Connection {
+        id: shard.connections.next_id(),
+        socket,
+        listener,
+        turns: RefCell::default(),
+        added: Bell::default(),
+        taken: Bell::default(),
+        held_bytes: Cell::new(0),
+        last_active: Cell::new(shard.io.now()),
+        is_closed: Cell::new(false),
+    });
+    shard.connections.add(&connection);
+    shard.recorder.borrow_mut().add(Metric::ConnectionsAccepted, 1);
+    let writer = (Rc::clone(shard), Rc::clone(&connection));
+    let io = shard.io.clone();
+    io.spawn(Class::Foreground, async move { send_answers(&writer.0, &writer.1).await });
+    let shard = Rc::clone(shard);
+    io.spawn(Class::Foreground, async move {
+        read_requests(&shard, &connection).await;
+        connection.push(Turn::Close);
+    });
+}
+
+/// Until the peer closes, breaks the protocol, or the connection fails.
+async fn read_requests<I: Io>(shard: &Rc<Shard<I>>, connection: &Rc<Connection<I>>) {
+    let limit = usize::try_from(shard.limits().request_bytes_max).unwrap_or(usize::MAX);
+    let mut assembler = Assembler::new(limit);
+    let mut frames = VecDeque::new();
+    while !connection.is_closed.get() {
+        shard.permits.wait(connection.id).await;
+        let Ok(received) = shard.io.receive(&connection.socket).await else { return };
+        if received.is_empty() {
+            return;
+        }
+        let started = shard.io.now();
+        connection.last_active.set(started);
+        hold(shard, connection, received.len());
+        let mut rest = &received[..];
+        let taken = take_frames(&mut assembler, &mut rest, &mut frames);
+        drop(received);
+        if assembler.announced_bytes().is_none() {
+            shard.permits.end_frame(connection.id);
+        }
+        for frame in frames.drain(..) {
+            if shard.is_stopping() || on_frame(shard, connection, frame, started).await.is_err() {
+                return;
+            }
+        }
+        if let Err(error) = taken {
+            let peer = shard.io.peer(&connection.socket);
+            tracing::info!(%peer, ?error, "not a Kafka request: connection closed");
+            return;
+        }
+    }
+}
+
+fn take_frames(
+    assembler: &mut Assembler,
+    rest: &mut &[u8],
+    frames: &mut VecDeque<Bytes>,
+) -> Result<(), net::frame::FrameError> {
+    while assembler.announce(rest)?.is_some()
+        && let Some(frame) = assembler.take(rest)
+    {
+        frames.push_back(frame);
+    }
+    Ok(())
+}
+
+fn hold<I: Io>(shard: &Shard<I>, connection: &Connection<I>, bytes: usize) {
+    let bytes = u64::try_from(bytes).expect("usize fits");
+    connection.held_bytes.set(connection.held_bytes.get() + bytes);
+    shard.permits.take(bytes);
+    shard.recorder.borrow_mut().add(Metric::BytesReceived, bytes);
+}
+
+/// The connection must be closed, with what was asked before answered.
+struct Broken;
+
+async fn on_frame<I: Io>(
+    shard: &Rc<Shard<I>>,
+    connection: &Rc<Connection<I>>,
+    frame: Bytes,
+    started: Nanos,
+) -> Result<(), Broken> {
+    let bytes = u64::try_from(frame.len()).expect("usize fits") + 4;
+    let (header, body) = RequestHeader::decode(&frame).map_err(|error| {
+        let peer = shard.io.peer(&connection.socket);
+        tracing::info!(%peer, ?error, "a request header cannot be read: connection closed");
+        Broken
+    })?;
+    let mut request = Request { header, bytes, stages: Stages::begin(started) };
+    let answered = handler::answer(shard, connection, &mut request, &body).await;
+    let answered = answered.map_err(|close| {
+        let peer = shard.io.peer(&connection.socket);
+        tracing::info!(%peer, api = request.header.api.name(), reason = close.0, "connection closed");
+        Broken
+    })?;
+    connection.push(Turn::Answer { request, answered });
+    while connection.turns.borrow().len() >= PIPELINE_MAX {
+        connection.taken.next().wait().await;
+    }
+    Ok(())
+}
+
+/// Sends answers in the order of their requests, as many at a time as are ready.
+async fn send_answers<I: Io>(shard: &Rc<Shard<I>>, connection: &Rc<Connection<I>>) {
+    let mut finished = Vec::new();
+    let mut parts = Vec::new();
+    'sending: loop {
+        wait_for_turn(connection).await;
+        let mut is_over = false;
+        while let Some(turn) = next_turn(connection) {
+            let Turn::Answer { mut request, answered } = turn else {
+                is_over = true;
+                break;
+            };
+            match handler::finish(shard, &mut request, answered) {
+                Ok(frame) => {
+                    finished.push(request);
+                    if push_frame(shard, connection, frame, &mut parts).await.is_err() {
+                        break 'sending;
+                    }
+                }
+                Err(_close) => {
+                    is_over = true;
+                    break;
+                }
+            }
+        }
+        if flush(shard, connection, &mut parts).await.is_err() {
+            break;
+        }
+        on_sent(shard, connection, &mut finished);
+        if is_over {
+            break;
+        }
+    }
+    on_sent(shard, connection, &mut finished);
+    close(shard, connection);
+}
+
+async fn wait_for_turn<I: Io>(connection: &Connection<I>) {
+    loop {
+        let added = connection.added.next();
+        if connection.turns.borrow().front().is_some() {
+            break;
+        }
+        added.wait().await;
+    }
+    poll_fn(|context| {
+        let turns = connection.turns.borrow();
+        match turns.front() {
+            Some(Turn::Answer { answered, .. }) if !answered.poll_ready(context.waker()) => {
+                Poll::Pending
+            }
+            Some(Turn::Answer { .. } | Turn::Close) | None => Poll::Ready(()),
+        }
+    })
+    .await;
+}
+
+/// The first turn, if it can be taken now.
+fn next_turn<I: Io>(connection: &Connection<I>) -> Option<Turn<I>> {
+    let mut turns = connection.turns.borrow_mut();
+    let is_ready = match turns.front()? {
+        Turn::Answer { answered, .. } => answered.is_ready(),
+        Turn::Close => true,
+    };
+    if !is_ready {
+        return None;
+    }
+    let turn = turns.pop_front();
+    drop(turns);
+    connection.taken.ring();
+    turn
+}
+
+/// Gathers what lies in memory; what lies in a file is sent in its place.
+async fn push_frame<I: Io>(
+    shard: &Shard<I>,
+    connection: &Connection<I>,
+    frame: Frame<I>,
+    parts: &mut Vec<Bytes>,
+) -> std::io::Result<()> {
+    for piece in frame {
+        match piece {
+            Piece::Bytes(bytes) => parts.push(bytes),
+            Piece::Records(records) => {
+                for part in records.into_handle() {
+                    match part {
+                        Part::Memory(bytes) => parts.push(bytes),
+                        Part::File { file, pos, bytes } => {
+                            flush(shard, connection, parts).await?;
+                            shard.io.send_file(&connection.socket, &file, pos, bytes).await?;
+                            shard.recorder.borrow_mut().add(Metric::BytesSent, bytes);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn flush<I: Io>(
+    shard: &Shard<I>,
+    connection: &Connection<I>,
+    parts: &mut Vec<Bytes>,
+) -> std::io::Result<()> {
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let bytes = parts.iter().map(|part| u64::try_from(part.len()).expect("usize fits")).sum();
+    shard.io.send(&connection.socket, std::mem::take(parts)).await?;
+    shard.recorder.borrow_mut().add(Metric::BytesSent, bytes);
+    Ok(())
+}
+
+fn on_sent<I: Io>(shard: &Rc<Shard<I>>, connection: &Connection<I>, finished: &mut Vec<Request>) {
+    let (now, wall) = (shard.io.now(), shard.io.wall());
+    for mut request in finished.drain(..) {
+        request.stages.end(Stage::Sent, now);
+        let finished = Finished {
+            api_key: request.header.api.code(),
+            request_bytes: request.bytes,
+            client: request.header.client_id.as_deref().unwrap_or_default(),
+            stages: request.stages,
+        };
+        shard.recorder.borrow_mut().on_finished(now, wall, &finished);
+        let held = request.bytes.min(connection.held_bytes.get());
+        connection.held_bytes.set(connection.held_bytes.get() - held);
+        shard.permits.give_back(held);
+    }
+    connection.last_active.set(now);
+}
+
+fn close<I: Io>(shard: &Rc<Shard<I>>, connection: &Rc<Connection<I>>) {
+    connection.is_closed.set(true);
+    shard.io.shutdown(&connection.socket);
+    connection.turns.borrow_mut().clear();
+    connection.taken.ring();
+    shard.permits.end_frame(connection.id);
+    shard.permits.give_back(connection.held_bytes.take());
+    shard.connections.remove(connection.id);
+}

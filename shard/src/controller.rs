@@ -1,0 +1,202 @@
+//! The cluster's metadata on shard 0: commands one at a time, each durable before it is visible, and
+//! visible on every shard before it is answered.
+//!
+//! What a command may do is decided by `replication`; here it is written, applied and spread.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use engine::admission::Admitted;
+use engine::batch::Batch;
+use engine::id::TopicId;
+use engine::records::builder::BatchBuilder;
+use kafka_protocol::messages::{
+    AlterConfigsRequest, AlterConfigsResponse, CreatePartitionsRequest, CreatePartitionsResponse,
+    CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, InitProducerIdResponse,
+};
+use net::error_code::ErrorCode;
+use replication::cluster::Cluster;
+use replication::event::Event;
+use replication::image::Image;
+use replication::producer_ids::ProducerIds;
+
+use crate::handler::{admin, configs};
+use crate::io::Io;
+use crate::message::{Message, ProduceItem, Reply};
+use crate::recovery::METADATA;
+use crate::route::ReplyTo;
+use crate::shard::Shard;
+use crate::signal::Bell;
+
+/// A request that changes the cluster's metadata, with its version where that matters.
+pub enum Command {
+    CreateTopics(CreateTopicsRequest, i16),
+    /// Names of topics that Metadata asked for.
+    AutoCreate(Vec<String>),
+    DeleteTopics(DeleteTopicsRequest, i16),
+    CreatePartitions(CreatePartitionsRequest),
+    AlterConfigs(AlterConfigsRequest),
+    IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
+    InitProducerId,
+}
+
+/// What a command is answered.
+pub enum Outcome {
+    CreateTopics(CreateTopicsResponse),
+    AutoCreate(Vec<(String, ErrorCode)>),
+    DeleteTopics(DeleteTopicsResponse),
+    CreatePartitions(CreatePartitionsResponse),
+    AlterConfigs(AlterConfigsResponse),
+    IncrementalAlterConfigs(IncrementalAlterConfigsResponse),
+    InitProducerId(InitProducerIdResponse),
+}
+
+/// On every shard; only shard 0's has work.
+pub struct Controller<I: Io> {
+    queue: RefCell<VecDeque<(Command, ReplyTo<I>)>>,
+    added: Bell,
+    cluster: RefCell<Option<Cluster>>,
+    pub producer_ids: RefCell<ProducerIds>,
+}
+
+impl<I: Io> Default for Controller<I> {
+    fn default() -> Self {
+        Self {
+            queue: RefCell::default(),
+            added: Bell::default(),
+            cluster: RefCell::default(),
+            producer_ids: RefCell::default(),
+        }
+    }
+}
+
+impl<I: Io> Controller<I> {
+    pub fn begin(&self, cluster: Cluster) {
+        *self.cluster.borrow_mut() = Some(cluster);
+    }
+
+    /// The newest state: what commands are judged against.
+    #[must_use]
+    pub fn image(&self) -> Arc<Image> {
+        let cluster = self.cluster.borrow();
+        Arc::clone(cluster.as_ref().expect("the cluster is known before commands come").image())
+    }
+}
+
+impl<I: Io> Shard<I> {
+    pub fn on_command(&self, command: Command, reply_to: ReplyTo<I>) {
+        assert_eq!(self.index, 0, "commands go to the first shard");
+        self.controller.queue.borrow_mut().push_back((command, reply_to));
+        self.controller.added.ring();
+    }
+
+    /// Sends a command to where it is carried out.
+    pub async fn command(self: &Rc<Self>, command: Command) -> Outcome {
+        match self.call(0, Message::Command(command)).wait().await {
+            Reply::Commanded(outcome) => outcome,
+            _ => unreachable!("a command is answered by its outcome"),
+        }
+    }
+
+    /// A topic id that nobody has.
+    #[must_use]
+    pub fn draw_topic_id(&self) -> TopicId {
+        let image = self.controller.image();
+        loop {
+            let (high, low) = (self.io.random(), self.io.random());
+            let raw = (u128::from(high) << 64) | u128::from(low);
+            let id = TopicId::new(raw.to_be_bytes());
+            // Below 2^64 lie Kafka's reserved ids.
+            if high != 0 && image.topic_by_id(id).is_none() {
+                return id;
+            }
+        }
+    }
+
+    /// Makes `events` durable, then true, then known to every shard.
+    pub async fn commit_events(self: &Rc<Self>, events: &[Event]) -> Result<(), ErrorCode> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let item = ProduceItem { slot: 0, partition: METADATA, admitted: self.pack(events) };
+        let Reply::Produced { items, .. } = self.call(0, Message::Produce(vec![item])).wait().await
+        else {
+            unreachable!("a produce message is answered by what was produced");
+        };
+        if items.iter().any(|item| item.result.is_err()) {
+            return Err(ErrorCode::KAFKA_STORAGE_ERROR);
+        }
+        let image = {
+            let mut cluster = self.controller.cluster.borrow_mut();
+            let cluster = cluster.as_mut().expect("begun before commands come");
+            for event in events {
+                cluster.apply(event).expect("an event is judged against the state it changes");
+            }
+            Arc::clone(cluster.image())
+        };
+        let calls: Vec<_> = (0..self.shard_count())
+            .map(|shard| self.call(shard, Message::Image(Arc::clone(&image))))
+            .collect();
+        for call in calls {
+            call.wait().await;
+        }
+        Ok(())
+    }
+
+    fn pack(&self, events: &[Event]) -> Admitted {
+        let mut builder = BatchBuilder::new();
+        for event in events {
+            let mut value = Vec::new();
+            event.encode(&mut value);
+            builder.push(self.io.wall(), None, Some(&value), &[]);
+        }
+        let batch = Bytes::from(builder.build());
+        let summary = Batch::parse(&batch).and_then(|batch| batch.summary());
+        let summary = summary.expect("the builder makes sound batches");
+        Admitted { batch, summary, patch: None }
+    }
+}
+
+/// Carries out commands, in the order in which they came.
+pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
+    loop {
+        let added = shard.controller.added.next();
+        let next = shard.controller.queue.borrow_mut().pop_front();
+        let Some((command, reply_to)) = next else {
+            added.wait().await;
+            continue;
+        };
+        let outcome = execute(&shard, command).await;
+        shard.route.reply(reply_to, Reply::Commanded(outcome));
+    }
+}
+
+async fn execute<I: Io>(shard: &Rc<Shard<I>>, command: Command) -> Outcome {
+    match command {
+        Command::CreateTopics(request, version) => {
+            Outcome::CreateTopics(admin::execute_create(shard, &request, version).await)
+        }
+        Command::AutoCreate(names) => {
+            Outcome::AutoCreate(admin::execute_auto_create(shard, names).await)
+        }
+        Command::DeleteTopics(request, version) => {
+            Outcome::DeleteTopics(admin::execute_delete(shard, &request, version).await)
+        }
+        Command::CreatePartitions(request) => {
+            Outcome::CreatePartitions(admin::execute_create_partitions(shard, &request).await)
+        }
+        Command::AlterConfigs(request) => {
+            Outcome::AlterConfigs(configs::execute_replace(shard, &request).await)
+        }
+        Command::IncrementalAlterConfigs(request) => {
+            Outcome::IncrementalAlterConfigs(configs::execute_alter(shard, &request).await)
+        }
+        Command::InitProducerId => {
+            Outcome::InitProducerId(admin::execute_init_producer_id(shard).await)
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! A fetch at the owner of its partitions: what is there now, or a wait for what comes.
+//!
+//! The newest bytes leave as references to the tail, sealed segments as a file and a range.
+
+use std::rc::Rc;
+
+use engine::id::{LeaderEpoch, Offset, PartitionId};
+
+use crate::files::Use;
+use crate::io::{Class, Io};
+use crate::limits::READ_BYTES_MAX;
+use crate::message::{FetchItem, FetchOrder, Fetched, FetchedLog, Part, ReadError, Reply};
+use crate::partition::{Condition, LEADER_EPOCH, Partition, Watch};
+use crate::reader::{self, Found, Look};
+use crate::route::ReplyTo;
+use crate::shard::Shard;
+use crate::signal;
+
+/// The client's idea of the leader's epoch; negative ones are not checked.
+pub fn check_epoch(epoch: LeaderEpoch) -> Result<(), ReadError> {
+    match epoch.get() {
+        ..0 => Ok(()),
+        known if known > LEADER_EPOCH.get() => Err(ReadError::UnknownEpoch),
+        known if known < LEADER_EPOCH.get() => Err(ReadError::FencedEpoch),
+        _ => Ok(()),
+    }
+}
+
+impl<I: Io> Shard<I> {
+    pub fn on_fetch(self: &Rc<Self>, order: FetchOrder, reply_to: ReplyTo<I>) {
+        if let Some(fetched) = self.fetch_from_memory(&order)
+            && (order.wait.is_zero() || is_enough(&order, &fetched))
+        {
+            self.route.reply(reply_to, Reply::Fetched(fetched));
+            return;
+        }
+        let shard = Rc::clone(self);
+        self.io.spawn(Class::Foreground, async move {
+            let fetched = shard.fetch(&order).await;
+            shard.route.reply(reply_to, Reply::Fetched(fetched));
+        });
+    }
+
+    /// Answers when one of the partitions can be read past its offset, or when the time is over.
+    pub fn on_watch(
+        self: &Rc<Self>,
+        partitions: &[(PartitionId, Offset)],
+        wait: std::time::Duration,
+        reply_to: ReplyTo<I>,
+    ) {
+        let news = self.watch(partitions, wait);
+        let shard = Rc::clone(self);
+        self.io.spawn(Class::Foreground, async move {
+            news.wait().await;
+            shard.route.reply(reply_to, Reply::Done);
+        });
+    }
+
+    fn watch(
+        &self,
+        partitions: &[(PartitionId, Offset)],
+        wait: std::time::Duration,
+    ) -> signal::Answer<()> {
+        let (promise, answer) = signal::promise();
+        self.timers.add(self.io.now().plus(wait), promise.clone());
+        for (id, from) in partitions {
+            match self.partition(*id) {
+                Some(it) => it.watch(Watch { from: *from, promise: promise.clone() }),
+                None => {
+                    promise.offer(());
+                }
+            }
+        }
+        answer
+    }
+
+    async fn fetch(&self, order: &FetchOrder) -> Vec<Fetched<I>> {
+        let deadline = self.io.now().plus(order.wait);
+        loop {
+            let fetched = self.fetch_now(order).await;
+            let now = self.io.now();
+            if now >= deadline || is_enough(order, &fetched) || self.is_stopping() {
+                return fetched;
+            }
+            let seen: Vec<_> = order
+                .items
+                .iter()
+                .filter_map(|item| {
+                    let partition = self.partition(item.partition)?;
+                    Some((item.partition, partition.readable_end().offset))
+                })
+                .collect();
+            self.watch(&seen, deadline.since(now)).wait().await;
+        }
+    }
+
+    /// `None` if something must be read from disk.
+    fn fetch_from_memory(&self, order: &FetchOrder) -> Option<Vec<Fetched<I>>> {
+        let mut left = order.bytes_max;
+        let mut is_first = true;
+        let mut fetched = Vec::with_capacity(order.items.len());
+        for item in &order.items {
+            let result = match self.begin_fetch(item) {
+                Err(error) => Err(error),
+                Ok((partition, mut log)) => {
+                    match reader::look(&partition, Offset::new(item.offset)) {
+                        Look::OnDisk(_) => return None,
+                        Look::Nothing => {}
+                        Look::Found(found) => {
+                            let bytes = share(&found, item.bytes_max.min(left), is_first);
+                            let end = found.pos.plus(bytes);
+                            let parts = partition.tail_bytes(found.segment, found.pos, end)?;
+                            log.first_bytes = u64_of(found.extent.len_bytes);
+                            log.parts = parts.into_iter().map(Part::Memory).collect();
+                        }
+                    }
+                    Ok(log)
+                }
+            };
+            count(&result, &mut left, &mut is_first);
+            fetched.push(Fetched { slot: item.slot, result });
+        }
+        Some(fetched)
+    }
+
+    async fn fetch_now(&self, order: &FetchOrder) -> Vec<Fetched<I>> {
+        let mut left = order.bytes_max;
+        let mut is_first = true;
+        let mut fetched = Vec::with_capacity(order.items.len());
+        for item in &order.items {
+            let result = self.fetch_one(item, left, is_first).await;
+            count(&result, &mut left, &mut is_first);
+            fetched.push(Fetched { slot: item.slot, result });
+        }
+        fetched
+    }
+
+    async fn fetch_one(
+        &self,
+        item: &FetchItem,
+        left: u64,
+        is_first: bool,
+    ) -> Result<FetchedLog<I>, ReadError> {
+        let (partition, mut log) = self.begin_fetch(item)?;
+        let Some(found) = self.find(&partition, Offset::new(item.offset)).await? else {
+            return Ok(log);
+        };
+        let bytes = share(&found, item.bytes_max.min(left), is_first);
+        log.first_bytes = u64_of(found.extent.len_bytes);
+        log.parts = self.parts(&partition, &found, bytes).await?;
+        Ok(log)
+    }
+
+    async fn parts(
+        &self,
+        partition: &Rc<Partition<I>>,
+        found: &Found,
+        bytes: u64,
+    ) -> Result<Vec<Part<I>>, ReadError> {
+        let end = found.pos.plus(bytes);
+        if let Some(parts) = partition.tail_bytes(found.segment, found.pos, end) {
+            return Ok(parts.into_iter().map(Part::Memory).collect());
+        }
+        if found.is_sealed {
+            let file = self.files.get(partition.id(), found.segment, Use::Sealed).await;
+            let file = file.map_err(|_gone| ReadError::UnknownPartition)?;
+            return Ok(vec![Part::File { file, pos: found.pos.get(), bytes }]);
+        }
+        let first_end = found.pos.plus(u64_of(found.extent.len_bytes));
+        let end = end.min(first_end.max(found.pos.plus(u64_of(READ_BYTES_MAX))));
+        let mut parts = Vec::new();
+        let mut pos = found.pos;
+        while pos < end {
+            let part = self.read(partition, found.segment, pos, end, false).await?;
+            pos = pos.plus(u64_of(part.len()));
+            parts.push(Part::Memory(part));
+        }
+        Ok(parts)
+    }
+
+    /// Checks that the item can be fetched at all, and notes the log's ends.
+    fn begin_fetch(
+        &self,
+        item: &FetchItem,
+    ) -> Result<(Rc<Partition<I>>, FetchedLog<I>), ReadError> {
+        let partition = self.partition(item.partition).ok_or(ReadError::UnknownPartition)?;
+        if partition.condition() == Condition::Removed {
+            return Err(ReadError::UnknownPartition);
+        }
+        check_epoch(item.leader_epoch)?;
+        let (log_start, log_end) =
+            partition.with_log(|log| (log.log_start(), log.log_end().offset));
+        if item.offset < log_start.get() || item.offset > log_end.get() {
+            return Err(ReadError::OutOfRange);
+        }
+        let high_watermark = partition.readable_end().offset;
+        let log = FetchedLog { high_watermark, log_start, first_bytes: 0, parts: Vec::new() };
+        Ok((partition, log))
+    }
+}
+
+/// Bytes that a fetch gets from `found` on: what the limit allows, but the first batch of an answer
+/// whole. A batch after it may be cut; a batch that is cut alone is not sent.
+fn share(found: &Found, limit: u64, is_first: bool) -> u64 {
+    let there = found.end.since(found.pos);
+    let first = u64_of(found.extent.len_bytes);
+    if limit >= first {
+        there.min(limit)
+    } else if is_first {
+        first.min(there)
+    } else {
+        0
+    }
+}
+
+fn count<I: Io>(result: &Result<FetchedLog<I>, ReadError>, left: &mut u64, is_first: &mut bool) {
+    if let Ok(log) = result {
+        let bytes = log.bytes();
+        *left = left.saturating_sub(bytes);
+        *is_first &= bytes == 0;
+    }
+}
+
+fn is_enough<I: Io>(order: &FetchOrder, fetched: &[Fetched<I>]) -> bool {
+    let bytes: u64 =
+        fetched.iter().filter_map(|it| it.result.as_ref().ok()).map(FetchedLog::bytes).sum();
+    bytes >= order.bytes_min || fetched.iter().any(|it| it.result.is_err())
+}
+
+fn u64_of(bytes: usize) -> u64 {
+    u64::try_from(bytes).expect("usize is at most 64 bits here")
+}

@@ -1,0 +1,128 @@
+//! The files of a shard's partitions: their names, and the few that are open.
+//!
+//! No path is ever made from what a client sent: topics are named by their id.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+
+use engine::id::{Offset, PartitionId, TopicId};
+
+use crate::io::{Io, Open};
+use crate::limits::FILES_OPEN_MAX;
+
+#[must_use]
+pub fn topic_dir(topic: TopicId) -> String {
+    format!("topics/{topic}")
+}
+
+#[must_use]
+pub fn partition_dir(partition: PartitionId) -> String {
+    format!("topics/{}/{}", partition.topic, partition.index.get())
+}
+
+#[must_use]
+pub fn segment_path(partition: PartitionId, segment: Offset) -> String {
+    format!("{}/{:020}.log", partition_dir(partition), segment.get())
+}
+
+#[must_use]
+pub fn sidecar_path(partition: PartitionId, segment: Offset) -> String {
+    format!("{}/{:020}.idx", partition_dir(partition), segment.get())
+}
+
+/// What an open segment file is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Use {
+    /// The active segment: written, and read past the page cache.
+    Direct,
+    /// A sealed segment: read through the page cache.
+    Sealed,
+}
+
+type Key = (PartitionId, Offset, Use);
+
+struct OpenFile<F> {
+    file: F,
+    used_at: u64,
+}
+
+/// At most `FILES_OPEN_MAX` open files, the least recently used closed first.
+pub struct Files<I: Io> {
+    io: I,
+    open: RefCell<(u64, BTreeMap<Key, OpenFile<I::File>>)>,
+}
+
+impl<I: Io> Files<I> {
+    pub fn new(io: I) -> Self {
+        Self { io, open: RefCell::new((0, BTreeMap::new())) }
+    }
+
+    /// The file, opened if need be. It must exist.
+    pub async fn get(
+        &self,
+        partition: PartitionId,
+        segment: Offset,
+        use_: Use,
+    ) -> io::Result<I::File> {
+        let key = (partition, segment, use_);
+        if let Some(file) = self.find(key) {
+            return Ok(file);
+        }
+        let how = match use_ {
+            Use::Direct => Open::Direct,
+            Use::Sealed => Open::Read,
+        };
+        let file = self.io.open(&segment_path(partition, segment), how).await?;
+        self.keep(key, file.clone());
+        Ok(file)
+    }
+
+    /// The file for writing, made with its directories if it is not there; names are then durable.
+    pub async fn create(&self, partition: PartitionId, segment: Offset) -> io::Result<I::File> {
+        let key = (partition, segment, Use::Direct);
+        let dir = partition_dir(partition);
+        let path = segment_path(partition, segment);
+        let file = match self.io.open(&path, Open::CreateDirect).await {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let topic_dir = topic_dir(partition.topic);
+                self.io.make_dir(&topic_dir).await?;
+                self.io.make_dir(&dir).await?;
+                self.io.sync_dir("topics").await?;
+                self.io.sync_dir(&topic_dir).await?;
+                self.io.open(&path, Open::CreateDirect).await?
+            }
+            Err(error) => return Err(error),
+        };
+        self.io.sync_dir(&dir).await?;
+        self.keep(key, file.clone());
+        Ok(file)
+    }
+
+    /// Closes what is open of `segment`, so that it is opened anew.
+    pub fn forget(&self, partition: PartitionId, segment: Offset) {
+        let open = &mut self.open.borrow_mut().1;
+        for use_ in [Use::Direct, Use::Sealed] {
+            open.remove(&(partition, segment, use_));
+        }
+    }
+
+    fn find(&self, key: Key) -> Option<I::File> {
+        let (clock, open) = &mut *self.open.borrow_mut();
+        *clock += 1;
+        let found = open.get_mut(&key)?;
+        found.used_at = *clock;
+        Some(found.file.clone())
+    }
+
+    fn keep(&self, key: Key, file: I::File) {
+        let (clock, open) = &mut *self.open.borrow_mut();
+        *clock += 1;
+        open.insert(key, OpenFile { file, used_at: *clock });
+        if open.len() > FILES_OPEN_MAX {
+            let oldest = open.iter().min_by_key(|entry| entry.1.used_at).map(|entry| *entry.0);
+            open.remove(&oldest.expect("there are some"));
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! From a request to its answer: what each API asks of the shards, and how their answers look on the wire.
+//!
+//! Also the one table from our errors to Kafka's codes, matched exhaustively.
+//! Knows no socket and no file.
+
+pub mod admin;
+pub mod configs;
+pub mod fetch;
+pub mod metadata;
+pub mod offsets;
+pub mod produce;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use bytes::Bytes;
+use engine::admission::Refusal;
+use engine::id::TopicId;
+use engine::producers::SequenceError;
+use kafka_protocol::protocol::StrBytes;
+use net::api::ApiKey;
+use net::api_versions;
+use net::error_code::ErrorCode;
+use net::request::Request as Body;
+use net::response::Response;
+use net::topic::TopicRef;
+use replication::image::{Image, Topic};
+use replication::refusal::Reason;
+
+use crate::connection::{Connection, Frame, Records, Request};
+use crate::io::Io;
+use crate::message::{ProduceError, ReadError};
+use crate::metrics::Stage;
+use crate::shard::Shard;
+
+/// The connection must be closed. Says why, for the log.
+pub struct Close(pub &'static str);
+
+/// An answer, or the promise of one.
+pub enum Answered<I: Io> {
+    Frame(Frame<I>),
+    Produce(produce::Pending<I>),
+}
+
+impl<I: Io> Answered<I> {
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Self::Frame(_) => true,
+            Self::Produce(pending) => pending.is_ready(),
+        }
+    }
+
+    /// As `is_ready`; if not, `waker` is woken when it is worth asking again.
+    #[must_use]
+    pub fn poll_ready(&self, waker: &Waker) -> bool {
+        if let Self::Produce(pending) = self {
+            pending.watch(waker);
+        }
+        self.is_ready()
+    }
+}
+
+/// Begins to answer a request; any but Produce is answered when this is done.
+pub async fn answer<I: Io>(
+    shard: &Rc<Shard<I>>,
+    connection: &Rc<Connection<I>>,
+    request: &mut Request,
+    body: &Bytes,
+) -> Result<Answered<I>, Close> {
+    if request.header.api == ApiKey::Produce {
+        return produce::begin(shard, request, body).await.map(Answered::Produce);
+    }
+    let decoded = Body::decode(&request.header, body);
+    let decoded = decoded.map_err(|_error| Close("a request cannot be read"))?;
+    request.stages.end(Stage::Parsed, shard.io.now());
+    let response = respond(shard, connection, request, decoded).await;
+    request.stages.end(Stage::Appended, shard.io.now());
+    let frame = response.encode(request.header.reply());
+    frame.map(Answered::Frame).map_err(|_error| Close("an answer cannot be written"))
+}
+
+/// The frame of an answer that is ready.
+pub fn finish<I: Io>(
+    shard: &Shard<I>,
+    request: &mut Request,
+    answered: Answered<I>,
+) -> Result<Frame<I>, Close> {
+    match answered {
+        Answered::Frame(frame) => Ok(frame),
+        Answered::Produce(pending) => pending.finish(shard, request),
+    }
+}
+
+async fn respond<I: Io>(
+    shard: &Rc<Shard<I>>,
+    connection: &Rc<Connection<I>>,
+    request: &mut Request,
+    body: Body,
+) -> Response<Records<I>> {
+    let version = request.header.version;
+    match body {
+        Body::Produce(_) => unreachable!("produce has its own way"),
+        Body::Fetch(body) => Response::Fetch(fetch::answer(shard, request, body).await),
+        Body::ListOffsets(body) => Response::ListOffsets(offsets::list(shard, body, version).await),
+        Body::DeleteRecords(body) => {
+            Response::DeleteRecords(offsets::delete_records(shard, body).await)
+        }
+        Body::OffsetForLeaderEpoch(body) => {
+            Response::OffsetForLeaderEpoch(offsets::epoch_ends(shard, body).await)
+        }
+        Body::ApiVersions(body) => Response::ApiVersions(api_versions::answer(&body, version)),
+        Body::UnknownApiVersions => Response::ApiVersions(api_versions::answer_unknown_version()),
+        Body::Metadata(body) => {
+            Response::Metadata(metadata::answer(shard, connection, body, version).await)
+        }
+        Body::DescribeCluster(body) => {
+            Response::DescribeCluster(metadata::describe_cluster(shard, connection, &body, version))
+        }
+        Body::DescribeLogDirs(body) => {
+            Response::DescribeLogDirs(admin::describe_log_dirs(shard, body).await)
+        }
+        Body::CreateTopics(body) => {
+            Response::CreateTopics(admin::create_topics(shard, body, version).await)
+        }
+        Body::DeleteTopics(body) => {
+            Response::DeleteTopics(admin::delete_topics(shard, body, version).await)
+        }
+        Body::CreatePartitions(body) => {
+            Response::CreatePartitions(admin::create_partitions(shard, body).await)
+        }
+        Body::InitProducerId(body) => {
+            Response::InitProducerId(admin::init_producer_id(shard, &body).await)
+        }
+        Body::DescribeConfigs(body) => Response::DescribeConfigs(configs::describe(shard, body)),
+        Body::AlterConfigs(body) => Response::AlterConfigs(configs::alter(shard, body).await),
+        Body::IncrementalAlterConfigs(body) => {
+            Response::IncrementalAlterConfigs(configs::alter_incrementally(shard, body).await)
+        }
+    }
+}
+
+/// The topic that a request means, or the code for one that is not there.
+pub fn find_topic<'a>(image: &'a Image, topic: &TopicRef) -> Result<&'a Arc<Topic>, ErrorCode> {
+    match topic {
+        TopicRef::Name(name) => image.topic(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        TopicRef::Id(id) => image.topic_by_id(TopicId::new(*id)).ok_or(ErrorCode::UNKNOWN_TOPIC_ID),
+    }
+}
+
+#[must_use]
+pub fn text(text: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(text.into())
+}
+
+#[must_use]
+pub const fn produce_code(error: ProduceError) -> ErrorCode {
+    match error {
+        ProduceError::UnknownPartition => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        ProduceError::Fenced => ErrorCode::KAFKA_STORAGE_ERROR,
+        ProduceError::Sequence(SequenceError::OutOfOrder) => {
+            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
+        }
+        ProduceError::Sequence(SequenceError::InvalidEpoch) => ErrorCode::INVALID_PRODUCER_EPOCH,
+        ProduceError::Stopping => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+    }
+}
+
+#[must_use]
+pub const fn read_code(error: ReadError) -> ErrorCode {
+    match error {
+        ReadError::UnknownPartition => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        ReadError::OutOfRange => ErrorCode::OFFSET_OUT_OF_RANGE,
+        ReadError::Fenced => ErrorCode::KAFKA_STORAGE_ERROR,
+        ReadError::FencedEpoch => ErrorCode::FENCED_LEADER_EPOCH,
+        ReadError::UnknownEpoch => ErrorCode::UNKNOWN_LEADER_EPOCH,
+        ReadError::UnsupportedVersion => ErrorCode::UNSUPPORTED_VERSION,
+    }
+}
+
+#[must_use]
+pub const fn refusal_code(refusal: &Refusal) -> ErrorCode {
+    match refusal {
+        Refusal::NoBatch
+        | Refusal::OldFormat
+        | Refusal::ManyBatches
+        | Refusal::BadBaseOffset
+        | Refusal::BadCount
+        | Refusal::Control
+        | Refusal::NoSequence
+        | Refusal::Malformed
+        | Refusal::BadOffsetDelta
+        | Refusal::NullKeys(_) => ErrorCode::INVALID_RECORD,
+        Refusal::BadLength { .. } | Refusal::BadMagic { .. } | Refusal::Corrupt => {
+            ErrorCode::CORRUPT_MESSAGE
+        }
+        Refusal::Transactional => ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        Refusal::ZstdTooEarly => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
+        Refusal::TooLarge | Refusal::DecompressedTooLarge => ErrorCode::MESSAGE_TOO_LARGE,
+        Refusal::LargerThanSegment => ErrorCode::RECORD_LIST_TOO_LARGE,
+        Refusal::BadCodec | Refusal::Undecodable => ErrorCode::UNKNOWN_SERVER_ERROR,
+        Refusal::BadTimestamps(_) => ErrorCode::INVALID_TIMESTAMP,
+    }
+}
+
+#[must_use]
+pub const fn reason_code(reason: Reason) -> ErrorCode {
+    match reason {
+        Reason::InvalidTopic => ErrorCode::INVALID_TOPIC_EXCEPTION,
+        Reason::TopicExists => ErrorCode::TOPIC_ALREADY_EXISTS,
+        Reason::UnknownTopic => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        Reason::UnknownTopicId => ErrorCode::UNKNOWN_TOPIC_ID,
+        Reason::TopicDeletionDisabled => ErrorCode::TOPIC_DELETION_DISABLED,
+        Reason::InvalidPartitions => ErrorCode::INVALID_PARTITIONS,
+        Reason::InvalidReplicationFactor => ErrorCode::INVALID_REPLICATION_FACTOR,
+        Reason::InvalidReplicaAssignment => ErrorCode::INVALID_REPLICA_ASSIGNMENT,
+        Reason::InvalidConfig => ErrorCode::INVALID_CONFIG,
+        Reason::InvalidRequest => ErrorCode::INVALID_REQUEST,
+        Reason::PolicyViolation => ErrorCode::POLICY_VIOLATION,
+    }
+}

@@ -1,0 +1,344 @@
+//! Topics made, deleted and grown, producer ids, and what the log directory holds.
+//!
+//! `execute_…` runs on the controller; its counterpart sends the request there.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use engine::id::{PartitionId, TopicId};
+use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
+use kafka_protocol::messages::create_topics_response::{
+    CreatableTopicConfigs, CreatableTopicResult,
+};
+use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
+use kafka_protocol::messages::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+use kafka_protocol::messages::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
+    DeleteTopicsRequest, DeleteTopicsResponse, DescribeLogDirsRequest, DescribeLogDirsResponse,
+    InitProducerIdRequest, InitProducerIdResponse, ProducerId, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use net::error_code::ErrorCode;
+use replication::config::describe;
+use replication::event::Event;
+use replication::image::Image;
+use replication::producer_ids;
+use replication::refusal::{Reason, Refusal};
+use replication::topics::{self, Creation, Deletion, MorePartitions, NewTopic, TopicRef};
+use uuid::Uuid;
+
+use crate::controller::{Command, Outcome};
+use crate::handler::{reason_code, text};
+use crate::io::Io;
+use crate::message::{Message, Reply};
+use crate::shard::Shard;
+
+pub async fn create_topics<I: Io>(
+    shard: &Rc<Shard<I>>,
+    request: CreateTopicsRequest,
+    version: i16,
+) -> CreateTopicsResponse {
+    match shard.command(Command::CreateTopics(request, version)).await {
+        Outcome::CreateTopics(response) => response,
+        _ => unreachable!("an outcome is of the command that was sent"),
+    }
+}
+
+pub async fn execute_create<I: Io>(
+    shard: &Rc<Shard<I>>,
+    request: &CreateTopicsRequest,
+    _version: i16,
+) -> CreateTopicsResponse {
+    let asked: Vec<NewTopic<'_>> = request
+        .topics
+        .iter()
+        .map(|topic| NewTopic {
+            name: &topic.name,
+            partition_count: topic.num_partitions,
+            replication_factor: topic.replication_factor,
+            assignments: topic
+                .assignments
+                .iter()
+                .map(|it| (it.partition_index, it.broker_ids.iter().map(|id| id.0).collect()))
+                .collect(),
+            configs: topic
+                .configs
+                .iter()
+                .map(|it| (it.name.as_str(), it.value.as_ref().map(StrBytes::as_str)))
+                .collect(),
+            id: shard.draw_topic_id(),
+        })
+        .collect();
+    let image = shard.controller.image();
+    let created = topics::create_topics(&image, &asked);
+    let events: Vec<Event> =
+        created.iter().filter_map(|it| Some(it.result.as_ref().ok()?.event.clone())).collect();
+    let committed = if request.validate_only { Ok(()) } else { shard.commit_events(&events).await };
+    let results = created.into_iter().map(|created| creation_result(&image, created, committed));
+    CreateTopicsResponse::default().with_topics(results.collect())
+}
+
+fn creation_result(
+    image: &Image,
+    created: Creation,
+    committed: Result<(), ErrorCode>,
+) -> CreatableTopicResult {
+    let result = CreatableTopicResult::default()
+        .with_name(TopicName(text(created.name)))
+        .with_num_partitions(-1)
+        .with_replication_factor(-1)
+        .with_configs(Some(Vec::new()));
+    match (created.result, committed) {
+        (Err(refusal), _) => result
+            .with_error_code(reason_code(refusal.reason).get())
+            .with_error_message(message(&refusal)),
+        (Ok(_), Err(code)) => result.with_error_code(code.get()),
+        (Ok(topic), Ok(())) => {
+            let entries = describe::topic_entries(image, &topic.overrides);
+            let configs = entries.into_iter().map(|entry| {
+                CreatableTopicConfigs::default()
+                    .with_name(text(entry.name))
+                    .with_value(entry.value.map(text))
+                    .with_read_only(entry.is_read_only)
+                    .with_config_source(entry.source.id())
+                    .with_is_sensitive(entry.is_sensitive)
+            });
+            result
+                .with_topic_id(Uuid::from_bytes(topic.id.get()))
+                .with_num_partitions(i32::try_from(topic.partition_count).unwrap_or(i32::MAX))
+                .with_replication_factor(
+                    i16::try_from(topic.replication_factor).unwrap_or(i16::MAX),
+                )
+                .with_configs(Some(configs.collect()))
+        }
+    }
+}
+
+/// What is said with a refusal; nothing where Kafka says nothing.
+fn message(refusal: &Refusal) -> Option<StrBytes> {
+    (!refusal.message.is_empty()).then(|| text(refusal.message.clone()))
+}
+
+/// The names that could not be made, and why.
+pub async fn execute_auto_create<I: Io>(
+    shard: &Rc<Shard<I>>,
+    names: Vec<String>,
+) -> Vec<(String, ErrorCode)> {
+    let mut refused = Vec::new();
+    let mut events = Vec::new();
+    let image = shard.controller.image();
+    let mut seen = std::collections::BTreeSet::new();
+    for name in &names {
+        if image.topic(name).is_some() || !seen.insert(name) {
+            continue; // Somebody was faster, or it was asked for twice.
+        }
+        match topics::auto_create(&image, name, shard.draw_topic_id()) {
+            Ok(topic) => events.push(topic.event),
+            Err(refusal) => refused.push((name.clone(), reason_code(refusal.reason))),
+        }
+    }
+    if let Err(code) = shard.commit_events(&events).await {
+        refused.extend(names.into_iter().map(|name| (name, code)));
+    }
+    refused
+}
+
+pub async fn delete_topics<I: Io>(
+    shard: &Rc<Shard<I>>,
+    request: DeleteTopicsRequest,
+    version: i16,
+) -> DeleteTopicsResponse {
+    match shard.command(Command::DeleteTopics(request, version)).await {
+        Outcome::DeleteTopics(response) => response,
+        _ => unreachable!("an outcome is of the command that was sent"),
+    }
+}
+
+/// First version that names or identifies each topic in a struct of its own.
+const DELETE_BY_ID_FROM: i16 = 6;
+/// First version that knows that deletion can be disabled.
+const DELETION_DISABLED_FROM: i16 = 3;
+
+pub async fn execute_delete<I: Io>(
+    shard: &Rc<Shard<I>>,
+    request: &DeleteTopicsRequest,
+    version: i16,
+) -> DeleteTopicsResponse {
+    let asked: Vec<TopicRef<'_>> = if version >= DELETE_BY_ID_FROM {
+        let topics = request.topics.iter();
+        topics
+            .map(|topic| TopicRef {
+                name: topic.name.as_ref().map(|name| name.0.as_str()),
+                id: TopicId::new(*topic.topic_id.as_bytes()),
+            })
+            .collect()
+    } else {
+        let names = request.topic_names.iter();
+        names.map(|name| TopicRef { name: Some(name.0.as_str()), id: TopicId::ZERO }).collect()
+    };
+    let image = shard.controller.image();
+    let deletions = if image.broker_config().topics.deletable {
+        topics::delete_topics(&image, &asked)
+    } else {
+        asked.iter().map(|topic| deletion_disabled(topic, version)).collect()
+    };
+    let events: Vec<Event> = deletions.iter().filter_map(|it| it.result.clone().ok()).collect();
+    let committed = shard.commit_events(&events).await;
+    let responses = deletions.into_iter().map(|deletion| {
+        let result = DeletableTopicResult::default()
+            .with_name(deletion.name.map(|name| TopicName(text(name))))
+            .with_topic_id(if version >= DELETE_BY_ID_FROM {
+                Uuid::from_bytes(deletion.id.get())
+            } else {
+                Uuid::nil()
+            });
+        match (deletion.result, committed) {
+            (Ok(_), Ok(())) => result,
+            (Ok(_), Err(code)) => result.with_error_code(code.get()),
+            (Err(refusal), _) => {
+                let result = result.with_error_code(reason_code(refusal.reason).get());
+                if version >= 5 { result.with_error_message(message(&refusal)) } else { result }
+            }
+        }
+    });
+    DeleteTopicsResponse::default().with_responses(responses.collect())
+}
+
+fn deletion_disabled(topic: &TopicRef<'_>, version: i16) -> Deletion {
+    let reason = if version < DELETION_DISABLED_FROM {
+        Reason::InvalidRequest
+    } else {
+        Reason::TopicDeletionDisabled
+    };
+    Deletion {
+        name: topic.name.map(str::to_owned),
+        id: topic.id,
+        result: Err(Refusal::new(reason, "Topic deletion is disabled: delete.topic.enable=false.")),
+    }
+}
+
+pub async fn create_partitions<I: Io>(
+    shard: &Rc<Shard<I>>,
+    request: CreatePartitionsRequest,
+) -> CreatePartitionsResponse {
+    match shard.command(Command::CreatePartitions(request)).await {
+        Outcome::CreatePartitions(response) => response,
+        _ => unreachable!("an outcome is of the command that was sent"),
+    }
+}
+
+pub async fn execute_create_partitions<I: Io>(
+    shard: &Rc<Shard<I>>,
+    request: &CreatePartitionsRequest,
+) -> CreatePartitionsResponse {
+    let asked: Vec<MorePartitions<'_>> = request
+        .topics
+        .iter()
+        .map(|topic| MorePartitions {
+            name: &topic.name,
+            partition_count: topic.count,
+            assignments: topic.assignments.as_ref().map(|assignments| {
+                let nodes = assignments.iter();
+                nodes.map(|it| it.broker_ids.iter().map(|id| id.0).collect()).collect()
+            }),
+        })
+        .collect();
+    let grown = topics::create_partitions(&shard.controller.image(), &asked);
+    let events: Vec<Event> = grown.iter().filter_map(|it| it.result.clone().ok()).collect();
+    let committed = if request.validate_only { Ok(()) } else { shard.commit_events(&events).await };
+    let results = grown.into_iter().map(|growth| {
+        let result = CreatePartitionsTopicResult::default().with_name(TopicName(text(growth.name)));
+        match (growth.result, committed) {
+            (Ok(_), Ok(())) => result,
+            (Ok(_), Err(code)) => result.with_error_code(code.get()),
+            (Err(refusal), _) => result
+                .with_error_code(reason_code(refusal.reason).get())
+                .with_error_message(message(&refusal)),
+        }
+    });
+    CreatePartitionsResponse::default().with_results(results.collect())
+}
+
+/// Idempotent producers only: a transactional id is refused, as there are no transactions yet.
+pub async fn init_producer_id<I: Io>(
+    shard: &Rc<Shard<I>>,
+    request: &InitProducerIdRequest,
+) -> InitProducerIdResponse {
+    if request.transactional_id.is_some() {
+        return no_producer_id(ErrorCode::INVALID_REQUEST);
+    }
+    match shard.command(Command::InitProducerId).await {
+        Outcome::InitProducerId(response) => response,
+        _ => unreachable!("an outcome is of the command that was sent"),
+    }
+}
+
+fn no_producer_id(code: ErrorCode) -> InitProducerIdResponse {
+    InitProducerIdResponse::default()
+        .with_error_code(code.get())
+        .with_producer_id(ProducerId(-1))
+        .with_producer_epoch(-1)
+}
+
+pub async fn execute_init_producer_id<I: Io>(shard: &Rc<Shard<I>>) -> InitProducerIdResponse {
+    let taken = shard.controller.producer_ids.borrow_mut().take();
+    let id = match taken {
+        Some(id) => id,
+        None => {
+            let Some((event, block)) = producer_ids::allocate(&shard.controller.image()) else {
+                return no_producer_id(ErrorCode::UNKNOWN_SERVER_ERROR);
+            };
+            if let Err(code) = shard.commit_events(&[event]).await {
+                return no_producer_id(code);
+            }
+            let mut ids = shard.controller.producer_ids.borrow_mut();
+            ids.refill(block);
+            ids.take().expect("a block has ids")
+        }
+    };
+    InitProducerIdResponse::default().with_producer_id(ProducerId(id.get())).with_producer_epoch(0)
+}
+
+pub async fn describe_log_dirs<I: Io>(
+    shard: &Rc<Shard<I>>,
+    request: DescribeLogDirsRequest,
+) -> DescribeLogDirsResponse {
+    let calls: Vec<_> =
+        (0..shard.shard_count()).map(|owner| shard.call(owner, Message::LogBytes)).collect();
+    let mut log_bytes: BTreeMap<PartitionId, u64> = BTreeMap::new();
+    for call in calls {
+        let Reply::LogBytes(bytes) = call.wait().await else {
+            unreachable!("bytes were asked for");
+        };
+        log_bytes.extend(bytes);
+    }
+    let wanted: Option<BTreeMap<StrBytes, Vec<i32>>> = request
+        .topics
+        .map(|topics| topics.into_iter().map(|topic| (topic.topic.0, topic.partitions)).collect());
+    let image = shard.image();
+    let topics = image.topics().filter_map(|topic| {
+        let name = text(topic.name().as_str());
+        let wanted = match &wanted {
+            None => None,
+            Some(wanted) => Some(wanted.get(&name)?),
+        };
+        let partitions: Vec<_> = crate::removal::partition_ids(topic)
+            .filter(|id| wanted.is_none_or(|wanted| wanted.contains(&id.index.wire())))
+            .filter_map(|id| {
+                let bytes = i64::try_from(*log_bytes.get(&id)?).unwrap_or(i64::MAX);
+                let partition = DescribeLogDirsPartition::default();
+                Some(partition.with_partition_index(id.index.wire()).with_partition_size(bytes))
+            })
+            .collect();
+        let described = DescribeLogDirsTopic::default().with_name(TopicName(name));
+        (!partitions.is_empty()).then(|| described.with_partitions(partitions))
+    });
+    let result = DescribeLogDirsResult::default()
+        .with_log_dir(text(&*shard.config.data_dir))
+        .with_topics(topics.collect())
+        .with_total_bytes(-1)
+        .with_usable_bytes(-1);
+    DescribeLogDirsResponse::default().with_results(vec![result])
+}

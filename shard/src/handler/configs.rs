@@ -1,0 +1,177 @@
+//! DescribeConfigs, AlterConfigs and IncrementalAlterConfigs on the wire; the rules are `replication`'s.
+
+use std::rc::Rc;
+
+use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
+use kafka_protocol::messages::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
+};
+use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse as IncrementalResponse;
+use kafka_protocol::messages::{
+    AlterConfigsRequest, AlterConfigsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+use net::error_code::ErrorCode;
+use replication::config::alter::{self, Alteration, Change, Replacement};
+use replication::config::describe::{self, Entry};
+use replication::event::Event;
+use replication::refusal::Refusal;
+
+use crate::controller::{Command, Outcome};
+use crate::handler::{reason_code, text};
+use crate::io::Io;
+use crate::shard::Shard;
+
+pub fn describe<I: Io>(
+    shard: &Shard<I>,
+    request: DescribeConfigsRequest,
+) -> DescribeConfigsResponse {
+    let image = shard.image();
+    let with_synonyms = request.include_synonyms;
+    let with_documentation = request.include_documentation;
+    let results = request.resources.into_iter().map(|resource| {
+        let keys = resource.configuration_keys.unwrap_or_default();
+        let keys: Vec<&str> = keys.iter().map(StrBytes::as_str).collect();
+        let kind = resource.resource_type;
+        let described = describe::describe(&image, kind, &resource.resource_name, &keys);
+        let result = DescribeConfigsResult::default()
+            .with_resource_type(kind)
+            .with_resource_name(resource.resource_name.clone());
+        match described {
+            Ok(entries) => {
+                let entries = entries.iter();
+                let configs = entries.map(|it| shown(it, with_synonyms, with_documentation));
+                result.with_error_message(Some(text(""))).with_configs(configs.collect())
+            }
+            Err(refusal) => result
+                .with_error_code(reason_code(refusal.reason).get())
+                .with_error_message(Some(text(refusal.message))),
+        }
+    });
+    DescribeConfigsResponse::default().with_results(results.collect())
+}
+
+fn shown(
+    entry: &Entry,
+    with_synonyms: bool,
+    with_documentation: bool,
+) -> DescribeConfigsResourceResult {
+    let synonyms = entry.synonyms.iter().filter(|_| with_synonyms).map(|synonym| {
+        DescribeConfigsSynonym::default()
+            .with_name(text(synonym.name.clone()))
+            .with_value(synonym.value.clone().map(text))
+            .with_source(synonym.source.id())
+    });
+    DescribeConfigsResourceResult::default()
+        .with_name(text(entry.name.clone()))
+        .with_value(entry.value.clone().map(text))
+        .with_read_only(entry.is_read_only)
+        .with_config_source(entry.source.id())
+        .with_is_sensitive(entry.is_sensitive)
+        .with_synonyms(synonyms.collect())
+        .with_config_type(entry.kind_id())
+        .with_documentation(with_documentation.then(|| text(entry.documentation())))
+}
+
+pub async fn alter<I: Io>(
+    shard: &Rc<Shard<I>>,
+    request: AlterConfigsRequest,
+) -> AlterConfigsResponse {
+    match shard.command(Command::AlterConfigs(request)).await {
+        Outcome::AlterConfigs(response) => response,
+        _ => unreachable!("an outcome is of the command that was sent"),
+    }
+}
+
+pub async fn alter_incrementally<I: Io>(
+    shard: &Rc<Shard<I>>,
+    request: IncrementalAlterConfigsRequest,
+) -> IncrementalAlterConfigsResponse {
+    match shard.command(Command::IncrementalAlterConfigs(request)).await {
+        Outcome::IncrementalAlterConfigs(response) => response,
+        _ => unreachable!("an outcome is of the command that was sent"),
+    }
+}
+
+/// On the controller.
+pub async fn execute_alter<I: Io>(
+    shard: &Rc<Shard<I>>,
+    request: &IncrementalAlterConfigsRequest,
+) -> IncrementalAlterConfigsResponse {
+    let alterations: Vec<_> = request
+        .resources
+        .iter()
+        .map(|resource| Alteration {
+            resource_type: resource.resource_type,
+            resource_name: &resource.resource_name,
+            changes: resource
+                .configs
+                .iter()
+                .map(|config| Change {
+                    key: &config.name,
+                    operation: config.config_operation,
+                    value: config.value.as_ref().map(StrBytes::as_str),
+                })
+                .collect(),
+        })
+        .collect();
+    let outcomes = alter::alter(&shard.controller.image(), &alterations);
+    let results = carry_out(shard, outcomes, request.validate_only).await;
+    let responses = request.resources.iter().zip(results).map(|(resource, (code, message))| {
+        IncrementalResponse::default()
+            .with_resource_type(resource.resource_type)
+            .with_resource_name(resource.resource_name.clone())
+            .with_error_code(code.get())
+            .with_error_message(message)
+    });
+    IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
+}
+
+/// On the controller.
+pub async fn execute_replace<I: Io>(
+    shard: &Rc<Shard<I>>,
+    request: &AlterConfigsRequest,
+) -> AlterConfigsResponse {
+    let replacements: Vec<_> = request
+        .resources
+        .iter()
+        .map(|resource| Replacement {
+            resource_type: resource.resource_type,
+            resource_name: &resource.resource_name,
+            configs: resource
+                .configs
+                .iter()
+                .map(|config| (config.name.as_str(), config.value.as_ref().map(StrBytes::as_str)))
+                .collect(),
+        })
+        .collect();
+    let outcomes = alter::replace(&shard.controller.image(), &replacements);
+    let results = carry_out(shard, outcomes, request.validate_only).await;
+    let responses = request.resources.iter().zip(results).map(|(resource, (code, message))| {
+        AlterConfigsResourceResponse::default()
+            .with_resource_type(resource.resource_type)
+            .with_resource_name(resource.resource_name.clone())
+            .with_error_code(code.get())
+            .with_error_message(message)
+    });
+    AlterConfigsResponse::default().with_responses(responses.collect())
+}
+
+/// Commits what is to change. A code and a message for each outcome.
+async fn carry_out<I: Io>(
+    shard: &Rc<Shard<I>>,
+    outcomes: Vec<Result<Option<Event>, Refusal>>,
+    validate_only: bool,
+) -> Vec<(ErrorCode, Option<StrBytes>)> {
+    let events: Vec<Event> = outcomes.iter().flatten().flatten().cloned().collect();
+    let committed = if validate_only { Ok(()) } else { shard.commit_events(&events).await };
+    outcomes
+        .into_iter()
+        .map(|outcome| match (outcome, committed) {
+            (Err(refusal), _) => (reason_code(refusal.reason), Some(text(refusal.message))),
+            (Ok(None), _) | (Ok(Some(_)), Ok(())) => (ErrorCode::NONE, None),
+            (Ok(Some(_)), Err(code)) => (code, None),
+        })
+        .collect()
+}

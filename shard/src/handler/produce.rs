@@ -1,0 +1,249 @@
+//! Produce: each batch is checked where its connection lives, ordered and stored where its partition
+//! lives, and answered when it is on the device.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use bytes::Bytes;
+use engine::admission::{
+    Admission, Admitted, Keys, LogStart, Permit, Progress, Refusal, Rules, Validation,
+};
+use engine::batch::TimestampType;
+use engine::id::{PartitionId, PartitionIndex};
+use net::error_code::ErrorCode;
+use net::outgoing::Outgoing;
+use net::produce::{
+    ProducePartition, ProduceRequest, ProduceResponse, ProducedPartition, ProducedTopic,
+    RecordError,
+};
+use net::topic::TopicRef;
+use replication::config::topic::{self, Clock, TopicConfig};
+
+use crate::connection::{Frame, Request};
+use crate::handler::{self, Close};
+use crate::io::Io;
+use crate::limits::{ADMISSION_SLICE_BYTES, DECOMPRESSED_BYTES_MAX};
+use crate::message::{Message, ProduceItem, Produced, Reply};
+use crate::metrics::Stage;
+use crate::shard::Shard;
+use crate::signal::Answer;
+
+/// Before it, clients do not know zstd.
+const ZSTD_FROM: i16 = 7;
+
+/// A produce request whose batches are on their way.
+pub struct Pending<I: Io> {
+    acks: i16,
+    response: ProduceResponse,
+    /// Where in the response the result of each slot goes: topic and partition.
+    places: Vec<(usize, usize)>,
+    calls: Vec<Answer<Reply<I>>>,
+}
+
+/// Checks every batch and hands each to its owner.
+pub async fn begin<I: Io>(
+    shard: &Rc<Shard<I>>,
+    request: &mut Request,
+    body: &Bytes,
+) -> Result<Pending<I>, Close> {
+    let decoded = ProduceRequest::decode(body, request.header.version);
+    let decoded = decoded.map_err(|_error| Close("a produce request cannot be read"))?;
+    let mut pending = Pending {
+        acks: decoded.acks,
+        response: ProduceResponse::default(),
+        places: Vec::new(),
+        calls: Vec::new(),
+    };
+    let mut orders: BTreeMap<usize, Vec<ProduceItem>> = BTreeMap::new();
+    for topic in decoded.topics {
+        if topic.partitions.is_empty() {
+            continue;
+        }
+        let place = pending.response.topics.len();
+        let partitions = last_of_each(topic.partitions);
+        let mut produced = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let version = request.header.version;
+            let asked = (decoded.acks, version);
+            let checked = check(shard, asked, &topic.topic, &partition).await;
+            match checked {
+                Ok((id, admitted)) => {
+                    let slot = pending.places.len();
+                    pending.places.push((place, produced.len()));
+                    let items = orders.entry(shard.owner(id)).or_default();
+                    items.push(ProduceItem { slot, partition: id, admitted });
+                    produced.push(ProducedPartition::refused(
+                        partition.index,
+                        ErrorCode::UNKNOWN_SERVER_ERROR,
+                    ));
+                }
+                Err(refused) => produced.push(refused),
+            }
+        }
+        pending.response.topics.push(ProducedTopic { topic: topic.topic, partitions: produced });
+    }
+    request.stages.end(Stage::Parsed, shard.io.now());
+    for (owner, items) in orders {
+        pending.calls.push(shard.call(owner, Message::Produce(items)));
+    }
+    Ok(pending)
+}
+
+/// A partition named twice is appended to once: the last one counts.
+fn last_of_each(mut partitions: Vec<ProducePartition>) -> Vec<ProducePartition> {
+    if partitions.len() > 1 {
+        partitions.reverse();
+        let mut seen = std::collections::BTreeSet::new();
+        partitions.retain(|partition| seen.insert(partition.index));
+        partitions.reverse();
+    }
+    partitions
+}
+
+async fn check<I: Io>(
+    shard: &Rc<Shard<I>>,
+    (acks, version): (i16, i16),
+    topic: &TopicRef,
+    partition: &ProducePartition,
+) -> Result<(PartitionId, Admitted), ProducedPartition> {
+    let refused = |error| ProducedPartition::refused(partition.index, error);
+    if !matches!(acks, -1..=1) {
+        return Err(refused(ErrorCode::INVALID_REQUIRED_ACKS));
+    }
+    let image = shard.image();
+    let found = handler::find_topic(&image, topic).map_err(refused)?;
+    if found.name().is_internal() {
+        return Err(refused(ErrorCode::INVALID_TOPIC_EXCEPTION));
+    }
+    let index = PartitionIndex::checked(partition.index)
+        .filter(|index| found.partition(*index).is_some())
+        .ok_or_else(|| refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))?;
+    let id = PartitionId { topic: found.id(), index };
+    let config = Arc::clone(found.config());
+    match admit(shard, &config, partition.records.clone(), version).await {
+        Ok(admitted) => Ok((id, admitted)),
+        Err(refusal) => Err(refuse(shard, id, partition.index, &refusal)),
+    }
+}
+
+/// Checks a batch as Kafka's broker does, in slices between which other tasks run.
+async fn admit<I: Io>(
+    shard: &Rc<Shard<I>>,
+    config: &TopicConfig,
+    records: Option<Bytes>,
+    version: i16,
+) -> Result<Admitted, Refusal> {
+    let mut admission = Admission::begin(records, &rules(config, version), shard.io.wall())?;
+    while admission.step(ADMISSION_SLICE_BYTES)? == Progress::More {
+        shard.io.yield_now().await;
+    }
+    Ok(admission.finish())
+}
+
+fn rules(config: &TopicConfig, version: i16) -> Rules {
+    Rules {
+        batch_bytes_max: config.batch_bytes_max,
+        segment_bytes_max: config.segment.bytes_max,
+        decompressed_bytes_max: DECOMPRESSED_BYTES_MAX,
+        timestamp_before_ms_max: config.timestamps.before_ms_max,
+        timestamp_after_ms_max: config.timestamps.after_ms_max,
+        timestamp_type: match config.timestamps.clock {
+            Clock::Producer => TimestampType::CreateTime,
+            Clock::Broker => TimestampType::LogAppendTime,
+        },
+        keys: if config.cleanup.compacts() { Keys::Required } else { Keys::Optional },
+        validation: match config.validation {
+            topic::Validation::Full => Validation::Full,
+            topic::Validation::Headers => Validation::Headers,
+        },
+        transactional: Permit::Refused,
+        zstd: if version < ZSTD_FROM { Permit::Refused } else { Permit::Allowed },
+    }
+}
+
+fn refuse<I: Io>(
+    shard: &Shard<I>,
+    id: PartitionId,
+    index: i32,
+    refusal: &Refusal,
+) -> ProducedPartition {
+    let mut refused = ProducedPartition::refused(index, handler::refusal_code(refusal));
+    shard.recorder.borrow_mut().on_error(refused.error.get());
+    refused.error_message = refusal.message().map(handler::text);
+    if refusal.log_start() == LogStart::Known {
+        // Exact where this shard owns the partition; elsewhere what is true until records are deleted.
+        let log_start =
+            shard.partition(id).map_or(0, |it| it.with_log(|log| log.log_start().get()));
+        refused.log_start_offset = log_start;
+    }
+    refused.record_errors = refusal
+        .offenders()
+        .iter()
+        .map(|record| RecordError {
+            record_index: i32::try_from(record.record_index).unwrap_or(i32::MAX),
+            message: Some(handler::text(record.fault.to_string())),
+        })
+        .collect();
+    refused
+}
+
+impl<I: Io> Pending<I> {
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.calls.iter().all(Answer::is_ready)
+    }
+
+    /// Wakes `waker` when another batch has its answer.
+    pub fn watch(&self, waker: &Waker) {
+        for call in &self.calls {
+            call.watch(waker);
+        }
+    }
+
+    /// Every batch has its answer: the frame to send.
+    pub fn finish(mut self, shard: &Shard<I>, request: &mut Request) -> Result<Frame<I>, Close> {
+        let parsed = request.stages;
+        for mut call in std::mem::take(&mut self.calls) {
+            let Some(Reply::Produced { items, appended_at, committed_at }) = call.take() else {
+                unreachable!("a produce message is answered by what was produced");
+            };
+            let mut stages = parsed;
+            stages.end(Stage::Appended, appended_at);
+            stages.end(Stage::Committed, committed_at);
+            request.stages = request.stages.later(stages);
+            for produced in items {
+                self.place(shard, &produced);
+            }
+        }
+        if self.acks == 0 {
+            let partitions = self.response.topics.iter().flat_map(|topic| &topic.partitions);
+            if partitions.map(|it| it.error).any(ErrorCode::is_error) {
+                return Err(Close("a produce request without acknowledgement has failed"));
+            }
+            return Ok(Vec::new());
+        }
+        let header = &request.header;
+        let mut frame = Outgoing::response(header.reply());
+        self.response.encode(frame.writer(), header.version);
+        Ok(frame.finish())
+    }
+
+    fn place(&mut self, shard: &Shard<I>, produced: &Produced) {
+        let (topic, partition) = self.places[produced.slot];
+        let target = &mut self.response.topics[topic].partitions[partition];
+        target.log_start_offset = produced.log_start.map_or(-1, |it| it.get());
+        match &produced.result {
+            Ok(appended) => {
+                target.error = ErrorCode::NONE;
+                target.base_offset = appended.base_offset.get();
+                target.log_append_time_ms = appended.append_time.get();
+            }
+            Err(error) => {
+                target.error = handler::produce_code(*error);
+                shard.recorder.borrow_mut().on_error(target.error.get());
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Every bound of a shard, in one place, with the relations between them.
+
+use std::time::Duration;
+
+/// Block of the disk: direct I/O reads and writes multiples of it, at multiples of it.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// Uncommitted bytes of one partition from which they go straight to its segment.
+pub const DIRECT_BYTES_MIN: u64 = 64 * 1024;
+/// Largest journal frame.
+pub const FRAME_BYTES_MAX: usize = 256 * 1024;
+/// Journaled bytes of one partition from which they are carried to its segment.
+pub const SWEEP_BYTES_MIN: u64 = 512 * 1024;
+/// Largest single write to a segment.
+pub const SEGMENT_WRITE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Bytes written straight to segments from which a checkpoint bounds the next recovery's scan.
+pub const CHECKPOINT_DIRECT_BYTES: u64 = 256 * 1024 * 1024;
+/// Quiet time after which a shard with dirty partitions makes a checkpoint.
+pub const CHECKPOINT_IDLE: Duration = Duration::from_secs(2);
+/// Partitions that a checkpoint flushes at a time.
+pub const CHECKPOINT_FLUSHES_MAX: usize = 32;
+
+/// Smallest and largest chunk of a partition's tail.
+pub const CHUNK_BYTES_MIN: usize = 4096;
+pub const CHUNK_BYTES_MAX: usize = 1024 * 1024;
+
+/// Disk space reserved ahead of a segment's end: at least and at most.
+pub const ALLOCATE_BYTES_MIN: u64 = 64 * 1024;
+pub const ALLOCATE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Open files that a shard keeps for later use.
+pub const FILES_OPEN_MAX: usize = 64;
+
+/// Produce requests of one connection that are not answered yet.
+pub const PIPELINE_MAX: usize = 64;
+/// Slots of each mailbox lane between two shards.
+pub const LANE_SLOTS: usize = 1024;
+/// Messages taken from one peer in a turn.
+pub const MESSAGES_PER_TURN_MAX: usize = 256;
+
+/// Bytes read from a segment file at a time to find a batch, and for a fetch.
+pub const SCAN_BYTES: usize = 64 * 1024;
+pub const READ_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of records checked before other tasks run.
+pub const ADMISSION_SLICE_BYTES: usize = 128 * 1024;
+/// What one batch may decompress to.
+pub const DECOMPRESSED_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// What a fetch answers at most, whatever the client asks.
+pub const FETCH_BYTES_MAX: u64 = 55 * 1024 * 1024;
+/// Longest wait of a fetch.
+pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(600);
+
+/// How long a clean stop waits for answers that are on their way.
+pub const STOP_WAIT_MAX: Duration = Duration::from_secs(5);
+
+const _: () = {
+    assert!(
+        DIRECT_BYTES_MIN < FRAME_BYTES_MAX as u64,
+        "small appends of several partitions share a frame"
+    );
+    assert!(FRAME_BYTES_MAX.is_multiple_of(BLOCK_BYTES), "direct I/O writes whole blocks");
+    assert!(CHUNK_BYTES_MIN.is_multiple_of(BLOCK_BYTES), "a chunk is whole blocks");
+    assert!(SEGMENT_WRITE_BYTES_MAX > DIRECT_BYTES_MIN, "a direct write fits one write");
+    assert!(SCAN_BYTES <= READ_BYTES_MAX, "a scan is a read");
+};

@@ -1,0 +1,213 @@
+//! What shards say to each other. Every message names its answer; every message gets exactly one.
+//!
+//! Bytes never cross shards, references to them do: `Bytes` of the owner's chunks, or a file and a range.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use engine::admission::Admitted;
+use engine::id::{LeaderEpoch, Offset, PartitionId, Timestamp};
+use engine::journal::Generation;
+use engine::log::Log;
+use engine::producers::SequenceError;
+use replication::image::Image;
+
+use crate::controller::{Command, Outcome};
+use crate::io::{Io, Nanos};
+use crate::metrics::Snapshot;
+
+/// To the owner of partitions, or to shard 0 for the cluster's metadata.
+pub enum Message {
+    /// Answered by `Reply::Produced`, when everything in it is durable.
+    Produce(Vec<ProduceItem>),
+    /// Answered by `Reply::Fetched`.
+    Fetch(FetchOrder),
+    /// Answered by `Reply::Done` when one of the partitions has news, or the time is over.
+    Watch { partitions: Vec<(PartitionId, Offset)>, wait: Duration },
+    /// Answered by `Reply::Offsets`.
+    ListOffsets(Vec<OffsetQuery>),
+    /// Answered by `Reply::Deleted`.
+    DeleteRecords(Vec<DeleteItem>),
+    /// Answered by `Reply::EpochEnds`.
+    EpochEnds(Vec<EpochQuery>),
+    /// Answered by `Reply::LogBytes`: every partition of this shard.
+    LogBytes,
+    /// Start-up: the partitions of this shard as they were recovered. Answered by `Reply::Done`
+    /// when the shard's checkpoint of generation `generation` is durable.
+    Adopt { generation: Generation, logs: Vec<Log>, image: Arc<Image>, cluster_id: String },
+    /// Start-up: the superblock names the new generation, so the journal may be written.
+    /// Answered by `Reply::Done` when the shard listens.
+    Serve,
+    /// The cluster's metadata has changed. Answered by `Reply::Done` when it is in use.
+    Image(Arc<Image>),
+    /// To shard 0: changes the cluster's metadata. Answered by `Reply::Commanded`.
+    Command(Command),
+    /// Answered by `Reply::Metrics`.
+    Metrics,
+    /// Clean stop: no request is taken any more, everything is flushed. Answered by `Reply::Done`.
+    Stop,
+    /// The thread may end. Answered by `Reply::Done`.
+    End,
+}
+
+pub enum Reply<I: Io> {
+    Done,
+    /// It could not be done; the text is for people.
+    Failed(String),
+    Produced {
+        items: Vec<Produced>,
+        appended_at: Nanos,
+        committed_at: Nanos,
+    },
+    Fetched(Vec<Fetched<I>>),
+    Offsets(Vec<(usize, Result<FoundOffset, ReadError>)>),
+    Deleted(Vec<(usize, Result<Offset, ReadError>)>),
+    EpochEnds(Vec<(usize, Result<(LeaderEpoch, Option<Offset>), ReadError>)>),
+    LogBytes(Vec<(PartitionId, u64)>),
+    Commanded(Outcome),
+    Metrics(Box<Snapshot>),
+}
+
+/// One batch for one partition. `slot` is the asker's name for it.
+pub struct ProduceItem {
+    pub slot: usize,
+    pub partition: PartitionId,
+    pub admitted: Admitted,
+}
+
+pub struct Produced {
+    pub slot: usize,
+    /// Unknown for a partition that is not here.
+    pub log_start: Option<Offset>,
+    pub result: Result<Appended, ProduceError>,
+}
+
+#[derive(Clone, Copy)]
+pub struct Appended {
+    pub base_offset: Offset,
+    /// `Timestamp::NONE` unless the broker set the records' time, or the batch is a repeat.
+    pub append_time: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProduceError {
+    UnknownPartition,
+    /// Its disk failed: only a restart's recovery may read its tail.
+    Fenced,
+    Sequence(SequenceError),
+    Stopping,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    UnknownPartition,
+    OutOfRange,
+    Fenced,
+    /// The epoch that the client knows is older than ours.
+    FencedEpoch,
+    /// The epoch that the client knows is newer than ours.
+    UnknownEpoch,
+    UnsupportedVersion,
+}
+
+/// What one fetch wants of one owner.
+pub struct FetchOrder {
+    pub items: Vec<FetchItem>,
+    /// Answer at once if so many bytes are there.
+    pub bytes_min: u64,
+    /// Bytes for the whole answer; the first batch is sent whatever its length.
+    pub bytes_max: u64,
+    pub wait: Duration,
+}
+
+#[derive(Clone)]
+pub struct FetchItem {
+    pub slot: usize,
+    pub partition: PartitionId,
+    /// As the client gave it.
+    pub offset: i64,
+    pub leader_epoch: LeaderEpoch,
+    pub bytes_max: u64,
+}
+
+pub struct Fetched<I: Io> {
+    pub slot: usize,
+    pub result: Result<FetchedLog<I>, ReadError>,
+}
+
+pub struct FetchedLog<I: Io> {
+    pub high_watermark: Offset,
+    pub log_start: Offset,
+    /// Of the first batch, if there is one.
+    pub first_bytes: u64,
+    pub parts: Vec<Part<I>>,
+}
+
+impl<I: Io> FetchedLog<I> {
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(Part::bytes).sum()
+    }
+}
+
+/// A piece of a log, in order.
+pub enum Part<I: Io> {
+    Memory(Bytes),
+    /// Of a sealed segment.
+    File {
+        file: I::File,
+        pos: u64,
+        bytes: u64,
+    },
+}
+
+impl<I: Io> Part<I> {
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => u64::try_from(bytes.len()).expect("usize fits"),
+            Self::File { bytes, .. } => *bytes,
+        }
+    }
+}
+
+pub struct OffsetQuery {
+    pub slot: usize,
+    pub partition: PartitionId,
+    pub leader_epoch: LeaderEpoch,
+    pub spec: OffsetSpec,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetSpec {
+    Earliest,
+    Latest,
+    MaxTimestamp,
+    /// The first record at or after it.
+    At(Timestamp),
+    /// Tiered storage's special times: there is none.
+    Nowhere,
+}
+
+/// -1 for "none", as Kafka's wire has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundOffset {
+    pub timestamp: Timestamp,
+    pub offset: Option<Offset>,
+    pub leader_epoch: LeaderEpoch,
+}
+
+pub struct DeleteItem {
+    pub slot: usize,
+    pub partition: PartitionId,
+    /// -1: up to the high watermark.
+    pub to: i64,
+}
+
+pub struct EpochQuery {
+    pub slot: usize,
+    pub partition: PartitionId,
+    pub current_epoch: LeaderEpoch,
+    pub epoch: LeaderEpoch,
+}

@@ -1,0 +1,196 @@
+//! Questions about a log's offsets at its owner: by time, by epoch, its ends; and deletion of records.
+
+use std::rc::Rc;
+
+use engine::extent::Extent;
+use engine::id::{LeaderEpoch, Offset, Timestamp};
+use engine::log::Log;
+use engine::records::lookup::{Lookup, Progress, Wanted};
+
+use crate::commit::Note;
+use crate::fetch::check_epoch;
+use crate::files::{segment_path, sidecar_path};
+use crate::io::{Class, Io};
+use crate::limits::{ADMISSION_SLICE_BYTES, DECOMPRESSED_BYTES_MAX};
+use crate::message::{
+    DeleteItem, EpochQuery, FoundOffset, OffsetQuery, OffsetSpec, ReadError, Reply,
+};
+use crate::partition::{Condition, LEADER_EPOCH, Partition};
+use crate::reader::Found;
+use crate::route::ReplyTo;
+use crate::shard::Shard;
+
+const NONE: FoundOffset =
+    FoundOffset { timestamp: Timestamp::NONE, offset: None, leader_epoch: LeaderEpoch::NONE };
+
+impl<I: Io> Shard<I> {
+    pub fn on_list_offsets(self: &Rc<Self>, queries: Vec<OffsetQuery>, reply_to: ReplyTo<I>) {
+        let shard = Rc::clone(self);
+        self.io.spawn(Class::Foreground, async move {
+            let mut found = Vec::with_capacity(queries.len());
+            for query in queries {
+                found.push((query.slot, shard.list_offset(&query).await));
+            }
+            shard.route.reply(reply_to, Reply::Offsets(found));
+        });
+    }
+
+    async fn list_offset(&self, query: &OffsetQuery) -> Result<FoundOffset, ReadError> {
+        let partition = self.readable(query.partition)?;
+        check_epoch(query.leader_epoch)?;
+        match query.spec {
+            OffsetSpec::Earliest => {
+                let offset = partition.with_log(|log| log.log_start());
+                Ok(at_end(&partition, offset))
+            }
+            OffsetSpec::Latest => Ok(at_end(&partition, partition.readable_end().offset)),
+            OffsetSpec::Nowhere => Ok(NONE),
+            OffsetSpec::MaxTimestamp => self.find_max_timestamp(&partition).await,
+            OffsetSpec::At(timestamp) => self.find_timestamp(&partition, timestamp).await,
+        }
+    }
+
+    async fn find_timestamp(
+        &self,
+        partition: &Rc<Partition<I>>,
+        timestamp: Timestamp,
+    ) -> Result<FoundOffset, ReadError> {
+        let mut from = Offset::ZERO;
+        loop {
+            let located = partition.with_log(|log| log.locate_time(timestamp, from));
+            let Some(mut located) = located else { return Ok(NONE) };
+            let log_start = partition.with_log(|log| log.log_start());
+            let is_wanted =
+                |extent: &Extent| extent.max_timestamp >= timestamp && extent.end > log_start;
+            while let Some(batch) = self.find_from(partition, located, is_wanted).await? {
+                let wanted = Wanted::AtLeast(timestamp);
+                if let Some(found) = self.look_up(partition, &batch, wanted, log_start).await? {
+                    return Ok(found);
+                }
+                let bytes = u64::try_from(batch.extent.len_bytes).expect("usize fits");
+                located.scan_from = batch.pos.plus(bytes);
+            }
+            let end = partition.with_log(|log| log.segment_end(located.segment));
+            match end {
+                Some(end) if end.offset > from => from = end.offset,
+                Some(_) | None => return Ok(NONE),
+            }
+        }
+    }
+
+    async fn find_max_timestamp(
+        &self,
+        partition: &Rc<Partition<I>>,
+    ) -> Result<FoundOffset, ReadError> {
+        let Some((largest, located)) = partition.with_log(|log| log.max_timestamp()) else {
+            return Ok(NONE);
+        };
+        let is_wanted = |extent: &Extent| extent.end > largest.batch;
+        let Some(batch) = self.find_from(partition, located, is_wanted).await? else {
+            return Ok(NONE);
+        };
+        let found = self.look_up(partition, &batch, Wanted::Latest, Offset::ZERO).await?;
+        Ok(found.unwrap_or(NONE))
+    }
+
+    /// Opens a stored batch, in slices between which other tasks run.
+    async fn look_up(
+        &self,
+        partition: &Rc<Partition<I>>,
+        batch: &Found,
+        wanted: Wanted,
+        offset_min: Offset,
+    ) -> Result<Option<FoundOffset>, ReadError> {
+        let bytes = self.read_batch(partition, batch).await?;
+        let lookup = Lookup::begin(&bytes, wanted, offset_min, DECOMPRESSED_BYTES_MAX);
+        let mut lookup = lookup.map_err(|_damaged| ReadError::Fenced)?;
+        loop {
+            match lookup.step(ADMISSION_SLICE_BYTES).map_err(|_damaged| ReadError::Fenced)? {
+                Progress::More => self.io.yield_now().await,
+                Progress::Done(found) => {
+                    return Ok(found.map(|it| FoundOffset {
+                        timestamp: it.timestamp,
+                        offset: Some(it.offset),
+                        leader_epoch: LEADER_EPOCH,
+                    }));
+                }
+            }
+        }
+    }
+
+    pub fn on_epoch_ends(&self, queries: Vec<EpochQuery>, reply_to: ReplyTo<I>) {
+        let ends = queries.into_iter().map(|query| (query.slot, self.epoch_end(&query))).collect();
+        self.route.reply(reply_to, Reply::EpochEnds(ends));
+    }
+
+    fn epoch_end(&self, query: &EpochQuery) -> Result<(LeaderEpoch, Option<Offset>), ReadError> {
+        let partition = self.readable(query.partition)?;
+        check_epoch(query.current_epoch)?;
+        let end = partition.with_log(|log| log.epoch_end(query.epoch));
+        Ok(end.map_or((LeaderEpoch::NONE, None), |end| (end.epoch, Some(end.end))))
+    }
+
+    pub fn on_delete_records(self: &Rc<Self>, items: Vec<DeleteItem>, reply_to: ReplyTo<I>) {
+        let shard = Rc::clone(self);
+        self.io.spawn(Class::Foreground, async move {
+            let mut deleted = Vec::with_capacity(items.len());
+            for item in items {
+                deleted.push((item.slot, shard.delete_records(&item).await));
+            }
+            shard.route.reply(reply_to, Reply::Deleted(deleted));
+        });
+    }
+
+    /// The answer is the log's start, durable.
+    async fn delete_records(&self, item: &DeleteItem) -> Result<Offset, ReadError> {
+        let partition = self.readable(item.partition)?;
+        if partition.condition() == Condition::Fenced {
+            return Err(ReadError::Fenced);
+        }
+        let high_watermark = partition.readable_end().offset;
+        let to = match item.to {
+            -1 => high_watermark,
+            raw => Offset::checked(raw).ok_or(ReadError::OutOfRange)?,
+        };
+        if to > high_watermark {
+            return Err(ReadError::OutOfRange);
+        }
+        let deletion = partition.change_log(|log| log.begin_delete(to));
+        let Some(deletion) = deletion.map_err(|_beyond| ReadError::OutOfRange)? else {
+            return Ok(partition.with_log(|log| log.log_start()));
+        };
+        let log_start = deletion.log_start();
+        let note = Note::LogStart { partition: item.partition, log_start };
+        if !self.commit.note(note).wait().await {
+            return Err(ReadError::Fenced);
+        }
+        partition.change_log(|log| log.on_deleted(deletion));
+        self.drop_segments(&partition).await;
+        Ok(log_start)
+    }
+
+    /// Removes the files of segments that lie wholly before the log's start.
+    pub async fn drop_segments(&self, partition: &Rc<Partition<I>>) {
+        while let Some(segment) = partition.with_log(|log| log.expired_segments().next()) {
+            self.files.forget(partition.id(), segment);
+            let paths =
+                [sidecar_path(partition.id(), segment), segment_path(partition.id(), segment)];
+            for path in paths {
+                if let Err(error) = self.io.unlink(&path).await {
+                    tracing::warn!(%path, %error, "the file of deleted records stays");
+                }
+            }
+            let is_expired = |log: &mut Log| log.expired_segments().next() == Some(segment);
+            partition.change_log(|log| {
+                if is_expired(log) {
+                    log.on_unlinked(segment); // Another deletion may have been faster.
+                }
+            });
+        }
+    }
+}
+
+fn at_end<I: Io>(partition: &Partition<I>, offset: Offset) -> FoundOffset {
+    let leader_epoch = partition.with_log(|log| log.leader_epoch());
+    FoundOffset { timestamp: Timestamp::NONE, offset: Some(offset), leader_epoch }
+}

@@ -1,0 +1,347 @@
+//! One shard: one thread's share of the broker. Everything that its tasks share, and its inbox.
+//!
+//! Only its own tasks touch it. Every change is one synchronous call: no borrow crosses an await.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::id::PartitionId;
+use engine::log::Log;
+use net::fetch_session::FetchSessions;
+use replication::cluster::Cluster;
+use replication::config::node::NodeConfig;
+use replication::image::Image;
+use replication::placement::Placement;
+
+use crate::commit::Commit;
+use crate::connections::Connections;
+use crate::controller::Controller;
+use crate::files::Files;
+use crate::io::{Class, Io};
+use crate::limits::MESSAGES_PER_TURN_MAX;
+use crate::message::{Message, ProduceItem, ReadError, Reply};
+use crate::metrics::Recorder;
+use crate::partition::{Condition, LEADER_EPOCH, Partition};
+use crate::permits::Permits;
+use crate::produce::Tally;
+use crate::removal;
+use crate::route::{Lanes, Letter, ReplyTo, Route};
+use crate::signal::{self, Answer, Bell};
+use crate::timer::Timers;
+
+/// What the shard does with requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Serving,
+    Stopping,
+}
+
+/// Bounds that a broker's configuration sets.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub request_bytes_max: u64,
+    pub fetch_bytes_max: u64,
+    /// `None`: a connection may be idle for ever.
+    pub idle_max: Option<Duration>,
+}
+
+/// One per core, shared by the tasks of its thread.
+pub struct Shard<I: Io> {
+    pub io: I,
+    pub index: usize,
+    pub config: Arc<NodeConfig>,
+    pub route: Rc<Route<I>>,
+    pub files: Files<I>,
+    pub timers: Rc<Timers<I>>,
+    pub commit: Commit<I>,
+    pub recorder: RefCell<Recorder>,
+    /// Batches for which there was no memory, in order.
+    pub stalled: RefCell<VecDeque<(ProduceItem, Rc<Tally<I>>)>>,
+    /// Rings when memory was freed.
+    pub freed: Bell,
+    /// Rings when the phase changes.
+    pub phased: Bell,
+    /// On shard 0: the owner of the cluster's metadata.
+    pub controller: Controller<I>,
+    pub connections: Connections<I>,
+    pub sessions: RefCell<FetchSessions>,
+    /// Memory of requests.
+    pub permits: Permits,
+    /// Until the shard serves.
+    pub listeners: RefCell<Vec<I::Listener>>,
+    /// Rings when another shard or thread woke this one.
+    pub knocked: Bell,
+    cluster_id: RefCell<String>,
+    is_ended: Cell<bool>,
+    placement: Placement,
+    partitions: RefCell<BTreeMap<PartitionId, Rc<Partition<I>>>>,
+    /// Where the search for memory to give back goes on.
+    trim_from: Cell<Option<PartitionId>>,
+    image: RefCell<Arc<Image>>,
+    phase: Cell<Phase>,
+}
+
+impl<I: Io> Shard<I> {
+    pub fn new(
+        io: I,
+        index: usize,
+        config: Arc<NodeConfig>,
+        lanes: Vec<Option<Lanes<I>>>,
+        listeners: Vec<I::Listener>,
+        request_memory_bytes: u64,
+    ) -> Rc<Self> {
+        let nothing = Cluster::new(config.node, Arc::clone(&config.file));
+        let image = Arc::clone(nothing.image());
+        let cores = u16::try_from(lanes.len()).expect("cores are few");
+        Rc::new(Self {
+            index,
+            config,
+            route: Rc::new(Route::new(io.clone(), lanes)),
+            files: Files::new(io.clone()),
+            timers: Timers::new(io.clone()),
+            commit: Commit::default(),
+            recorder: RefCell::new(Recorder::new(index)),
+            stalled: RefCell::default(),
+            freed: Bell::default(),
+            phased: Bell::default(),
+            controller: Controller::default(),
+            connections: Connections::default(),
+            sessions: RefCell::default(),
+            permits: Permits::new(request_memory_bytes),
+            listeners: RefCell::new(listeners),
+            knocked: Bell::default(),
+            cluster_id: RefCell::default(),
+            is_ended: Cell::new(false),
+            placement: Placement::new(cores),
+            partitions: RefCell::default(),
+            trim_from: Cell::new(None),
+            image: RefCell::new(image),
+            phase: Cell::new(Phase::Starting),
+            io,
+        })
+    }
+
+    #[must_use]
+    pub fn shard_count(&self) -> usize {
+        self.route.shard_count()
+    }
+
+    #[must_use]
+    pub fn owner(&self, partition: PartitionId) -> usize {
+        usize::from(self.placement.core_of(partition))
+    }
+
+    #[must_use]
+    pub fn image(&self) -> Arc<Image> {
+        Arc::clone(&self.image.borrow())
+    }
+
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.phase.get() == Phase::Stopping
+    }
+
+    pub fn serve(&self) {
+        assert_eq!(self.phase.get(), Phase::Starting);
+        self.phase.set(Phase::Serving);
+        self.phased.ring();
+    }
+
+    pub fn begin_stop(&self) {
+        self.phase.set(Phase::Stopping);
+        self.phased.ring();
+        self.commit.pressed.ring();
+    }
+
+    /// Until the broker has stopped.
+    pub async fn ended(&self) {
+        loop {
+            let phased = self.phased.next();
+            if self.is_ended.get() {
+                return;
+            }
+            phased.wait().await;
+        }
+    }
+
+    #[must_use]
+    pub fn cluster_id(&self) -> String {
+        self.cluster_id.borrow().clone()
+    }
+
+    /// The name of the listener with this index in the configuration.
+    #[must_use]
+    pub fn listener_name(&self, index: usize) -> &str {
+        self.config.listeners.get(index).map_or("", |listener| &listener.name)
+    }
+
+    /// What bounds requests and connections now.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let image = self.image.borrow();
+        let config = image.broker_config();
+        let idle_ms = config.connections.idle_ms_max.and_then(|ms| u64::try_from(ms).ok());
+        Limits {
+            request_bytes_max: config.requests.request_bytes_max.into(),
+            fetch_bytes_max: config.requests.fetch_bytes_max.into(),
+            idle_max: idle_ms.map(Duration::from_millis),
+        }
+    }
+
+    // Partitions.
+
+    #[must_use]
+    pub fn partition(&self, id: PartitionId) -> Option<Rc<Partition<I>>> {
+        self.partitions.borrow().get(&id).cloned()
+    }
+
+    /// A partition that may be read.
+    pub fn readable(&self, id: PartitionId) -> Result<Rc<Partition<I>>, ReadError> {
+        let partition = self.partition(id).ok_or(ReadError::UnknownPartition)?;
+        match partition.condition() {
+            Condition::Removed => Err(ReadError::UnknownPartition),
+            Condition::Open | Condition::Fenced => Ok(partition),
+        }
+    }
+
+    #[must_use]
+    pub fn partitions(&self) -> Vec<Rc<Partition<I>>> {
+        self.partitions.borrow().values().cloned().collect()
+    }
+
+    pub fn add_partition(&self, partition: Rc<Partition<I>>) {
+        let replaced = self.partitions.borrow_mut().insert(partition.id(), partition);
+        assert!(replaced.is_none(), "a partition is made once");
+    }
+
+    /// The cluster's metadata has changed: partitions come, go, and get other configs.
+    pub fn on_image(self: &Rc<Self>, image: Arc<Image>) {
+        let before = std::mem::replace(&mut *self.image.borrow_mut(), Arc::clone(&image));
+        for id in removal::gone(&before, &image) {
+            if let Some(partition) = self.partitions.borrow_mut().remove(&id) {
+                partition.remove(self.io.now());
+                removal::start(self, partition);
+            }
+        }
+        for topic in removal::changed(&before, &image) {
+            for id in removal::partition_ids(topic) {
+                if self.owner(id) != self.index {
+                    continue;
+                }
+                match self.partition(id) {
+                    Some(partition) => partition.set_config(Arc::clone(topic.config())),
+                    None => {
+                        let log = Log::new(id, self.io.wall(), LEADER_EPOCH);
+                        self.add_partition(Partition::new(log, Arc::clone(topic.config())));
+                    }
+                }
+            }
+        }
+    }
+
+    // Memory.
+
+    /// Gives back up to `wanted` bytes of log that is safely on disk, least recently looked for first.
+    pub fn trim(&self, wanted: usize) -> usize {
+        let partitions = self.partitions.borrow();
+        let start = self.trim_from.get().map_or(Bound::Unbounded, Bound::Excluded);
+        let round = partitions.range((start, Bound::Unbounded)).chain(partitions.iter());
+        let mut freed = 0;
+        for (id, partition) in round {
+            if freed >= wanted {
+                break;
+            }
+            freed += partition.trim(wanted - freed);
+            self.trim_from.set(Some(*id));
+        }
+        freed
+    }
+
+    // Messages.
+
+    /// Sends `message` to `shard`, which may be this one.
+    pub fn call(self: &Rc<Self>, shard: usize, message: Message) -> Answer<Reply<I>> {
+        if shard != self.index {
+            return self.route.call(shard, message);
+        }
+        let (promise, answer) = signal::promise();
+        self.on_message(message, ReplyTo::Here(promise));
+        answer
+    }
+
+    pub fn on_message(self: &Rc<Self>, message: Message, reply_to: ReplyTo<I>) {
+        match message {
+            Message::Produce(items) => self.on_produce(items, reply_to),
+            Message::Fetch(order) => self.on_fetch(order, reply_to),
+            Message::Watch { partitions, wait } => self.on_watch(&partitions, wait, reply_to),
+            Message::ListOffsets(queries) => self.on_list_offsets(queries, reply_to),
+            Message::DeleteRecords(items) => self.on_delete_records(items, reply_to),
+            Message::EpochEnds(queries) => self.on_epoch_ends(queries, reply_to),
+            Message::LogBytes => {
+                let bytes = |it: &Rc<Partition<I>>| (it.id(), it.with_log(|log| log.bytes()));
+                let all = self.partitions.borrow().values().map(bytes).collect();
+                self.route.reply(reply_to, Reply::LogBytes(all));
+            }
+            Message::Image(image) => {
+                self.on_image(image);
+                self.route.reply(reply_to, Reply::Done);
+            }
+            Message::Command(command) => self.on_command(command, reply_to),
+            Message::Metrics => {
+                let snapshot = self.snapshot();
+                self.route.reply(reply_to, Reply::Metrics(Box::new(snapshot)));
+            }
+            Message::Adopt { generation, logs, image, cluster_id } => {
+                *self.cluster_id.borrow_mut() = cluster_id;
+                self.on_adopt(generation, logs, image, reply_to);
+            }
+            Message::Serve => self.on_serve(reply_to),
+            Message::Stop => self.on_stop(reply_to),
+            Message::End => {
+                self.is_ended.set(true);
+                self.phased.ring();
+                self.route.reply(reply_to, Reply::Done);
+            }
+        }
+    }
+}
+
+/// Takes letters of the other shards, for ever.
+pub async fn run_inbox<I: Io>(shard: Rc<Shard<I>>) {
+    let mut letters = Vec::new();
+    loop {
+        let mut is_idle = true;
+        for peer in 0..shard.shard_count() {
+            shard.route.take(peer, MESSAGES_PER_TURN_MAX, &mut letters);
+            is_idle &= letters.is_empty();
+            for letter in letters.drain(..) {
+                match letter {
+                    Letter::Message { call, message } => {
+                        shard.on_message(message, ReplyTo::Peer { shard: peer, call });
+                    }
+                    Letter::Reply { call, reply } => shard.route.on_reply(call, reply),
+                }
+            }
+        }
+        let is_sent = shard.route.push_waiting();
+        if is_idle && is_sent {
+            shard.io.woken().await;
+            shard.knocked.ring();
+        } else {
+            shard.io.yield_now().await;
+        }
+    }
+}
+
+/// Starts the tasks that every shard runs.
+pub fn start_tasks<I: Io>(shard: &Rc<Shard<I>>) {
+    let io = &shard.io;
+    io.spawn(Class::Foreground, run_inbox(Rc::clone(shard)));
+    io.spawn(Class::Foreground, crate::commit::run(Rc::clone(shard)));
+    io.spawn(Class::Foreground, crate::checkpoint::run(Rc::clone(shard)));
+}

@@ -1,0 +1,163 @@
+//! Carries a partition's bytes from its tail to its segment files, one write at a time, and seals
+//! segments that are complete.
+//!
+//! Every segment write is durable when it ends; a failed one fences the partition.
+
+use std::io;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use engine::id::Offset;
+use engine::log::Seal;
+
+use crate::commit::Note;
+use crate::files::{Use, partition_dir, sidecar_path};
+use crate::io::{Class, Io, Open, Sync};
+use crate::limits::{ALLOCATE_BYTES_MAX, ALLOCATE_BYTES_MIN, BLOCK_BYTES, DIRECT_BYTES_MIN};
+use crate::partition::{Condition, Partition, SegmentWrite};
+use crate::shard::Shard;
+
+/// Writes what is pending, in the background of the caller, until little is left.
+pub fn start<I: Io>(shard: &Rc<Shard<I>>, partition: &Rc<Partition<I>>) {
+    if !partition.begin_writing() {
+        return;
+    }
+    let (shard, partition) = (Rc::clone(shard), Rc::clone(partition));
+    let io = shard.io.clone();
+    io.spawn(Class::Foreground, async move {
+        while write_next(&shard, &partition).await
+            && partition.with_log(|log| log.uncommitted_bytes()) >= DIRECT_BYTES_MIN
+        {}
+        end(&shard, &partition);
+    });
+}
+
+/// Waits until the segments hold everything below `target`. False if the partition cannot be written.
+pub async fn flush_to<I: Io>(
+    shard: &Rc<Shard<I>>,
+    partition: &Rc<Partition<I>>,
+    target: Offset,
+) -> bool {
+    while partition.with_log(|log| log.flushed().offset) < target {
+        if partition.condition() != Condition::Open {
+            return false;
+        }
+        let written = partition.written.next();
+        if partition.begin_writing() {
+            write_next(shard, partition).await;
+            end(shard, partition);
+        } else {
+            written.wait().await;
+        }
+    }
+    true
+}
+
+fn end<I: Io>(shard: &Rc<Shard<I>>, partition: &Rc<Partition<I>>) {
+    partition.end_writing();
+    shard.commit.enqueue_pending(partition);
+    shard.on_freed();
+}
+
+/// One write, if something is pending. The caller holds the partition's writing.
+async fn write_next<I: Io>(shard: &Rc<Shard<I>>, partition: &Rc<Partition<I>>) -> bool {
+    // What only the segment will have is found again only if the journal says where to look.
+    while let Some(intent) = partition.with_log(|log| log.intent_needed()) {
+        let durable_end = partition.with_log(|log| log.durable_end().offset);
+        let note =
+            Note::Intent { partition: partition.id(), segment: intent.segment(), durable_end };
+        if !shard.commit.note(note).wait().await {
+            return false;
+        }
+        partition.change_log(|log| log.on_intent(&intent));
+    }
+    let Some(mut write) = partition.begin_write() else { return false };
+    let bytes = write.flush.end().pos.since(write.flush.from());
+    match store(shard, partition, &mut write).await {
+        Ok(()) => {
+            shard.commit.on_direct(bytes);
+            partition.on_written(write.flush, shard.io.now());
+            seal_next(shard, partition);
+            true
+        }
+        Err(error) => {
+            tracing::error!(partition = ?partition.id(), %error, "a segment write failed: fenced");
+            partition.fence(shard.io.now());
+            false
+        }
+    }
+}
+
+async fn store<I: Io>(
+    shard: &Shard<I>,
+    partition: &Partition<I>,
+    write: &mut SegmentWrite,
+) -> io::Result<()> {
+    let (id, segment) = (partition.id(), write.flush.segment());
+    let block = u64::try_from(BLOCK_BYTES).expect("4096 fits");
+    let end = write.flush.end().pos.get().next_multiple_of(block);
+    let allocated = partition.allocated(segment);
+    let file = if allocated == 0 {
+        shard.files.create(id, segment).await?
+    } else {
+        shard.files.get(id, segment, Use::Direct).await?
+    };
+    if end > allocated {
+        let from = allocated.max(write.flush.from().get());
+        let ahead = from.clamp(ALLOCATE_BYTES_MIN, ALLOCATE_BYTES_MAX);
+        let until = (end + ahead).next_multiple_of(block);
+        shard.io.allocate(&file, from, until - from).await?;
+        partition.on_allocated(segment, until);
+    }
+    let from = write.flush.from().get();
+    shard.io.write(&file, from, std::mem::take(&mut write.ranges), Sync::Durable).await
+}
+
+/// Seals a segment that has got its last byte, beside the writes of the next one.
+fn seal_next<I: Io>(shard: &Rc<Shard<I>>, partition: &Rc<Partition<I>>) {
+    while let Some(seal) = partition.begin_seal() {
+        let (shard, partition) = (Rc::clone(shard), Rc::clone(partition));
+        let io = shard.io.clone();
+        io.spawn(Class::Background, async move {
+            match store_seal(&shard, &partition, &seal).await {
+                Ok(()) => partition.on_sealed(seal),
+                Err(error) => {
+                    tracing::error!(partition = ?partition.id(), %error, "sealing failed: fenced");
+                    partition.fence(shard.io.now());
+                }
+            }
+        });
+    }
+}
+
+/// Cuts the segment to its bytes and writes its sidecar, which is what says that it is sealed.
+async fn store_seal<I: Io>(
+    shard: &Shard<I>,
+    partition: &Partition<I>,
+    seal: &Seal,
+) -> io::Result<()> {
+    let (id, segment) = (partition.id(), seal.segment());
+    let file = shard.files.get(id, segment, Use::Direct).await?;
+    shard.io.truncate(&file, seal.bytes().get()).await?;
+    shard.io.sync(&file).await?;
+    let path = sidecar_path(id, segment);
+    let sidecar = Bytes::copy_from_slice(seal.sidecar());
+    write_file(shard, &path, sidecar, &partition_dir(id)).await?;
+    shard.files.forget(id, segment);
+    Ok(())
+}
+
+/// Puts a whole small file in place: after it, either the old one or this one is there.
+pub async fn write_file<I: Io>(
+    shard: &Shard<I>,
+    path: &str,
+    bytes: Bytes,
+    dir: &str,
+) -> io::Result<()> {
+    let part = format!("{path}.part");
+    let file = shard.io.open(&part, Open::CreateBuffered).await?;
+    shard.io.write_bytes(&file, 0, bytes).await?;
+    shard.io.sync(&file).await?;
+    shard.io.rename(&part, path).await?;
+    shard.io.sync_dir(dir).await
+}
