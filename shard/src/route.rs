@@ -7,7 +7,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::io::Io;
-use crate::mailbox::{Receiver, Sender};
+use crate::limits::LANE_SLOTS;
+use crate::mailbox::{self, Receiver, Sender};
 use crate::message::{Message, Reply};
 use crate::signal::{self, Answer, Promise};
 
@@ -21,6 +22,31 @@ pub enum Letter<I: Io> {
 pub struct Lanes<I: Io> {
     pub to_peer: Sender<Letter<I>>,
     pub from_peer: Receiver<Letter<I>>,
+}
+
+/// The lanes between `count` shards: one entry for each shard, with its lanes to each peer.
+#[must_use]
+pub fn lanes<I: Io>(count: usize) -> Vec<Vec<Option<Lanes<I>>>> {
+    let mut senders: Vec<Vec<Option<Sender<Letter<I>>>>> = Vec::new();
+    let mut receivers: Vec<Vec<Option<Receiver<Letter<I>>>>> =
+        (0..count).map(|_| (0..count).map(|_| None).collect()).collect();
+    for from in 0..count {
+        let mut row = Vec::with_capacity(count);
+        for (to, inbox) in receivers.iter_mut().enumerate() {
+            row.push((from != to).then(|| {
+                let (sender, receiver) = mailbox::channel(LANE_SLOTS);
+                inbox[from] = Some(receiver);
+                sender
+            }));
+        }
+        senders.push(row);
+    }
+    let rows = senders.into_iter().zip(receivers);
+    rows.map(|(to, from)| {
+        let both = to.into_iter().zip(from);
+        both.map(|(to, from)| Some(Lanes { to_peer: to?, from_peer: from? })).collect()
+    })
+    .collect()
 }
 
 struct Peer<I: Io> {

@@ -2,22 +2,107 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::{Arc, mpsc};
 
+use replication::config::node::NodeConfig;
+use replication::config::properties::Property;
+
+use crate::broker::{self, News, Order};
+use crate::io::{Class, Io};
+use crate::recovery::Report;
+use crate::route;
+use crate::shard::Shard;
 use crate::sim::World;
 
+/// Memory for requests, small so that scenarios meet its end.
+const REQUEST_MEMORY_BYTES: u64 = 4 << 20;
+
 /// One start of a broker.
-#[derive(Clone, Default)]
-pub struct Started(Rc<RefCell<Option<String>>>);
+#[derive(Clone)]
+pub struct Started {
+    news: Rc<RefCell<mpsc::Receiver<News>>>,
+    told: Rc<RefCell<Option<Result<Report, String>>>>,
+    orders: mpsc::Sender<Order>,
+}
 
 impl Started {
+    fn listen(&self) {
+        if let Ok(news) = self.news.borrow().try_recv() {
+            *self.told.borrow_mut() = Some(match news {
+                News::Ready(report) => Ok(report),
+                News::Failed(error) => Err(error.to_string()),
+            });
+        }
+    }
+
+    /// What recovery did, once clients are served.
+    #[must_use]
+    pub fn ready(&self) -> Option<Report> {
+        self.listen();
+        self.told.borrow().as_ref().and_then(|told| told.as_ref().ok().copied())
+    }
+
     /// Why it ended by itself, if it did.
     #[must_use]
     pub fn stopped(&self) -> Option<String> {
-        self.0.borrow().clone()
+        self.listen();
+        self.told.borrow().as_ref().and_then(|told| told.as_ref().err().cloned())
+    }
+
+    /// Orders a clean stop. Shard 0 must be woken to see it.
+    pub fn order_stop(&self) {
+        if self.orders.send(Order::Stop).is_err() {
+            tracing::debug!("the broker has ended already");
+        }
     }
 }
 
+/// The configuration of a simulated broker.
+#[must_use]
+pub fn config(overrides: &[(String, String)]) -> NodeConfig {
+    let property = |(key, value): &(&str, &str)| Property {
+        key: (*key).to_owned(),
+        value: (*value).to_owned(),
+        line: 0,
+    };
+    let properties = [
+        ("node.id", "1"),
+        ("log.dirs", "data"),
+        ("listeners", "PLAINTEXT://127.0.0.1:9092"),
+        ("auto.create.topics.enable", "false"),
+    ];
+    let properties: Vec<Property> = properties.iter().map(property).collect();
+    NodeConfig::from_properties(&properties, overrides).expect("a sound configuration")
+}
+
 /// Spawns the tasks of all shards.
-pub fn start(_world: &World, _node: usize, _shard_count: usize) -> Started {
-    Started::default()
+pub fn start(world: &World, node: usize, shard_count: usize) -> Started {
+    start_with(world, node, shard_count, config(&[]))
+}
+
+pub fn start_with(
+    world: &World,
+    node: usize,
+    shard_count: usize,
+    config: NodeConfig,
+) -> Started {
+    let config = Arc::new(config);
+    let (orders, mut taken_orders) = (mpsc::channel(), None);
+    let (news, mut taken_news) = (mpsc::channel(), None);
+    taken_orders.replace(orders.1);
+    taken_news.replace(news.0);
+    for (index, lanes) in route::lanes(shard_count).into_iter().enumerate() {
+        let io = world.io(node, index);
+        let listeners = vec![world.listen(node, index)];
+        let config = Arc::clone(&config);
+        let shard =
+            Shard::new(io.clone(), index, config, lanes, listeners, REQUEST_MEMORY_BYTES);
+        let run = broker::run(shard, taken_orders.take(), taken_news.take());
+        io.spawn(Class::Foreground, run);
+    }
+    Started {
+        news: Rc::new(RefCell::new(news.1)),
+        told: Rc::default(),
+        orders: orders.0,
+    }
 }
