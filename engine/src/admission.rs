@@ -347,7 +347,7 @@ impl Admission {
         let mut budget_bytes = budget_bytes.max(1);
         let Stage::Records(stream) = &mut self.stage else { return Ok(Progress::Done) };
         loop {
-            match stream.advance(&mut budget_bytes, &mut |_part| {}).map_err(refusal)? {
+            match stream.skim(&mut budget_bytes).map_err(refusal)? {
                 Advance::Record(head) => self.tally.add(&head)?,
                 Advance::More => return Ok(Progress::More),
                 Advance::End => break,
@@ -541,6 +541,519 @@ impl Tally {
         match self.timestamp_type {
             TimestampType::CreateTime => (TimestampType::CreateTime, self.max_timestamp),
             TimestampType::LogAppendTime => (TimestampType::LogAppendTime, self.now),
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "a test that overflows fails")]
+mod tests {
+    use proptest::prelude::{prop_assert_eq, proptest};
+
+    use super::*;
+    use crate::batch::HEADER_BYTES;
+    use crate::id::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
+    use crate::records::builder::BatchBuilder;
+
+    const NOW: i64 = 1_700_000_000_000;
+    const HOUR_MS: i64 = 3_600_000;
+
+    /// Kafka's defaults.
+    const RULES: Rules = Rules {
+        batch_bytes_max: 1_048_588,
+        segment_bytes_max: 1 << 30,
+        decompressed_bytes_max: 1 << 20,
+        timestamp_before_ms_max: i64::MAX,
+        timestamp_after_ms_max: HOUR_MS,
+        timestamp_type: TimestampType::CreateTime,
+        keys: Keys::Optional,
+        validation: Validation::Full,
+        transactional: Permit::Refused,
+        zstd: Permit::Allowed,
+    };
+
+    fn build(timestamps: &[i64]) -> BatchBuilder {
+        let mut builder = BatchBuilder::new();
+        for timestamp in timestamps {
+            builder.push(Timestamp::new(*timestamp), Some(b"k"), Some(b"v"), &[]);
+        }
+        builder
+    }
+
+    /// Three records of now.
+    fn sample() -> Vec<u8> {
+        build(&[NOW, NOW + 1, NOW + 2]).build()
+    }
+
+    fn reseal(batch: &mut [u8]) {
+        let crc = crc32c::crc32c(&batch[21..]);
+        batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    }
+
+    /// The sample with other bytes at a position, and a checksum that holds.
+    fn with(at: usize, bytes: &[u8]) -> Vec<u8> {
+        let mut batch = sample();
+        batch[at..at + bytes.len()].copy_from_slice(bytes);
+        reseal(&mut batch);
+        batch
+    }
+
+    /// A batch of `record_count` records around other bytes, its length and checksum right.
+    fn with_section(record_count: i32, codec: Codec, section: &[u8]) -> Vec<u8> {
+        let mut batch = build(&[NOW]).build();
+        batch.truncate(HEADER_BYTES);
+        batch.extend_from_slice(section);
+        let length = i32::try_from(batch.len() - 12).expect("short");
+        batch[8..12].copy_from_slice(&length.to_be_bytes());
+        batch[21..23].copy_from_slice(&codec.bits().to_be_bytes());
+        batch[23..27].copy_from_slice(&(record_count - 1).to_be_bytes());
+        batch[57..61].copy_from_slice(&record_count.to_be_bytes());
+        reseal(&mut batch);
+        batch
+    }
+
+    /// A record without key or value, at an offset delta below 64.
+    fn record(offset_delta: u8) -> [u8; 7] {
+        [12, 0, 0, offset_delta * 2, 1, 1, 0]
+    }
+
+    fn admit_in_steps(
+        records: Bytes,
+        rules: &Rules,
+        budget_bytes: usize,
+    ) -> Result<Admitted, Refusal> {
+        let mut admission = Admission::begin(Some(records), rules, Timestamp::new(NOW))?;
+        while admission.step(budget_bytes)? == Progress::More {}
+        Ok(admission.finish())
+    }
+
+    /// With budgets of all sizes, which must agree.
+    #[track_caller]
+    fn admit(records: &[u8], rules: &Rules) -> Result<Admitted, Refusal> {
+        let records = Bytes::copy_from_slice(records);
+        let one_step = admit_in_steps(records.clone(), rules, usize::MAX);
+        for budget_bytes in [0, 1, 3, 100] {
+            let steps = admit_in_steps(records.clone(), rules, budget_bytes);
+            assert_eq!(steps.as_ref().err(), one_step.as_ref().err(), "{budget_bytes}");
+            let patches = (steps.as_ref().ok(), one_step.as_ref().ok());
+            assert_eq!(patches.0.map(|it| it.patch), patches.1.map(|it| it.patch));
+        }
+        one_step
+    }
+
+    #[track_caller]
+    fn check_refused(records: &[u8], want: &Refusal) {
+        assert_eq!(admit(records, &RULES).err().as_ref(), Some(want));
+    }
+
+    /// The batch as it will stand in the log.
+    fn stored(admitted: &Admitted) -> Vec<u8> {
+        let mut batch = admitted.batch.to_vec();
+        if let Some(patch) = &admitted.patch {
+            patch.apply(&mut batch);
+        }
+        let view = Batch::parse(&batch).expect("it was admitted");
+        assert_eq!(view.check_stored(Offset::ZERO), Ok(()));
+        assert_eq!(view.summary().as_ref(), Ok(&admitted.summary));
+        batch
+    }
+
+    #[track_caller]
+    fn check_stored_as_sent(records: &[u8]) {
+        let admitted = admit(records, &RULES).expect("Kafka takes it");
+        assert_eq!((stored(&admitted), admitted.patch), (records.to_vec(), None));
+    }
+
+    #[test]
+    fn a_sound_batch_is_stored_as_sent() {
+        check_stored_as_sent(&sample());
+        for codec in Codec::ALL {
+            check_stored_as_sent(&build(&[NOW; 100]).build_with(codec));
+        }
+        check_stored_as_sent(&with(12, &77_i32.to_be_bytes())); // a leader epoch
+    }
+
+    #[test]
+    fn records_are_exactly_one_batch() {
+        let one = sample();
+        let none = Admission::begin(None, &RULES, Timestamp::new(NOW)).err();
+        assert_eq!(none, Some(Refusal::NoBatch));
+        check_refused(b"", &Refusal::NoBatch);
+        for end in 0..one.len() {
+            check_refused(&one[..end], &Refusal::NoBatch);
+        }
+        check_refused(&[&one[..], &one].concat(), &Refusal::ManyBatches);
+        check_refused(&[&one[..], &one, b"rubbish"].concat(), &Refusal::ManyBatches);
+        for end in 0..one.len() {
+            let cut = [&one[..], &one[..end]].concat();
+            assert_eq!(admit(&cut, &RULES).map(|it| it.batch), Ok(Bytes::from(one.clone())));
+        }
+        for rubbish in [&b"rubbish"[..], &[0xff; 40], &[0; 40], &[b'x'; 100]] {
+            let batch = admit(&[&one[..], rubbish].concat(), &RULES).map(|it| it.batch);
+            assert_eq!(batch, Ok(Bytes::from(one.clone())));
+        }
+    }
+
+    #[test]
+    fn what_frames_no_batch_is_refused_with_a_message() {
+        let check = |at, bytes: &[u8], want| {
+            let mut batch = sample();
+            batch[at..at + bytes.len()].copy_from_slice(bytes);
+            check_refused(&batch, &want);
+        };
+        for length in [0, -1, i32::MIN, 13] {
+            check(8, &length.to_be_bytes(), Refusal::BadLength { length });
+        }
+        check(8, &i32::MAX.to_be_bytes(), Refusal::NoBatch);
+        check(8, &[0, 0, 1, 0], Refusal::NoBatch);
+        for magic in [3_i8, -1, 127, -128] {
+            check(16, &[magic.cast_unsigned()], Refusal::BadMagic { magic });
+        }
+        for magic in [0, 1] {
+            check(16, &[magic], Refusal::OldFormat);
+        }
+        check_refused(&[0; 100], &Refusal::BadLength { length: 0 });
+        // A length that is too short leaves a batch whose checksum is another's.
+        let length = sample().len() - 12;
+        for shorter in [14, 48, 49, length - 1] {
+            check(8, &i32::try_from(shorter).expect("short").to_be_bytes(), Refusal::Corrupt);
+        }
+        check(sample().len() - 1, b"x", Refusal::Corrupt);
+        check(17, &[1, 2, 3, 4], Refusal::Corrupt);
+    }
+
+    #[test]
+    fn the_header_is_checked_against_what_a_producer_may_send() {
+        let check = |at, bytes: &[u8], want| check_refused(&with(at, bytes), &want);
+        check(0, &1_i64.to_be_bytes(), Refusal::BadBaseOffset);
+        check(0, &(-1_i64).to_be_bytes(), Refusal::BadBaseOffset);
+        for codec in [5, 6, 7] {
+            check(21, &[0, codec], Refusal::BadCodec);
+        }
+        for count in [2, 4, 0, -1, i32::MAX, i32::MIN] {
+            check(57, &count.to_be_bytes(), Refusal::BadCount);
+        }
+        for last_offset_delta in [1, 3, -1, i32::MAX, i32::MIN] {
+            check(23, &last_offset_delta.to_be_bytes(), Refusal::BadCount);
+        }
+        check(21, &[0, 0x20], Refusal::Control);
+        check(21, &[0, 0x10], Refusal::Transactional);
+        check(21, &[0, 0x30], Refusal::Transactional);
+        check(43, &7_i64.to_be_bytes(), Refusal::NoSequence);
+        check_refused(&with_section(0, Codec::None, b""), &Refusal::BadCount);
+    }
+
+    #[test]
+    fn a_transactional_batch_needs_a_transactional_request() {
+        let allowed = Rules { transactional: Permit::Allowed, ..RULES };
+        let batch = with(21, &[0, 0x10]);
+        let kind = admit(&batch, &allowed).map(|it| it.summary.kind);
+        assert_eq!(kind, Ok(batch::Kind::TransactionalData));
+        assert_eq!(admit(&with(21, &[0, 0x30]), &allowed).err(), Some(Refusal::Control));
+        assert_eq!(admit(&sample(), &allowed).map(|it| it.patch), Ok(None));
+    }
+
+    #[test]
+    fn zstd_comes_with_version_7_of_the_request() {
+        let batch = build(&[NOW]).build_with(Codec::Zstd);
+        let refused = Rules { zstd: Permit::Refused, ..RULES };
+        assert_eq!(admit(&batch, &refused).err(), Some(Refusal::ZstdTooEarly));
+    }
+
+    #[test]
+    fn sizes_have_limits() {
+        let batch = sample();
+        let bytes = u32::try_from(batch.len()).expect("short");
+        let check = |batch_bytes_max, segment_bytes_max, want| {
+            let rules = Rules { batch_bytes_max, segment_bytes_max, ..RULES };
+            assert_eq!(admit(&batch, &rules).err(), want);
+        };
+        check(bytes, bytes, None);
+        check(bytes - 1, bytes, Some(Refusal::TooLarge));
+        check(bytes, bytes - 1, Some(Refusal::LargerThanSegment));
+        check(bytes - 1, bytes - 1, Some(Refusal::TooLarge));
+    }
+
+    #[test]
+    fn what_an_idempotent_producer_says_is_handed_on() {
+        let send = |id: i64, epoch: i16, sequence: i32| {
+            let fields = [&id.to_be_bytes()[..], &epoch.to_be_bytes(), &sequence.to_be_bytes()];
+            admit(&with(43, &fields.concat()), &RULES).map(|it| it.summary.producer)
+        };
+        let producer = |id, epoch, first, last| batch::ProducerBatch {
+            id: ProducerId::checked(id).expect("valid"),
+            epoch: ProducerEpoch::checked(epoch).expect("valid"),
+            first: Sequence::checked(first).expect("valid"),
+            last: Sequence::checked(last).expect("valid"),
+        };
+        assert_eq!(send(7, 0, 0), Ok(Some(producer(7, 0, 0, 2))));
+        assert_eq!(send(7, 3, 2_147_483_646), Ok(Some(producer(7, 3, 2_147_483_646, 0))));
+        assert_eq!(send(7, 0, -1), Err(Refusal::NoSequence));
+        assert_eq!(send(7, -1, -1), Err(Refusal::NoSequence));
+        assert_eq!(send(7, -1, 0), Ok(None));
+        assert_eq!(send(-1, 5, 0), Ok(None));
+        assert_eq!(send(-2, 0, 0), Ok(None));
+        assert_eq!(send(-1, -1, -1), Ok(None));
+    }
+
+    #[test]
+    fn records_are_as_many_as_counted_at_offsets_of_the_batch() {
+        #[track_caller]
+        fn check(record_count: i32, section: &[u8], want: Option<Refusal>) {
+            for codec in Codec::ALL {
+                let section = crate::codec::compress(codec, section);
+                let mut batch = with_section(record_count, codec, &section);
+                batch[35..43].copy_from_slice(&NOW.to_be_bytes());
+                reseal(&mut batch);
+                assert_eq!(admit(&batch, &RULES).err(), want, "{codec:?}");
+                if want.is_none() {
+                    check_stored_as_sent(&batch);
+                }
+            }
+        }
+        check(2, &[record(0), record(1)].concat(), None);
+        check(2, &[record(1), record(0)].concat(), None);
+        check(2, &[record(0), record(0)].concat(), None);
+        check(2, &[record(0), record(2)].concat(), Some(Refusal::BadOffsetDelta));
+        check(2, &[record(1), record(2)].concat(), Some(Refusal::BadOffsetDelta));
+        check(1, &[12, 0, 0, 1, 1, 1, 0], Some(Refusal::BadOffsetDelta)); // -1
+        check(1, &[record(0), record(1)].concat(), Some(Refusal::Malformed));
+        check(1, &[record(0), record(0)].concat(), Some(Refusal::Malformed));
+        check(3, &[record(0), record(1)].concat(), Some(Refusal::Malformed));
+        check(1, &[&record(0)[..], b"\0"].concat(), Some(Refusal::Malformed));
+        check(1, &[&record(0)[..], b"rubbish"].concat(), Some(Refusal::Malformed));
+        check(1, b"rubbish", Some(Refusal::Malformed));
+        check(1, &record(0)[..6], Some(Refusal::Malformed));
+        check(1, b"", Some(Refusal::Malformed));
+        check(1, &[12, 0xff, 0, 0, 1, 1, 0], None); // a record's attributes
+    }
+
+    #[test]
+    fn compressed_bytes_must_decompress() {
+        for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+            let rubbish = with_section(1, codec, b"this was never compressed");
+            check_refused(&rubbish, &Refusal::Undecodable);
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_refused() {
+        for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+            let mut builder = BatchBuilder::new();
+            builder.push(Timestamp::new(NOW), None, Some(&vec![0; 8 << 20]), &[]);
+            check_refused(&builder.build_with(codec), &Refusal::DecompressedTooLarge);
+        }
+    }
+
+    #[test]
+    fn a_wrong_max_timestamp_is_corrected_in_place() {
+        #[track_caller]
+        fn check(timestamps: &[i64], claimed: i64, want: i64) {
+            let sent = {
+                let mut batch = build(timestamps).build();
+                batch[35..43].copy_from_slice(&claimed.to_be_bytes());
+                reseal(&mut batch);
+                batch
+            };
+            let admitted = admit(&sent, &RULES).expect("Kafka takes it");
+            assert_eq!(admitted.summary.max_timestamp, Timestamp::new(want));
+            assert_eq!(admitted.patch.is_some(), claimed != want);
+            let stored = stored(&admitted);
+            assert_eq!(stored[..17], sent[..17]);
+            assert_eq!(stored[21..35], sent[21..35]);
+            assert_eq!(stored[35..43], want.to_be_bytes());
+            assert_eq!(stored[43..], sent[43..]);
+        }
+        check(&[NOW, NOW - 1], NOW, NOW);
+        check(&[NOW, NOW - 1], NOW - 1, NOW);
+        check(&[NOW, NOW - 1], i64::MAX, NOW);
+        check(&[NOW, NOW - 1], i64::MIN, NOW);
+        check(&[0], 0, 0);
+        // Kafka counts from "none" up.
+        check(&[-1], -1, -1);
+        check(&[-1000], -1000, -1);
+    }
+
+    #[test]
+    fn only_the_timestamp_bit_of_the_attributes_is_cleared() {
+        for attributes in [[0, 0x40], [0, 0x80], [0xff, 0xc0]] {
+            check_stored_as_sent(&with(21, &attributes));
+        }
+        let admitted = admit(&with(21, &[0xff, 0xc8]), &RULES).expect("Kafka takes it");
+        assert_eq!(admitted.summary.timestamp_type, TimestampType::CreateTime);
+        assert_eq!(stored(&admitted)[21..23], [0xff, 0xc0]);
+        // All records had the batch's max timestamp, by that bit.
+        assert_eq!(admitted.summary.max_timestamp, Timestamp::new(NOW + 2));
+    }
+
+    #[track_caller]
+    fn check_offenders(batch: &[u8], rules: &Rules, want: &[u32]) -> Refusal {
+        let refusal = admit(batch, rules).expect_err("there are offenders");
+        let indexes: Vec<_> = refusal.offenders().iter().map(|it| it.record_index).collect();
+        assert_eq!(indexes, want);
+        assert!(refusal.message().is_some());
+        assert_eq!(refusal.log_start(), LogStart::Known);
+        refusal
+    }
+
+    #[test]
+    fn timestamps_have_bounds_and_each_offender_is_named() {
+        let ok = |timestamps: &[i64], rules: &Rules| {
+            assert_eq!(admit(&build(timestamps).build(), rules).err(), None);
+        };
+        let bad = |timestamps: &[i64], rules: &Rules, want: &[u32]| {
+            for codec in Codec::ALL {
+                let batch = build(timestamps).build_with(codec);
+                let refusal = check_offenders(&batch, rules, want);
+                assert!(matches!(refusal, Refusal::BadTimestamps(_)));
+            }
+        };
+        ok(&[NOW + HOUR_MS, 0, -1, -1000, i64::MIN + NOW + 1], &RULES);
+        bad(&[NOW + HOUR_MS + 1, NOW, i64::MAX], &RULES, &[0, 2]);
+        bad(&[NOW, i64::MIN], &RULES, &[1]); // Java's arithmetic wraps there
+        let behind = Rules { timestamp_before_ms_max: HOUR_MS, ..RULES };
+        ok(&[NOW - HOUR_MS, -1], &behind);
+        bad(&[NOW, NOW - HOUR_MS - 1, 0, -1000], &behind, &[1, 2, 3]);
+        let any = Rules { timestamp_after_ms_max: i64::MAX, ..RULES };
+        ok(&[i64::MAX], &any);
+        let refusal = check_offenders(&build(&[NOW + 2 * HOUR_MS]).build(), &RULES, &[0]);
+        let message = refusal.offenders().first().map(|it| it.fault.to_string());
+        let want = format!(
+            "Timestamp {} is out of range. The timestamp should be within [{}, {}]",
+            NOW + 2 * HOUR_MS,
+            NOW.wrapping_sub(i64::MAX),
+            NOW + HOUR_MS
+        );
+        assert_eq!(message, Some(want));
+    }
+
+    #[test]
+    fn a_compacted_topic_needs_keys() {
+        let rules = Rules { keys: Keys::Required, ..RULES };
+        let mut builder = BatchBuilder::new();
+        for key in [Some(&b"k"[..]), None, Some(b""), None] {
+            builder.push(Timestamp::new(NOW), key, None, &[]);
+        }
+        for codec in Codec::ALL {
+            let refusal = check_offenders(&builder.clone().build_with(codec), &rules, &[1, 3]);
+            assert!(matches!(refusal, Refusal::NullKeys(_)));
+        }
+        builder.push(Timestamp::new(i64::MAX), Some(b"k"), None, &[]);
+        let refusal = check_offenders(&builder.build(), &rules, &[1, 3, 4]);
+        assert!(matches!(refusal, Refusal::BadTimestamps(_)));
+    }
+
+    #[test]
+    fn the_list_of_offenders_is_bounded() {
+        let timestamps = vec![i64::MAX; OFFENDERS_MAX + 5];
+        let refusal = admit(&build(&timestamps).build(), &RULES).expect_err("they are offenders");
+        assert_eq!(refusal.offenders().len(), OFFENDERS_MAX);
+        let Refusal::BadTimestamps(offenders) = refusal else { panic!("it is the timestamps") };
+        assert_eq!(offenders.count(), 1005);
+    }
+
+    #[test]
+    fn the_leaders_clock_replaces_the_producers() {
+        let rules = Rules { timestamp_type: TimestampType::LogAppendTime, ..RULES };
+        let admitted = admit(&build(&[5, i64::MAX]).build(), &rules).expect("times do not matter");
+        assert_eq!(admitted.summary.max_timestamp, Timestamp::new(NOW));
+        assert_eq!(admitted.summary.timestamp_type, TimestampType::LogAppendTime);
+        stored(&admitted);
+        // A producer who claims to be that clock is refused, for each record.
+        let refusal = check_offenders(&with(21, &[0, 8]), &rules, &[0, 1, 2]);
+        assert!(matches!(refusal, Refusal::BadTimestamps(_)));
+        // On a topic of the producers' clock too, where the claim comes without a time.
+        let mut batch = with(21, &[0, 8]);
+        batch[35..43].copy_from_slice(&(-1_i64).to_be_bytes());
+        reseal(&mut batch);
+        check_offenders(&batch, &RULES, &[0, 1, 2]);
+    }
+
+    #[test]
+    fn a_topic_that_trusts_its_producers_has_headers_checked_only() {
+        let rules = Rules { validation: Validation::Headers, ..RULES };
+        let rubbish = with_section(1, Codec::Gzip, b"rubbish");
+        let admitted = admit(&rubbish, &rules).expect("records are not opened");
+        assert_eq!((stored(&admitted), admitted.patch), (rubbish, None));
+        assert_eq!(admit(&with(21, &[0, 0x20]), &rules).err(), Some(Refusal::Control));
+        assert_eq!(stored(&admit(&with(21, &[0, 8]), &rules).expect("sound"))[22], 0);
+    }
+
+    #[test]
+    fn each_refusal_says_what_goes_with_it() {
+        let before = [
+            (Refusal::NoBatch, false),
+            (Refusal::OldFormat, false),
+            (Refusal::ManyBatches, false),
+            (Refusal::BadLength { length: 0 }, true),
+            (Refusal::BadMagic { magic: 3 }, true),
+            (Refusal::TooLarge, false),
+            (Refusal::Corrupt, false),
+            (Refusal::LargerThanSegment, false),
+        ];
+        for (refusal, has_message) in before {
+            assert_eq!(refusal.log_start(), LogStart::Unknown, "{refusal}");
+            assert_eq!(refusal.message().is_some(), has_message, "{refusal}");
+        }
+        let within = [Refusal::BadCount, Refusal::BadBaseOffset, Refusal::Control];
+        for refusal in within.into_iter().chain([Refusal::NoSequence, Refusal::Undecodable]) {
+            assert_eq!((refusal.log_start(), refusal.message()), (LogStart::Known, None));
+        }
+    }
+
+    #[test]
+    fn a_sound_batch_that_is_not_compressed_costs_no_allocation() {
+        let sound = build(&[NOW; 1000]).build();
+        let mut wrong = sound.clone();
+        wrong[35..43].copy_from_slice(&5_i64.to_be_bytes());
+        reseal(&mut wrong);
+        for batch in [sound, wrong] {
+            let records = Bytes::from(batch);
+            let _shared = records.clone(); // makes it count references, as a receive buffer does
+            let allocated = allocation_counter::measure(|| {
+                assert!(admit_in_steps(records.clone(), &RULES, 4096).is_ok());
+            });
+            assert_eq!(allocated.count_total, 0);
+        }
+    }
+
+    #[test]
+    fn an_admitted_batch_is_stamped_without_a_copy() {
+        let mut sent = sample();
+        sent[35..43].copy_from_slice(&5_i64.to_be_bytes());
+        reseal(&mut sent);
+        let admitted = admit(&sent, &RULES).expect("it is corrected");
+        let offset = Offset::new(1 << 40);
+        let epoch = LeaderEpoch::new(9);
+        let header = batch::stamped_header(&admitted.batch, offset, epoch, admitted.patch.as_ref());
+        let log = [&header[..], &admitted.batch[HEADER_BYTES..]].concat();
+        assert_eq!(Batch::parse(&log).and_then(|it| it.check_stored(offset)), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_do_no_harm(bytes: Vec<u8>) {
+            let admitted = admit(&bytes, &RULES);
+            prop_assert_eq!(admitted.is_err(), true);
+        }
+
+        #[test]
+        fn any_damage_is_judged_alike_in_one_step_and_in_many(
+            at: usize, to: u8, bits in 0_u16..5, budget_bytes in 1_usize..2000,
+        ) {
+            let codec = Codec::checked(bits).expect("in range");
+            let timestamps: Vec<_> = (0..50).map(|it| NOW + it % 7).collect();
+            let mut batch = build(&timestamps).build_with(codec);
+            let at = 21 + at % (batch.len() - 21);
+            batch[at] = to;
+            reseal(&mut batch);
+            let records = Bytes::from(batch);
+            let one = admit_in_steps(records.clone(), &RULES, usize::MAX);
+            let many = admit_in_steps(records, &RULES, budget_bytes);
+            prop_assert_eq!(one.as_ref().err(), many.as_ref().err());
+            if let Ok(admitted) = one {
+                stored(&admitted);
+            }
         }
     }
 }

@@ -393,7 +393,8 @@ impl Patch {
         // The checksum is linear: the difference of two headers, shifted past the same records,
         // is the difference of the two batches.
         let difference = checked_header_crc(&before) ^ checked_header_crc(&after);
-        patch.crc = crc32c::crc32c_combine(difference, batch.header.crc, batch.payload.len());
+        let shifted = crc32c::crc32c_combine(difference, 0, batch.payload.len());
+        patch.crc = shifted ^ batch.header.crc;
         Some(patch)
     }
 
@@ -729,6 +730,19 @@ mod tests {
             let stop = if end == 0 || ends.contains(&end) { Stop::End } else { Stop::Truncated };
             check_walk(&log[..end], Some(5), whole, stop);
         }
+    }
+
+    #[test]
+    fn a_batch_without_records_is_patched_too() {
+        let mut bytes = with(8, &49_i32.to_be_bytes());
+        bytes.truncate(HEADER_BYTES);
+        let crc = crc32c::crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        let view = Batch::parse(&bytes).expect("it is whole");
+        let time = Timestamp::new(5);
+        let patch = Patch::new(&view, TimestampType::LogAppendTime, time).expect("it changes");
+        patch.apply(&mut bytes);
+        assert!(Batch::parse(&bytes).is_ok_and(|it| it.crc_holds()));
     }
 
     proptest! {

@@ -21,7 +21,7 @@
 pub mod builder;
 pub mod lookup;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use crate::batch::{Batch, HEADER_BYTES, TimestampType};
 use crate::codec::{Codec, CodecError, Decoded, Decoder};
@@ -203,7 +203,7 @@ pub struct RecordStream {
 }
 
 enum Source {
-    Plain(Bytes),
+    Plain { bytes: Bytes, position: usize },
     Packed(Box<Unpacking>),
 }
 
@@ -243,7 +243,7 @@ impl RecordStream {
         let codec = view.codec().map_err(|_unknown| RecordsError::Undecodable)?;
         let records_left = u32::try_from(view.record_count());
         let source = match codec {
-            Codec::None => Source::Plain(payload),
+            Codec::None => Source::Plain { bytes: payload, position: 0 },
             Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => {
                 let decoder = Decoder::new(codec, payload, decompressed_bytes_max)?;
                 let buffer = vec![0; Self::BUFFER_BYTES];
@@ -265,15 +265,30 @@ impl RecordStream {
         budget_bytes: &mut usize,
         visit: &mut impl FnMut(Part<'_>),
     ) -> Result<Advance, RecordsError> {
+        self.scan(budget_bytes, |scanner, slice| scanner.next(slice, visit))
+    }
+
+    /// The same, for those who do not look at keys, values and headers.
+    pub fn skim(&mut self, budget_bytes: &mut usize) -> Result<Advance, RecordsError> {
+        self.scan(budget_bytes, Scanner::skim)
+    }
+
+    #[inline]
+    fn scan(
+        &mut self,
+        budget_bytes: &mut usize,
+        mut next: impl FnMut(&mut Scanner, &mut &[u8]) -> Result<Option<RecordHead>, RecordsError>,
+    ) -> Result<Advance, RecordsError> {
         let head = match &mut self.source {
-            Source::Plain(bytes) => {
-                let slice_bytes = bytes.len().min(*budget_bytes);
-                let mut slice = bytes.get(..slice_bytes).unwrap_or_default();
-                let head = self.scanner.next(&mut slice, visit)?;
+            Source::Plain { bytes, position } => {
+                let rest = bytes.get(*position..).unwrap_or_default();
+                let slice_bytes = rest.len().min(*budget_bytes);
+                let mut slice = rest.get(..slice_bytes).unwrap_or_default();
+                let head = next(&mut self.scanner, &mut slice)?;
                 let used = slice_bytes.saturating_sub(slice.len());
-                bytes.advance(used);
+                *position = position.saturating_add(used);
                 *budget_bytes = budget_bytes.saturating_sub(used);
-                if head.is_none() && bytes.is_empty() {
+                if head.is_none() && used == rest.len() {
                     return self.end();
                 }
                 head
@@ -281,7 +296,7 @@ impl RecordStream {
             Source::Packed(unpacking) => loop {
                 let ready = unpacking.buffer.get(unpacking.start..unpacking.end);
                 let mut slice = ready.unwrap_or_default();
-                let head = self.scanner.next(&mut slice, visit)?;
+                let head = next(&mut self.scanner, &mut slice)?;
                 unpacking.start = unpacking.end.saturating_sub(slice.len());
                 if head.is_some() || *budget_bytes == 0 {
                     break head;
@@ -377,6 +392,18 @@ impl Scanner {
 
     fn is_between_records(&self) -> bool {
         self.at == At::Head && self.carry_bytes == 0
+    }
+
+    /// Takes bytes from `input` until a record ends; `None` when all are taken.
+    #[inline]
+    fn skim(&mut self, input: &mut &[u8]) -> Result<Option<RecordHead>, RecordsError> {
+        if self.is_between_records()
+            && let Some((head, rest)) = read_whole_record(input)
+        {
+            *input = rest;
+            return Ok(Some(head));
+        }
+        self.next(input, &mut |_part| {})
     }
 
     /// Takes bytes from `input` until a record ends; `None` when all are taken.
@@ -564,6 +591,66 @@ enum Taken {
     Record,
 }
 
+/// A whole and sound record at the front of `input`, and what follows it. On anything else `None`:
+/// the scanner then says what it is. This is only its shortcut, several times as fast.
+#[inline]
+fn read_whole_record(input: &[u8]) -> Option<(RecordHead, &[u8])> {
+    let (length, input) = short_varint(input)?;
+    let (body, rest) = input.split_at_checked(usize::try_from(length).ok()?)?;
+    let (_attributes, body) = body.split_first()?;
+    let (timestamp_delta, body) = short_varlong(body)?;
+    let (offset_delta, body) = short_varint(body)?;
+    let (key_length, body) = short_varint(body)?;
+    let body = skip_field(body, key_length)?;
+    let (value_length, body) = short_varint(body)?;
+    let body = skip_field(body, value_length)?;
+    let (header_count, mut body) = short_varint(body)?;
+    for _ in 0..u32::try_from(header_count).ok()? {
+        let (key_length, rest) = short_varint(body)?;
+        let rest = rest.get(usize::try_from(key_length).ok()?..)?;
+        let (value_length, rest) = short_varint(rest)?;
+        body = skip_field(rest, value_length)?;
+    }
+    let key_bytes = u32::try_from(key_length).ok();
+    body.is_empty().then_some((RecordHead { timestamp_delta, offset_delta, key_bytes }, rest))
+}
+
+#[inline(always)]
+fn skip_field(body: &[u8], length: i32) -> Option<&[u8]> {
+    if length == -1 { Some(body) } else { body.get(usize::try_from(length).ok()?..) }
+}
+
+#[inline(always)]
+fn short_varint(input: &[u8]) -> Option<(i32, &[u8])> {
+    if let Some((raw, rest)) = short_raw(input) {
+        return Some(((raw >> 1).cast_signed() ^ (raw & 1).cast_signed().wrapping_neg(), rest));
+    }
+    let mut rest = input;
+    Some((read_varint(&mut rest).ok()??, rest))
+}
+
+#[inline(always)]
+fn short_varlong(input: &[u8]) -> Option<(i64, &[u8])> {
+    if let Some((raw, rest)) = short_raw(input) {
+        let raw = u64::from(raw);
+        return Some(((raw >> 1).cast_signed() ^ (raw & 1).cast_signed().wrapping_neg(), rest));
+    }
+    let mut rest = input;
+    Some((read_varlong(&mut rest).ok()??, rest))
+}
+
+/// A number of one or two bytes, as most are.
+#[inline(always)]
+fn short_raw(input: &[u8]) -> Option<(u32, &[u8])> {
+    match *input {
+        [low, ref rest @ ..] if low < 0x80 => Some((u32::from(low), rest)),
+        [low, high, ref rest @ ..] if high < 0x80 => {
+            Some((u32::from(low & 0x7f) | u32::from(high) << 7, rest))
+        }
+        _ => None,
+    }
+}
+
 struct Head {
     length: i32,
     timestamp_delta: i64,
@@ -674,7 +761,7 @@ mod tests {
         let mut heads = Vec::new();
         let mut left = budget_bytes;
         loop {
-            match stream.advance(&mut left, &mut |_part| {})? {
+            match stream.skim(&mut left)? {
                 Advance::Record(head) => heads.push(head),
                 Advance::More => left = budget_bytes,
                 Advance::End => return Ok(heads),

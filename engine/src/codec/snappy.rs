@@ -128,55 +128,23 @@ impl SnappyDecoder {
     /// Elements until a slice of output is ready, or the block is done.
     fn decode_slice(&mut self) -> Result<(), CodecError> {
         let slice_end = self.output.len().saturating_add(SLICE_BYTES).min(self.output_end);
+        let mut block = &self.block[..];
         while self.output.len() < slice_end {
-            let tag = usize::from(self.block.try_get_u8().map_err(|_short| CodecError::Corrupt)?);
+            let tag = take_le(&mut block, 1)?;
             let upper = tag >> 2;
             match tag & 3 {
-                0 => self.literal(upper)?,
+                0 => literal(&mut block, upper, &mut self.output)?,
                 1 => {
-                    let low = self.take_le(1)?;
-                    self.copy((upper >> 3) << 8 | low, (upper & 7).saturating_add(4))?;
+                    let low = take_le(&mut block, 1)?;
+                    copy((upper >> 3) << 8 | low, (upper & 7).saturating_add(4), &mut self.output)?;
                 }
-                2 => {
-                    let offset = self.take_le(2)?;
-                    self.copy(offset, upper.saturating_add(1))?;
-                }
-                _ => {
-                    let offset = self.take_le(4)?;
-                    self.copy(offset, upper.saturating_add(1))?;
-                }
+                2 => copy(take_le(&mut block, 2)?, upper.saturating_add(1), &mut self.output)?,
+                _ => copy(take_le(&mut block, 4)?, upper.saturating_add(1), &mut self.output)?,
             }
         }
+        let used = self.block.len().saturating_sub(block.len());
+        self.block.advance(used);
         if self.output.len() > self.output_end { Err(CodecError::Corrupt) } else { Ok(()) }
-    }
-
-    fn literal(&mut self, upper: usize) -> Result<(), CodecError> {
-        let length_less_1 = match upper {
-            0..60 => upper,
-            _ => self.take_le(upper.saturating_sub(59))?,
-        };
-        let length = length_less_1.saturating_add(1);
-        let literal = self.block.get(..length).ok_or(CodecError::Corrupt)?;
-        self.output.extend_from_slice(literal);
-        self.block.advance(length);
-        Ok(())
-    }
-
-    fn copy(&mut self, offset: usize, length: usize) -> Result<(), CodecError> {
-        let start = self.output.len().checked_sub(offset).ok_or(CodecError::Corrupt)?;
-        if offset == 0 {
-            return Err(CodecError::Corrupt);
-        }
-        if length <= offset {
-            self.output.extend_from_within(start..start.saturating_add(length));
-        } else {
-            // The copy reads what it writes: `offset` bytes, again and again.
-            for at in start..start.saturating_add(length) {
-                let byte = self.output.get(at).copied().ok_or(CodecError::Corrupt)?;
-                self.output.push(byte);
-            }
-        }
-        Ok(())
     }
 
     fn skip(&mut self, count: usize) -> Result<(), CodecError> {
@@ -185,14 +153,6 @@ impl SnappyDecoder {
         }
         self.input.advance(count);
         Ok(())
-    }
-
-    /// A little-endian integer of `count` bytes.
-    fn take_le(&mut self, count: usize) -> Result<usize, CodecError> {
-        let bytes = self.block.get(..count).ok_or(CodecError::Corrupt)?;
-        let value = bytes.iter().rev().fold(0, |value, byte| value << 8 | usize::from(*byte));
-        self.block.advance(count);
-        Ok(value)
     }
 
     fn take_varint(&mut self) -> Result<usize, CodecError> {
@@ -206,6 +166,43 @@ impl SnappyDecoder {
         }
         Err(CodecError::Corrupt)
     }
+}
+
+fn literal(block: &mut &[u8], upper: usize, output: &mut Vec<u8>) -> Result<(), CodecError> {
+    let length_less_1 = match upper {
+        0..60 => upper,
+        _ => take_le(block, upper.saturating_sub(59))?,
+    };
+    let length = length_less_1.saturating_add(1);
+    let (literal, rest) = block.split_at_checked(length).ok_or(CodecError::Corrupt)?;
+    output.extend_from_slice(literal);
+    *block = rest;
+    Ok(())
+}
+
+fn copy(offset: usize, length: usize, output: &mut Vec<u8>) -> Result<(), CodecError> {
+    let start = output.len().checked_sub(offset).ok_or(CodecError::Corrupt)?;
+    if offset == 0 {
+        return Err(CodecError::Corrupt);
+    }
+    if length <= offset {
+        output.extend_from_within(start..start.saturating_add(length));
+    } else {
+        // The copy reads what it writes: `offset` bytes, again and again.
+        for at in start..start.saturating_add(length) {
+            let byte = output.get(at).copied().ok_or(CodecError::Corrupt)?;
+            output.push(byte);
+        }
+    }
+    Ok(())
+}
+
+/// A little-endian integer of `count` bytes.
+#[inline]
+fn take_le(block: &mut &[u8], count: usize) -> Result<usize, CodecError> {
+    let (bytes, rest) = block.split_at_checked(count).ok_or(CodecError::Corrupt)?;
+    *block = rest;
+    Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | usize::from(*byte)))
 }
 
 pub(super) fn compress(input: &[u8]) -> Vec<u8> {

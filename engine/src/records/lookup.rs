@@ -64,7 +64,7 @@ impl Lookup {
     pub fn step(&mut self, budget_bytes: usize) -> Result<Progress, RecordsError> {
         let mut budget_bytes = budget_bytes.max(1);
         loop {
-            match self.stream.advance(&mut budget_bytes, &mut |_part| {})? {
+            match self.stream.skim(&mut budget_bytes)? {
                 Advance::Record(head) => {
                     self.look_at(&head)?;
                     if let (Wanted::AtLeast(_), Some(found)) = (self.wanted, self.found) {
