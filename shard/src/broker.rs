@@ -213,6 +213,7 @@ async fn end_all<I: Io>(shard: &Rc<Shard<I>>) {
     for call in calls {
         call.wait().await;
     }
+    shard.end();
 }
 
 impl<I: Io> Shard<I> {
@@ -316,13 +317,13 @@ async fn stop<I: Io>(shard: &Rc<Shard<I>>) -> io::Result<()> {
     while shard.connections.count() > 0 && shard.io.now() < deadline {
         for connection in shard.connections.all() {
             if connection.idle_since().is_some() {
-                shard.io.shutdown(&connection.socket);
+                shard.io.shutdown(connection.socket());
             }
         }
         shard.io.sleep(Duration::from_millis(10)).await;
     }
     for connection in shard.connections.all() {
-        shard.io.shutdown(&connection.socket);
+        shard.io.shutdown(connection.socket());
     }
     checkpoint::make(shard).await
 }

@@ -31,7 +31,7 @@ pub fn checkpoint_path(shard: usize, generation: u64) -> String {
 /// Makes a checkpoint whenever one is due.
 pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
     loop {
-        let (pressed, committed) = (shard.commit.pressed.next(), shard.commit.committed.next());
+        let (pressed, committed) = (shard.commit.next_pressed(), shard.commit.next_committed());
         if shard.is_stopping() {
             return; // The last checkpoint is the stop's own.
         }
@@ -61,7 +61,7 @@ pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
 /// Until no frame was written for a while, or a checkpoint is wanted anyway.
 async fn wait_for_quiet<I: Io>(shard: &Rc<Shard<I>>) {
     loop {
-        let (pressed, committed) = (shard.commit.pressed.next(), shard.commit.committed.next());
+        let (pressed, committed) = (shard.commit.next_pressed(), shard.commit.next_committed());
         let (quiet, over) = signal::promise();
         shard.timers.add(shard.io.now().plus(CHECKPOINT_IDLE), quiet);
         signal::either(pressed, over).await;

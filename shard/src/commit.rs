@@ -71,11 +71,11 @@ pub struct Commit<I: Io> {
     /// Written straight to segments since the last checkpoint.
     direct_bytes: Cell<u64>,
     /// Rings when a checkpoint should be made.
-    pub pressed: Bell,
+    pressed: Bell,
     /// Rings when a checkpoint has freed journal files.
     freed: Bell,
     /// Rings with every frame.
-    pub committed: Bell,
+    committed: Bell,
     is_broken: Cell<bool>,
 }
 
@@ -98,6 +98,23 @@ impl<I: Io> Default for Commit<I> {
 }
 
 impl<I: Io> Commit<I> {
+    /// The next time that a checkpoint should be made.
+    #[must_use]
+    pub fn next_pressed(&self) -> Answer<()> {
+        self.pressed.next()
+    }
+
+    /// Asks for a look at whether a checkpoint is due.
+    pub fn press(&self) {
+        self.pressed.ring();
+    }
+
+    /// The next frame.
+    #[must_use]
+    pub fn next_committed(&self) -> Answer<()> {
+        self.committed.next()
+    }
+
     /// The partition has batches to commit.
     pub fn enqueue(&self, partition: &Rc<Partition<I>>) {
         if partition.enqueue() {
@@ -176,7 +193,7 @@ impl<I: Io> Commit<I> {
 
 /// The commit loop of a shard.
 pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
-    loop {
+    while !shard.has_ended() {
         let rung = shard.commit.bell.next();
         if !shard.commit.has_work() {
             rung.wait().await;
@@ -193,7 +210,7 @@ pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
             commit(&shard, block, place, cargo).await;
         } else if is_nearly_full {
             // Batches wait for a checkpoint; only notes, which it may need, may still pass.
-            shard.commit.pressed.ring();
+            shard.commit.press();
             let (woken, freed) = (shard.commit.bell.next(), shard.commit.freed.next());
             signal::either(woken, freed).await;
         }
@@ -298,7 +315,7 @@ async fn commit<I: Io>(shard: &Rc<Shard<I>>, block: Block, place: Place, mut car
     tell(shard, &mut cargo);
     shard.commit.committed.ring();
     if shard.commit.wants_checkpoint() {
-        shard.commit.pressed.ring();
+        shard.commit.press();
     }
 }
 

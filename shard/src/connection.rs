@@ -29,7 +29,7 @@ pub type Frame<I> = Vec<Piece<Records<I>>>;
 
 /// What is to be sent, or done, at its turn.
 enum Turn<I: Io> {
-    Answer { request: Request, answered: Answered<I> },
+    Answer(Box<(Request, Answered<I>)>),
     Close,
 }
 
@@ -42,10 +42,10 @@ pub struct Request {
 
 /// One per connection, on the shard that accepted it.
 pub struct Connection<I: Io> {
-    pub id: u64,
-    pub socket: I::Socket,
+    id: u64,
+    socket: I::Socket,
     /// Index of the listener that it came through.
-    pub listener: usize,
+    listener: usize,
     turns: RefCell<VecDeque<Turn<I>>>,
     /// Rings when a turn was added.
     added: Bell,
@@ -58,6 +58,21 @@ pub struct Connection<I: Io> {
 }
 
 impl<I: Io> Connection<I> {
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    #[must_use]
+    pub fn socket(&self) -> &I::Socket {
+        &self.socket
+    }
+
+    #[must_use]
+    pub fn listener(&self) -> usize {
+        self.listener
+    }
+
     /// Nothing was received for long, and nothing waits for an answer.
     #[must_use]
     pub fn idle_since(&self) -> Option<Nanos> {
@@ -170,7 +185,7 @@ async fn on_frame<I: Io>(
         tracing::info!(%peer, api = request.header.api.name(), reason = close.0, "connection closed");
         Broken
     })?;
-    connection.push(Turn::Answer { request, answered });
+    connection.push(Turn::Answer(Box::new((request, answered))));
     while connection.turns.borrow().len() >= PIPELINE_MAX {
         connection.taken.next().wait().await;
     }
@@ -185,10 +200,11 @@ async fn send_answers<I: Io>(shard: &Rc<Shard<I>>, connection: &Rc<Connection<I>
         wait_for_turn(connection).await;
         let mut is_over = false;
         while let Some(turn) = next_turn(connection) {
-            let Turn::Answer { mut request, answered } = turn else {
+            let Turn::Answer(answer) = turn else {
                 is_over = true;
                 break;
             };
+            let (mut request, answered) = *answer;
             match handler::finish(shard, &mut request, answered) {
                 Ok(frame) => {
                     finished.push(request);
@@ -225,10 +241,8 @@ async fn wait_for_turn<I: Io>(connection: &Connection<I>) {
     poll_fn(|context| {
         let turns = connection.turns.borrow();
         match turns.front() {
-            Some(Turn::Answer { answered, .. }) if !answered.poll_ready(context.waker()) => {
-                Poll::Pending
-            }
-            Some(Turn::Answer { .. } | Turn::Close) | None => Poll::Ready(()),
+            Some(Turn::Answer(answer)) if !answer.1.poll_ready(context.waker()) => Poll::Pending,
+            Some(Turn::Answer(_) | Turn::Close) | None => Poll::Ready(()),
         }
     })
     .await;
@@ -238,7 +252,7 @@ async fn wait_for_turn<I: Io>(connection: &Connection<I>) {
 fn next_turn<I: Io>(connection: &Connection<I>) -> Option<Turn<I>> {
     let mut turns = connection.turns.borrow_mut();
     let is_ready = match turns.front()? {
-        Turn::Answer { answered, .. } => answered.is_ready(),
+        Turn::Answer(answer) => answer.1.is_ready(),
         Turn::Close => true,
     };
     if !is_ready {

@@ -32,7 +32,7 @@ impl<I: Io> Connections<I> {
     }
 
     pub fn add(&self, connection: &Rc<Connection<I>>) {
-        self.open.borrow_mut().insert(connection.id, Rc::downgrade(connection));
+        self.open.borrow_mut().insert(connection.id(), Rc::downgrade(connection));
         self.changed.ring();
     }
 
@@ -66,7 +66,7 @@ impl<I: Io> Connections<I> {
 /// Closes connections that are idle for longer than `connections.max.idle.ms`.
 /// Sleeps while there is no connection.
 pub async fn sweep<I: Io>(shard: Rc<Shard<I>>) {
-    loop {
+    while !shard.has_ended() {
         let changed = shard.connections.changed.next();
         if shard.connections.count() == 0 {
             changed.wait().await;
@@ -82,7 +82,7 @@ pub async fn sweep<I: Io>(shard: Rc<Shard<I>>) {
         let now = shard.io.now();
         for connection in shard.connections.all() {
             if connection.idle_since().is_some_and(|since| now.since(since) >= idle) {
-                shard.io.shutdown(&connection.socket);
+                shard.io.shutdown(connection.socket());
             }
         }
     }

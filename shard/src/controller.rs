@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine::admission::Admitted;
 use engine::batch::Batch;
-use engine::id::TopicId;
+use engine::id::{ProducerId, TopicId};
 use engine::records::builder::BatchBuilder;
 use kafka_protocol::messages::{
     AlterConfigsRequest, AlterConfigsResponse, CreatePartitionsRequest, CreatePartitionsResponse,
@@ -22,7 +22,7 @@ use net::error_code::ErrorCode;
 use replication::cluster::Cluster;
 use replication::event::Event;
 use replication::image::Image;
-use replication::producer_ids::ProducerIds;
+use replication::producer_ids::{ProducerIdBlock, ProducerIds};
 
 use crate::handler::{admin, configs};
 use crate::io::Io;
@@ -60,7 +60,7 @@ pub struct Controller<I: Io> {
     queue: RefCell<VecDeque<(Command, ReplyTo<I>)>>,
     added: Bell,
     cluster: RefCell<Option<Cluster>>,
-    pub producer_ids: RefCell<ProducerIds>,
+    producer_ids: RefCell<ProducerIds>,
 }
 
 impl<I: Io> Default for Controller<I> {
@@ -77,6 +77,17 @@ impl<I: Io> Default for Controller<I> {
 impl<I: Io> Controller<I> {
     pub fn begin(&self, cluster: Cluster) {
         *self.cluster.borrow_mut() = Some(cluster);
+    }
+
+    /// The next producer id of the block that was granted last, if it has one left.
+    #[must_use]
+    pub fn take_producer_id(&self) -> Option<ProducerId> {
+        self.producer_ids.borrow_mut().take()
+    }
+
+    /// The metadata's log has granted `block`.
+    pub fn refill_producer_ids(&self, block: ProducerIdBlock) {
+        self.producer_ids.borrow_mut().refill(block);
     }
 
     /// The newest state: what commands are judged against.
@@ -163,7 +174,7 @@ impl<I: Io> Shard<I> {
 
 /// Carries out commands, in the order in which they came.
 pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
-    loop {
+    while !shard.has_ended() {
         let added = shard.controller.added.next();
         let next = shard.controller.queue.borrow_mut().pop_front();
         let Some((command, reply_to)) = next else {

@@ -47,10 +47,13 @@ struct OpenFile<F> {
     used_at: u64,
 }
 
+/// With a clock that counts uses.
+type OpenFiles<F> = (u64, BTreeMap<Key, OpenFile<F>>);
+
 /// At most `FILES_OPEN_MAX` open files, the least recently used closed first.
 pub struct Files<I: Io> {
     io: I,
-    open: RefCell<(u64, BTreeMap<Key, OpenFile<I::File>>)>,
+    open: RefCell<OpenFiles<I::File>>,
 }
 
 impl<I: Io> Files<I> {

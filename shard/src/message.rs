@@ -63,7 +63,7 @@ pub enum Reply<I: Io> {
     Fetched(Vec<Fetched<I>>),
     Offsets(Vec<(usize, Result<FoundOffset, ReadError>)>),
     Deleted(Vec<(usize, Result<Offset, ReadError>)>),
-    EpochEnds(Vec<(usize, Result<(LeaderEpoch, Option<Offset>), ReadError>)>),
+    EpochEnds(Vec<(usize, Result<FoundEpoch, ReadError>)>),
     LogBytes(Vec<(PartitionId, u64)>),
     Commanded(Outcome),
     Metrics(Box<Snapshot>),
@@ -197,6 +197,9 @@ pub struct FoundOffset {
     pub offset: Option<Offset>,
     pub leader_epoch: LeaderEpoch,
 }
+
+/// `NONE` and `None` if the epoch is unknown.
+pub type FoundEpoch = (LeaderEpoch, Option<Offset>);
 
 pub struct DeleteItem {
     pub slot: usize,

@@ -13,7 +13,7 @@ use crate::files::{segment_path, sidecar_path};
 use crate::io::{Class, Io};
 use crate::limits::{ADMISSION_SLICE_BYTES, DECOMPRESSED_BYTES_MAX};
 use crate::message::{
-    DeleteItem, EpochQuery, FoundOffset, OffsetQuery, OffsetSpec, ReadError, Reply,
+    DeleteItem, EpochQuery, FoundEpoch, FoundOffset, OffsetQuery, OffsetSpec, ReadError, Reply,
 };
 use crate::partition::{Condition, LEADER_EPOCH, Partition};
 use crate::reader::Found;
@@ -123,7 +123,7 @@ impl<I: Io> Shard<I> {
         self.route.reply(reply_to, Reply::EpochEnds(ends));
     }
 
-    fn epoch_end(&self, query: &EpochQuery) -> Result<(LeaderEpoch, Option<Offset>), ReadError> {
+    fn epoch_end(&self, query: &EpochQuery) -> Result<FoundEpoch, ReadError> {
         let partition = self.readable(query.partition)?;
         check_epoch(query.current_epoch)?;
         let end = partition.with_log(|log| log.epoch_end(query.epoch));

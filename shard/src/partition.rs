@@ -19,7 +19,7 @@ use crate::io::{Io, Nanos};
 use crate::limits::{DIRECT_BYTES_MIN, SEGMENT_WRITE_BYTES_MAX};
 use crate::message::{Appended, ProduceError, ProduceItem, Produced};
 use crate::produce::Tally;
-use crate::signal::{Bell, Promise};
+use crate::signal::{Answer, Bell, Promise};
 use crate::tail::Tail;
 
 /// What may be done with a partition.
@@ -80,7 +80,7 @@ pub struct Partition<I: Io> {
     id: PartitionId,
     state: RefCell<State<I>>,
     /// Rings when a segment write has ended, well or not.
-    pub written: Bell,
+    written: Bell,
 }
 
 /// What became of a batch.
@@ -292,6 +292,12 @@ impl<I: Io> Partition<I> {
     pub fn end_writing(&self) {
         self.state.borrow_mut().is_writing = false;
         self.written.ring();
+    }
+
+    /// The end of the next segment write.
+    #[must_use]
+    pub fn next_written(&self) -> Answer<()> {
+        self.written.next()
     }
 
     #[must_use]

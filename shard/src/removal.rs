@@ -42,7 +42,7 @@ pub fn start<I: Io>(shard: &Rc<Shard<I>>, partition: Rc<Partition<I>>) {
     let io = shard.io.clone();
     io.spawn(Class::Background, async move {
         while partition.is_writing() {
-            partition.written.next().wait().await;
+            partition.next_written().wait().await;
         }
         partition.forget();
         shard.on_freed();

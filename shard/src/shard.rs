@@ -35,10 +35,12 @@ use crate::timer::Timers;
 
 /// What the shard does with requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub enum Phase {
     Starting,
     Serving,
     Stopping,
+    /// The tasks of the shard end when they next look.
+    Ended,
 }
 
 /// Bounds that a broker's configuration sets.
@@ -76,14 +78,13 @@ pub struct Shard<I: Io> {
     pub listeners: RefCell<Vec<I::Listener>>,
     /// Rings when another shard or thread woke this one.
     pub knocked: Bell,
-    cluster_id: RefCell<String>,
-    is_ended: Cell<bool>,
-    placement: Placement,
-    partitions: RefCell<BTreeMap<PartitionId, Rc<Partition<I>>>>,
+    pub cluster_id: RefCell<String>,
+    pub placement: Placement,
+    pub partitions: RefCell<BTreeMap<PartitionId, Rc<Partition<I>>>>,
     /// Where the search for memory to give back goes on.
-    trim_from: Cell<Option<PartitionId>>,
-    image: RefCell<Arc<Image>>,
-    phase: Cell<Phase>,
+    pub trim_from: Cell<Option<PartitionId>>,
+    pub image: RefCell<Arc<Image>>,
+    pub phase: Cell<Phase>,
 }
 
 impl<I: Io> Shard<I> {
@@ -116,7 +117,6 @@ impl<I: Io> Shard<I> {
             listeners: RefCell::new(listeners),
             knocked: Bell::default(),
             cluster_id: RefCell::default(),
-            is_ended: Cell::new(false),
             placement: Placement::new(cores),
             partitions: RefCell::default(),
             trim_from: Cell::new(None),
@@ -143,7 +143,7 @@ impl<I: Io> Shard<I> {
 
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        self.phase.get() == Phase::Stopping
+        matches!(self.phase.get(), Phase::Stopping | Phase::Ended)
     }
 
     pub fn serve(&self) {
@@ -155,14 +155,19 @@ impl<I: Io> Shard<I> {
     pub fn begin_stop(&self) {
         self.phase.set(Phase::Stopping);
         self.phased.ring();
-        self.commit.pressed.ring();
+        self.commit.press();
+    }
+
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.phase.get() == Phase::Ended
     }
 
     /// Until the broker has stopped.
     pub async fn ended(&self) {
         loop {
             let phased = self.phased.next();
-            if self.is_ended.get() {
+            if self.has_ended() {
                 return;
             }
             phased.wait().await;
@@ -191,6 +196,11 @@ impl<I: Io> Shard<I> {
             fetch_bytes_max: config.requests.fetch_bytes_max.into(),
             idle_max: idle_ms.map(Duration::from_millis),
         }
+    }
+
+    pub fn end(&self) {
+        self.phase.set(Phase::Ended);
+        self.phased.ring();
     }
 
     // Partitions.
@@ -303,8 +313,7 @@ impl<I: Io> Shard<I> {
             Message::Serve => self.on_serve(reply_to),
             Message::Stop => self.on_stop(reply_to),
             Message::End => {
-                self.is_ended.set(true);
-                self.phased.ring();
+                self.end();
                 self.route.reply(reply_to, Reply::Done);
             }
         }
@@ -314,7 +323,7 @@ impl<I: Io> Shard<I> {
 /// Takes letters of the other shards, for ever.
 pub async fn run_inbox<I: Io>(shard: Rc<Shard<I>>) {
     let mut letters = Vec::new();
-    loop {
+    while !shard.has_ended() {
         let mut is_idle = true;
         for peer in 0..shard.shard_count() {
             shard.route.take(peer, MESSAGES_PER_TURN_MAX, &mut letters);

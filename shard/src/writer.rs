@@ -42,7 +42,7 @@ pub async fn flush_to<I: Io>(
         if partition.condition() != Condition::Open {
             return false;
         }
-        let written = partition.written.next();
+        let written = partition.next_written();
         if partition.begin_writing() {
             write_next(shard, partition).await;
             end(shard, partition);

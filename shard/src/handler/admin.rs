@@ -283,8 +283,7 @@ fn no_producer_id(code: ErrorCode) -> InitProducerIdResponse {
 }
 
 pub async fn execute_init_producer_id<I: Io>(shard: &Rc<Shard<I>>) -> InitProducerIdResponse {
-    let taken = shard.controller.producer_ids.borrow_mut().take();
-    let id = match taken {
+    let id = match shard.controller.take_producer_id() {
         Some(id) => id,
         None => {
             let Some((event, block)) = producer_ids::allocate(&shard.controller.image()) else {
@@ -293,9 +292,8 @@ pub async fn execute_init_producer_id<I: Io>(shard: &Rc<Shard<I>>) -> InitProduc
             if let Err(code) = shard.commit_events(&[event]).await {
                 return no_producer_id(code);
             }
-            let mut ids = shard.controller.producer_ids.borrow_mut();
-            ids.refill(block);
-            ids.take().expect("a block has ids")
+            shard.controller.refill_producer_ids(block);
+            shard.controller.take_producer_id().expect("a block has ids")
         }
     };
     InitProducerIdResponse::default().with_producer_id(ProducerId(id.get())).with_producer_epoch(0)

@@ -28,8 +28,6 @@ pub fn describe<I: Io>(
     request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
     let image = shard.image();
-    let with_synonyms = request.include_synonyms;
-    let with_documentation = request.include_documentation;
     let results = request.resources.into_iter().map(|resource| {
         let keys = resource.configuration_keys.unwrap_or_default();
         let keys: Vec<&str> = keys.iter().map(StrBytes::as_str).collect();
@@ -37,11 +35,20 @@ pub fn describe<I: Io>(
         let described = describe::describe(&image, kind, &resource.resource_name, &keys);
         let result = DescribeConfigsResult::default()
             .with_resource_type(kind)
-            .with_resource_name(resource.resource_name.clone());
+            .with_resource_name(resource.resource_name);
         match described {
             Ok(entries) => {
                 let entries = entries.iter();
-                let configs = entries.map(|it| shown(it, with_synonyms, with_documentation));
+                let configs = entries.map(|entry| {
+                    let mut shown = shown(entry);
+                    if !request.include_synonyms {
+                        shown.synonyms.clear();
+                    }
+                    if !request.include_documentation {
+                        shown.documentation = None;
+                    }
+                    shown
+                });
                 result.with_error_message(Some(text(""))).with_configs(configs.collect())
             }
             Err(refusal) => result
@@ -52,12 +59,8 @@ pub fn describe<I: Io>(
     DescribeConfigsResponse::default().with_results(results.collect())
 }
 
-fn shown(
-    entry: &Entry,
-    with_synonyms: bool,
-    with_documentation: bool,
-) -> DescribeConfigsResourceResult {
-    let synonyms = entry.synonyms.iter().filter(|_| with_synonyms).map(|synonym| {
+fn shown(entry: &Entry) -> DescribeConfigsResourceResult {
+    let synonyms = entry.synonyms.iter().map(|synonym| {
         DescribeConfigsSynonym::default()
             .with_name(text(synonym.name.clone()))
             .with_value(synonym.value.clone().map(text))
@@ -71,7 +74,7 @@ fn shown(
         .with_is_sensitive(entry.is_sensitive)
         .with_synonyms(synonyms.collect())
         .with_config_type(entry.kind_id())
-        .with_documentation(with_documentation.then(|| text(entry.documentation())))
+        .with_documentation(Some(text(entry.documentation())))
 }
 
 pub async fn alter<I: Io>(

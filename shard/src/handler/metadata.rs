@@ -59,7 +59,7 @@ pub async fn answer<I: Io>(
     };
     let brokers = shard.image();
     let brokers = brokers.brokers().filter_map(|broker| {
-        let endpoint = broker.endpoint(shard.listener_name(connection.listener))?;
+        let endpoint = broker.endpoint(shard.listener_name(connection.listener()))?;
         Some(
             MetadataResponseBroker::default()
                 .with_node_id(BrokerId(broker.id.get()))
@@ -185,7 +185,7 @@ pub fn describe_cluster<I: Io>(
     }
     let image = shard.image();
     let brokers = image.brokers().filter_map(|broker| {
-        let endpoint = broker.endpoint(shard.listener_name(connection.listener))?;
+        let endpoint = broker.endpoint(shard.listener_name(connection.listener()))?;
         Some(
             DescribeClusterBroker::default()
                 .with_broker_id(BrokerId(broker.id.get()))

@@ -80,12 +80,7 @@ pub fn start(world: &World, node: usize, shard_count: usize) -> Started {
     start_with(world, node, shard_count, config(&[]))
 }
 
-pub fn start_with(
-    world: &World,
-    node: usize,
-    shard_count: usize,
-    config: NodeConfig,
-) -> Started {
+pub fn start_with(world: &World, node: usize, shard_count: usize, config: NodeConfig) -> Started {
     let config = Arc::new(config);
     let (orders, mut taken_orders) = (mpsc::channel(), None);
     let (news, mut taken_news) = (mpsc::channel(), None);
@@ -95,14 +90,9 @@ pub fn start_with(
         let io = world.io(node, index);
         let listeners = vec![world.listen(node, index)];
         let config = Arc::clone(&config);
-        let shard =
-            Shard::new(io.clone(), index, config, lanes, listeners, REQUEST_MEMORY_BYTES);
+        let shard = Shard::new(io.clone(), index, config, lanes, listeners, REQUEST_MEMORY_BYTES);
         let run = broker::run(shard, taken_orders.take(), taken_news.take());
         io.spawn(Class::Foreground, run);
     }
-    Started {
-        news: Rc::new(RefCell::new(news.1)),
-        told: Rc::default(),
-        orders: orders.0,
-    }
+    Started { news: Rc::new(RefCell::new(news.1)), told: Rc::default(), orders: orders.0 }
 }
