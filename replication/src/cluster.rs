@@ -1,6 +1,8 @@
-//! The cluster's metadata as a state machine: events in, an image out. Events come from the durable log, in order.
+//! The cluster's metadata as a state machine: events in, an image out. Events come from the durable
+//! log, in order.
 //!
-//! It decides nothing: commands (`topics`, `config::alter`) do. An event that contradicts the state changes nothing.
+//! It decides nothing: commands (`topics`, `config::alter`) do. An event that contradicts the state
+//! changes nothing.
 
 use std::sync::Arc;
 
@@ -64,8 +66,8 @@ impl Cluster {
         &self.image
     }
 
-    /// Costs microseconds whatever the number of topics, but for a change of the brokers' configs, which visits
-    /// every topic.
+    /// Costs microseconds whatever the number of topics, but for a change of the brokers' configs,
+    /// which visits every topic.
     ///
     /// # Errors
     /// If the event contradicts the state, which stays as it was.
@@ -480,15 +482,27 @@ pub(crate) mod tests {
             Just(BrokerScope::EveryBroker),
             (1_i32..3).prop_map(|it| BrokerScope::Broker(node(it)))
         ];
+        let created = (id.clone(), name, assignments()).prop_map(|(id, name, assignments)| {
+            let name = TopicName::checked(name).expect("legal");
+            Event::TopicCreated { id, name, configs: vec![], assignments }
+        });
+        let deleted = id.clone().prop_map(|id| Event::TopicDeleted { id });
+        let added = (id.clone(), assignments())
+            .prop_map(|(id, assignments)| Event::PartitionsAdded { id, assignments });
+        let topic_changed = (id, changes.clone())
+            .prop_map(|(id, changes)| Event::TopicConfigsChanged { id, changes });
+        let broker_changed = (scope, changes)
+            .prop_map(|(scope, changes)| Event::BrokerConfigsChanged { scope, changes });
+        let allocated = (0_i64..9_999).prop_map(|next| Event::ProducerIdsAllocated {
+            next: ProducerId::checked(next).expect("positive"),
+        });
         prop_oneof![
-            4 => (id.clone(), name, assignments()).prop_map(|(id, name, assignments)| Event::TopicCreated {
-                id, name: TopicName::checked(name).expect("legal"), configs: vec![], assignments
-            }),
-            1 => id.clone().prop_map(|id| Event::TopicDeleted { id }),
-            2 => (id.clone(), assignments()).prop_map(|(id, assignments)| Event::PartitionsAdded { id, assignments }),
-            2 => (id, changes.clone()).prop_map(|(id, changes)| Event::TopicConfigsChanged { id, changes }),
-            2 => (scope, changes).prop_map(|(scope, changes)| Event::BrokerConfigsChanged { scope, changes }),
-            1 => (0_i64..9_999).prop_map(|it| Event::ProducerIdsAllocated { next: ProducerId::checked(it).expect("positive") }),
+            4 => created,
+            1 => deleted,
+            2 => added,
+            2 => topic_changed,
+            2 => broker_changed,
+            1 => allocated,
             1 => (0_i32..4).prop_map(registered),
         ]
     }
@@ -507,7 +521,9 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn any_decoded_event_applies_or_conflicts(kind in 1_u8..8, body in vec(any::<u8>(), 0..80)) {
+        fn any_decoded_event_applies_or_conflicts(
+            kind in 1_u8..8, body in vec(any::<u8>(), 0..80),
+        ) {
             if let Ok(event) = Event::decode(&[&[1, kind][..], &body].concat()) {
                 let mut cluster = one_node();
                 if cluster.apply(&event).is_err() {

@@ -1,4 +1,5 @@
-//! One change of the cluster's metadata, and its bytes in the metadata log. What it means is `cluster`'s.
+//! One change of the cluster's metadata, and its bytes in the metadata log. What it means is
+//! `cluster`'s.
 //!
 //! ```text
 //! event     version u8 = 1 | kind u8 | body, to the end of the record's value
@@ -10,9 +11,10 @@
 //! 4 topic configs       id [16] | changes
 //! 5 broker configs      present u8 (0 every broker, 1 one) | node i32 if 1 | changes
 //! 6 producer ids        next i64
-//! 7 broker registered   node i32 | present u8 | rack text if 1 | endpoints list of (listener, host text, port u16)
+//! 7 broker registered   node i32 | present u8 | rack text if 1 | endpoints
 //! assignments           list of (list of node i32)
 //! changes               list of (key text | present u8 | value text if 1)
+//! endpoints             list of (listener text | host text | port u16)
 //! ```
 //! Numbers are big endian. An unknown version or kind is an error: an older node must not guess.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used)]
@@ -102,7 +104,8 @@ impl Event {
     /// Appends the event's bytes to `out`.
     ///
     /// # Panics
-    /// If a text, a list or the whole is above its limit: commands are checked before they become events.
+    /// If a text, a list or the whole is above its limit: commands are checked before they become
+    /// events.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
         self.write(out);
@@ -471,7 +474,9 @@ mod tests {
         }
 
         #[test]
-        fn a_flipped_byte_is_an_event_or_an_error(which in 0_usize..9, at in any::<usize>(), flip in 1_u8..=255) {
+        fn a_flipped_byte_is_an_event_or_an_error(
+            which in 0_usize..9, at in any::<usize>(), flip in 1_u8..=255,
+        ) {
             let mut bytes = encoded(&each_kind()[which]);
             let at = at.checked_rem(bytes.len()).expect("an event has bytes");
             bytes[at] ^= flip;

@@ -1,6 +1,8 @@
-//! The cluster's metadata at one moment. Never changes; every shard holds one, and its parts are shared.
+//! The cluster's metadata at one moment. Never changes; every shard holds one, and its parts are
+//! shared.
 //!
-//! Only [`crate::cluster::Cluster`] makes one. Lookups cost a walk down a balanced tree; a clone costs a few counters.
+//! Only [`crate::cluster::Cluster`] makes one. Lookups cost a walk down a balanced tree; a clone
+//! costs a few counters.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +16,8 @@ use crate::event::{BrokerScope, METADATA_TOPIC_ID};
 use crate::node::{Broker, NodeId};
 use crate::topic_name::TopicName;
 
-/// Invariant: `by_name` and `by_id` hold the same topics, and `partition_count` is the sum of theirs.
+/// Invariant: `by_name` and `by_id` hold the same topics, and `partition_count` is the sum of
+/// theirs.
 #[derive(Clone, Debug)]
 pub struct Image {
     pub(crate) node: NodeId,

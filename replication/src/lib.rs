@@ -1,10 +1,13 @@
 //! Replicated state machines: what every node must agree on, as functions of events and inputs.
 //!
 //! Promises: the same events in the same order give the same [`cluster::Cluster`] on every node.
-//! A command (`topics`, `config::alter`) reads an image and returns events or a refusal; it changes nothing.
+//! A command (`topics`, `config::alter`) reads an image and returns events or a refusal; it changes
+//! nothing.
 //!
-//! Must never: do I/O, read a clock, draw a random number, await. Ids, times and host names are arguments.
-//! It knows no wire format of Kafka's: refusals are closed enums, and `shard` has the table to error codes.
+//! Must never: do I/O, read a clock, draw a random number, await. Ids, times and host names are
+//! arguments.
+//! It knows no wire format of Kafka's: refusals are closed enums, and `shard` has the table to
+//! error codes.
 //!
 //! The order in which to call it:
 //! 1. a command on the present image gives events;

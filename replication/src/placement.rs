@@ -1,6 +1,7 @@
 //! Which core of a node owns a partition: a function of the partition's id and the number of cores.
 //!
-//! It keeps no state and nothing on disk depends on it, so another number of cores needs no migration.
+//! It keeps no state and nothing on disk depends on it, so another number of cores needs no
+//! migration.
 //! Invariant: the shares of one topic on any two cores differ by at most one partition.
 
 use engine::id::{PartitionId, TopicId};
@@ -24,10 +25,12 @@ impl Placement {
         Self { core_count }
     }
 
-    /// Index of the owning core, below the core count. Costs a hash of 16 bytes and a few divisions.
+    /// Index of the owning core, below the core count. Costs a hash of 16 bytes and a few
+    /// divisions.
     ///
-    /// The topic's id keys a permutation of the cores, `start + index * stride`, whose stride shares no factor
-    /// with their number: so each run of `core_count` partitions meets every core once, and leaders and followers
+    /// The topic's id keys a permutation of the cores, `start + index * stride`, whose stride
+    /// shares no factor with their number: so each run of `core_count` partitions meets every core
+    /// once, and leaders and followers
     /// on nodes with as many cores meet core to core.
     #[must_use]
     pub fn core_of(self, partition: PartitionId) -> u16 {

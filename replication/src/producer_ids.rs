@@ -1,4 +1,5 @@
-//! Hands out producer ids from a block that the metadata log granted. Ids left in a block at a crash are lost.
+//! Hands out producer ids from a block that the metadata log granted. Ids left in a block at a
+//! crash are lost.
 //!
 //! Invariant: `next <= end`, and no id is handed out twice.
 
@@ -45,7 +46,8 @@ impl ProducerIds {
     }
 }
 
-/// The next block, and the event that grants it: the block may be used once the event is durable and applied.
+/// The next block, and the event that grants it: the block may be used once the event is durable
+/// and applied.
 /// `None` if there are no ids left.
 #[must_use]
 pub fn allocate(image: &Image) -> Option<(Event, ProducerIdBlock)> {

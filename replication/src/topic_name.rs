@@ -76,7 +76,8 @@ impl NameFault {
             Self::Dots => "Topic name is invalid: it cannot be \".\" or \"..\"",
             Self::TooLong => "Topic name is invalid: it is longer than 249 characters",
             Self::IllegalCharacter => {
-                "Topic name is invalid: it contains a character other than ASCII letters and digits, '.', '_' and '-'"
+                "Topic name is invalid: it contains a character other than ASCII letters and \
+                 digits, '.', '_' and '-'"
             }
         }
     }

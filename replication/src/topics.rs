@@ -1,10 +1,10 @@
-//! What clients ask of topics: create, delete, more partitions. Each request becomes events or a refusal with Kafka's
-//! reason; nothing changes here. To validate only, drop the events.
+//! What clients ask of topics: create, delete, more partitions. Each request becomes events or a
+//! refusal with Kafka's reason; nothing changes here. To validate only, drop the events.
 //!
-//! One request's parts are judged against the image alone, so two of them may collide with each other as in Kafka;
-//! only the same topic twice is refused.
+//! One request's parts are judged against the image alone, so two of them may collide with each
+//! other as in Kafka; only the same topic twice is refused.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::id::TopicId;
 
@@ -134,9 +134,10 @@ pub fn auto_create(image: &Image, name: &str, id: TopicId) -> Result<NewTopicEve
 #[must_use]
 pub fn delete_topics(image: &Image, topics: &[TopicRef<'_>]) -> Vec<Deletion> {
     let mut answered: BTreeSet<(Option<&str>, TopicId)> = BTreeSet::new();
-    let times = |topic: &TopicRef<'_>| {
-        topics.iter().filter(|it| (it.name, it.id) == (topic.name, topic.id)).count()
-    };
+    let mut times: BTreeMap<(Option<&str>, TopicId), usize> = BTreeMap::new();
+    for topic in topics {
+        *times.entry((topic.name, topic.id)).or_default() += 1;
+    }
     // A topic that is named, and meant by its id elsewhere in the request, is deleted by id.
     let by_id: BTreeSet<TopicId> =
         topics.iter().filter(|it| it.name.is_none()).map(|it| it.id).collect();
@@ -147,7 +148,7 @@ pub fn delete_topics(image: &Image, topics: &[TopicRef<'_>]) -> Vec<Deletion> {
                 "Topic deletion is disabled (delete.topic.enable=false).",
             );
         }
-        if times(topic) != 1 {
+        if times.get(&(topic.name, topic.id)) != Some(&1) {
             let what =
                 if topic.name.is_some() { "Duplicate topic name." } else { "Duplicate topic id." };
             return refuse(Reason::InvalidRequest, what);
@@ -223,7 +224,8 @@ fn asked_partitions(image: &Image, topic: &NewTopic<'_>) -> usize {
     }
     match topic.partition_count {
         -1 => count(image.broker_config().topics.partition_count_default),
-        asked => usize::try_from(asked).unwrap_or(0),
+        // A topic counts even if it is refused, so that a request is bounded in topics as well.
+        asked => usize::try_from(asked).unwrap_or(0).max(1),
     }
 }
 
@@ -289,7 +291,8 @@ fn placed(image: &Image, topic: &NewTopic<'_>) -> Result<Assignments, Refusal> {
     spread(image, topic.id, 0..partition_count, replication_factor)
 }
 
-/// Each partition starts one broker further than the one before; the topic's id decides where the first one does.
+/// Each partition starts one broker further than the one before; the topic's id decides where the
+/// first one does.
 fn spread(
     image: &Image,
     id: TopicId,
@@ -301,7 +304,8 @@ fn spread(
         return refuse(
             Reason::InvalidReplicationFactor,
             format!(
-                "Unable to replicate the partition {replication_factor} time(s): The target replication factor of \
+                "Unable to replicate the partition {replication_factor} time(s): The target \
+                 replication factor of \
                  {replication_factor} cannot be reached because only {} broker(s) are registered.",
                 nodes.len()
             ),
@@ -322,7 +326,8 @@ fn assigned(image: &Image, topic: &NewTopic<'_>) -> Result<Assignments, Refusal>
     if topic.replication_factor != -1 {
         return refuse(
             Reason::InvalidRequest,
-            "A manual partition assignment was specified, but replication factor was not set to -1.",
+            "A manual partition assignment was specified, but replication factor was not set to \
+             -1.",
         );
     }
     if topic.partition_count != -1 {
@@ -349,7 +354,8 @@ fn assigned(image: &Image, topic: &NewTopic<'_>) -> Result<Assignments, Refusal>
     sorted.into_iter().map(|(_, nodes)| replicas(image, nodes, first)).collect()
 }
 
-/// The nodes of one partition, if they are brokers, each once, and as many as of the other partitions.
+/// The nodes of one partition, if they are brokers, each once, and as many as of the other
+/// partitions.
 fn replicas(
     image: &Image,
     nodes: &[i32],
@@ -365,7 +371,8 @@ fn replicas(
     for &raw in nodes {
         let Some(node) = NodeId::checked(raw).filter(|&it| image.broker(it).is_some()) else {
             return refuse(format!(
-                "The manual partition assignment includes broker {raw}, but no such broker is registered."
+                "The manual partition assignment includes broker {raw}, but no such broker is \
+                 registered."
             ));
         };
         if found.contains(&node) {
@@ -377,7 +384,8 @@ fn replicas(
     }
     if found.len() != replication_factor || REPLICAS_MAX < found.len() {
         return refuse(format!(
-            "The manual partition assignment includes a partition with {} replica(s), but this is not consistent \
+            "The manual partition assignment includes a partition with {} replica(s), but this \
+             is not consistent \
              with previous partitions, which have {replication_factor} replica(s).",
             found.len()
         ));
@@ -427,7 +435,8 @@ fn grow(image: &Image, asked: &MorePartitions<'_>, room: &mut usize) -> Result<E
     }
     if PARTITIONS_PER_TOPIC_MAX < wanted || *room < added {
         return refuse(format!(
-            "A topic has at most {PARTITIONS_PER_TOPIC_MAX} partitions, and a cluster {PARTITIONS_MAX}."
+            "A topic has at most {PARTITIONS_PER_TOPIC_MAX} partitions, and a cluster \
+             {PARTITIONS_MAX}."
         ));
     }
     let replication_factor = topic.replication_factor();
@@ -437,7 +446,8 @@ fn grow(image: &Image, asked: &MorePartitions<'_>, room: &mut usize) -> Result<E
             return Err(Refusal::new(
                 Reason::InvalidReplicaAssignment,
                 format!(
-                    "Attempted to add {added} additional partition(s), but only {} assignment(s) were specified.",
+                    "Attempted to add {added} additional partition(s), but only {} \
+                     assignment(s) were specified.",
                     assignments.len()
                 ),
             ));

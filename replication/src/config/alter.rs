@@ -1,4 +1,5 @@
-//! IncrementalAlterConfigs and AlterConfigs: each resource of a request becomes an event or a refusal, as Kafka has it.
+//! IncrementalAlterConfigs and AlterConfigs: each resource of a request becomes an event or a
+//! refusal, as Kafka has it.
 //! Nothing changes here. To validate only, drop the events.
 
 use std::collections::BTreeSet;
@@ -134,16 +135,15 @@ impl Operation<'_> {
             Self::Set(value) => value.to_owned(),
             Self::Append(value) => {
                 let mut items = target.list(key, "APPEND", configs)?;
-                for item in split(value) {
-                    if !items.iter().any(|it| it == item) {
-                        items.push(item.to_owned());
-                    }
-                }
+                let mut present: BTreeSet<String> = items.iter().cloned().collect();
+                let added = split(value).into_iter().map(str::to_owned);
+                items.extend(added.filter(|it| present.insert(it.clone())));
                 items.join(",")
             }
             Self::Subtract(value) => {
                 let mut items = target.list(key, "SUBTRACT", configs)?;
-                items.retain(|it| !split(value).contains(&it.as_str()));
+                let removed: BTreeSet<&str> = split(value).into_iter().collect();
+                items.retain(|it| !removed.contains(it.as_str()));
                 items.join(",")
             }
         };
@@ -340,7 +340,8 @@ fn check_topic(image: &Image, overrides: &Configs) -> Result<(), Refusal> {
         && most < least
     {
         let message = format!(
-            "conflict topic config setting min.compaction.lag.ms ({least}) > max.compaction.lag.ms ({most})"
+            "conflict topic config setting min.compaction.lag.ms ({least}) > \
+             max.compaction.lag.ms ({most})"
         );
         return refuse(Reason::InvalidConfig, message);
     }
@@ -353,7 +354,8 @@ fn check_size(configs: &Configs) -> Result<(), Refusal> {
         return refuse(
             Reason::InvalidRequest,
             format!(
-                "A resource has at most {CONFIGS_MAX} configs of {CONFIGS_BYTES_MAX} bytes together."
+                "A resource has at most {CONFIGS_MAX} configs of {CONFIGS_BYTES_MAX} bytes \
+                 together."
             ),
         );
     }

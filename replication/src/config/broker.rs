@@ -1,4 +1,5 @@
-//! The broker's settings as they hold: its file, what was changed while it ran, and the defaults, resolved.
+//! The broker's settings as they hold: its file, what was changed while it ran, and the defaults,
+//! resolved.
 //!
 //! Strongest first: changed for this node, changed for every node, the file, the default.
 //! Within one of these, the stronger of two names of one setting wins.

@@ -1,5 +1,5 @@
-//! Every config of a broker that does something here, and ours. What only gets accepted is in `idle`,
-//! what is turned away in `refused`.
+//! Every config of a broker that does something here, and ours. What only gets accepted is in
+//! `idle`, what is turned away in `refused`.
 
 mod idle;
 mod refused;
@@ -7,13 +7,20 @@ mod refused;
 use crate::config::definition::{Check, Definition, Kind, Treatment, Update};
 
 const NO_RECOMPRESSION: &str = "batches are stored as their producer compressed them";
+const NO_RETENTION: &str = "old segments are not deleted yet";
+const NO_JITTER: &str = "segments close without jitter yet";
+const NO_SOCKET_RULES: &str = "the kernel's own limits hold yet";
+const NO_CONNECTION_LIMITS: &str = "connections are not counted against limits yet";
+const NO_SESSION_LIMIT: &str = "fetch sessions have a fixed limit yet";
+const NO_EXPIRATION: &str = "producers are not forgotten by time yet";
 
 static HONOURED: &[Definition] = &[
     key(
         "advertised.listeners",
         Kind::List,
         None,
-        "The addresses that clients are told to connect to, one for each listener. Default: the listeners' own, or \
+        "The addresses that clients are told to connect to, one for each listener. Default: the \
+         listeners' own, or \
          this machine's host name where they have none.",
     ),
     key(
@@ -117,28 +124,34 @@ static HONOURED: &[Definition] = &[
     .checked(Check::In(&["CreateTime", "LogAppendTime"]))
     .updated(Update::ClusterWide),
     key("log.retention.bytes", Kind::Long, Some("-1"), "The default of retention.bytes.")
-        .updated(Update::ClusterWide),
+        .updated(Update::ClusterWide)
+        .without_effect(NO_RETENTION),
     key(
         "log.retention.check.interval.ms",
         Kind::Long,
         Some("300000"),
         "How often old segments are looked for.",
     )
-    .checked(Check::AtLeast(1)),
+    .checked(Check::AtLeast(1))
+    .without_effect(NO_RETENTION),
     key(
         "log.retention.hours",
         Kind::Int,
         Some("168"),
-        "The default of retention.ms, in hours, if neither log.retention.ms nor log.retention.minutes is set.",
-    ),
+        "The default of retention.ms, in hours, if neither log.retention.ms nor \
+         log.retention.minutes is set.",
+    )
+    .without_effect(NO_RETENTION),
     key(
         "log.retention.minutes",
         Kind::Int,
         None,
         "The default of retention.ms, in minutes, if log.retention.ms is not set.",
-    ),
+    )
+    .without_effect(NO_RETENTION),
     key("log.retention.ms", Kind::Long, None, "The default of retention.ms.")
-        .updated(Update::ClusterWide),
+        .updated(Update::ClusterWide)
+        .without_effect(NO_RETENTION),
     key(
         "log.roll.hours",
         Kind::Int,
@@ -152,10 +165,12 @@ static HONOURED: &[Definition] = &[
         Some("0"),
         "The default of segment.jitter.ms, in hours, if log.roll.jitter.ms is not set.",
     )
-    .checked(Check::AtLeast(0)),
+    .checked(Check::AtLeast(0))
+    .without_effect(NO_JITTER),
     key("log.roll.jitter.ms", Kind::Long, None, "The default of segment.jitter.ms.")
         .checked(Check::AtLeast(0))
-        .updated(Update::ClusterWide),
+        .updated(Update::ClusterWide)
+        .without_effect(NO_JITTER),
     key("log.roll.ms", Kind::Long, None, "The default of segment.ms.")
         .checked(Check::AtLeast(1))
         .updated(Update::ClusterWide),
@@ -169,7 +184,8 @@ static HONOURED: &[Definition] = &[
         "Connections of this node; more are not accepted.",
     )
     .checked(Check::AtLeast(0))
-    .updated(Update::ClusterWide),
+    .updated(Update::ClusterWide)
+    .without_effect(NO_CONNECTION_LIMITS),
     key(
         "max.connections.per.ip",
         Kind::Int,
@@ -177,7 +193,8 @@ static HONOURED: &[Definition] = &[
         "Connections from one address; more are closed.",
     )
     .checked(Check::AtLeast(0))
-    .updated(Update::ClusterWide),
+    .updated(Update::ClusterWide)
+    .without_effect(NO_CONNECTION_LIMITS),
     key(
         "max.connections.per.ip.overrides",
         Kind::Text,
@@ -185,14 +202,16 @@ static HONOURED: &[Definition] = &[
         "Addresses with another max.connections.per.ip: address:count, ...",
     )
     .checked(Check::AddressCounts)
-    .updated(Update::ClusterWide),
+    .updated(Update::ClusterWide)
+    .without_effect(NO_CONNECTION_LIMITS),
     key(
         "max.incremental.fetch.session.cache.slots",
         Kind::Int,
         Some("1000"),
         "Fetch sessions kept on this node.",
     )
-    .checked(Check::AtLeast(0)),
+    .checked(Check::AtLeast(0))
+    .without_effect(NO_SESSION_LIMIT),
     key("message.max.bytes", Kind::Int, Some("1048588"), "The default of max.message.bytes.")
         .checked(Check::AtLeast(0))
         .updated(Update::ClusterWide),
@@ -213,7 +232,8 @@ static HONOURED: &[Definition] = &[
         "odradek.cores",
         Kind::Text,
         None,
-        "The cores to run on: their number (4), or which (0-3,6). Default: all that this process may use.",
+        "The cores to run on: their number (4), or which (0-3,6). Default: all that this \
+         process may use.",
     ),
     key(
         "odradek.http.listener",
@@ -234,21 +254,24 @@ static HONOURED: &[Definition] = &[
         "A producer that wrote nothing for so long is forgotten: its sequence may start anew.",
     )
     .checked(Check::AtLeast(1))
-    .updated(Update::ClusterWide),
+    .updated(Update::ClusterWide)
+    .without_effect(NO_EXPIRATION),
     key(
         "socket.listen.backlog.size",
         Kind::Int,
         Some("50"),
         "Connections that wait to be accepted.",
     )
-    .checked(Check::AtLeast(1)),
+    .checked(Check::AtLeast(1))
+    .without_effect(NO_SOCKET_RULES),
     key(
         "socket.receive.buffer.bytes",
         Kind::Int,
         Some("-1"),
         "The kernel's receive buffer of a connection; -1 lets the kernel choose.",
     )
-    .checked(Check::AtLeast(-1)),
+    .checked(Check::AtLeast(-1))
+    .without_effect(NO_SOCKET_RULES),
     key(
         "socket.request.max.bytes",
         Kind::Int,
@@ -262,7 +285,8 @@ static HONOURED: &[Definition] = &[
         Some("-1"),
         "The kernel's send buffer of a connection; -1 lets the kernel choose.",
     )
-    .checked(Check::AtLeast(-1)),
+    .checked(Check::AtLeast(-1))
+    .without_effect(NO_SOCKET_RULES),
     key(
         "unclean.leader.election.enable",
         Kind::Boolean,
@@ -299,7 +323,8 @@ pub fn broker_keys() -> Vec<&'static Definition> {
     keys
 }
 
-/// All names that mean the same setting as `name`, the strongest first; `name` alone if it has no other.
+/// All names that mean the same setting as `name`, the strongest first; `name` alone if it has no
+/// other.
 #[must_use]
 pub fn synonyms(name: &'static str) -> Vec<&'static str> {
     // The scheduler's interval has a life of its own: only the other one falls back to it.
@@ -310,7 +335,8 @@ pub fn synonyms(name: &'static str) -> Vec<&'static str> {
         .map_or_else(|| vec![name], |names| names.to_vec())
 }
 
-/// Why a key that belongs to one listener (`listener.name.NAME.KEY`) is refused. `None` for other names.
+/// Why a key that belongs to one listener (`listener.name.NAME.KEY`) is refused. `None` for other
+/// names.
 #[must_use]
 pub fn listener_key(name: &str) -> Option<&'static str> {
     name.starts_with("listener.name.").then_some(

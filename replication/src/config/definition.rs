@@ -1,6 +1,8 @@
-//! One key of the configuration: its type, default, bounds, documentation, and how seriously we take it.
+//! One key of the configuration: its type, default, bounds, documentation, and how seriously we
+//! take it.
 //!
-//! Invariant: a value that passed [`Definition::canonical`] is in one spelling, and parses as the key's type.
+//! Invariant: a value that passed [`Definition::canonical`] is in one spelling, and parses as the
+//! key's type.
 
 use std::borrow::Cow;
 
@@ -45,7 +47,8 @@ pub enum Treatment {
     Honoured,
     /// Accepted, stored and shown, but nothing follows from it, for this reason.
     NoEffect(&'static str),
-    /// Only these values (in canonical form) are accepted, as anything else would promise what is not kept.
+    /// Only these values (in canonical form) are accepted, as anything else would promise what is
+    /// not kept.
     Only(&'static [&'static str], &'static str),
     /// Not accepted at all, for this reason: to ignore it would be dangerous.
     Refused(&'static str),
@@ -236,13 +239,15 @@ impl Definition {
     }
 }
 
-/// The items of a list in Kafka's syntax. Blanks around commas do not count; an empty text is an empty list.
+/// The items of a list in Kafka's syntax. Blanks around commas do not count; an empty text is an
+/// empty list.
 #[must_use]
 pub fn split(text: &str) -> Vec<&str> {
     if trim(text).is_empty() { vec![] } else { text.split(',').map(trim).collect() }
 }
 
-/// `address:count, ...`; the last colon counts, as an IPv6 address has its own. `None` if it is not so.
+/// `address:count, ...`; the last colon counts, as an IPv6 address has its own. `None` if it is not
+/// so.
 #[must_use]
 pub fn address_counts(text: &str) -> Option<Vec<(String, u32)>> {
     let pair = |item: &str| {

@@ -1,6 +1,8 @@
-//! DescribeConfigs: every config of a resource, with where its value comes from. Reads an image, changes nothing.
+//! DescribeConfigs: every config of a resource, with where its value comes from. Reads an image,
+//! changes nothing.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use crate::config::broker::{Configs, Setting, Source};
 use crate::config::broker_keys::{broker_key, broker_keys, synonyms};
@@ -105,7 +107,8 @@ pub fn describe(
             return Err(Refusal::new(Reason::InvalidRequest, message));
         }
     };
-    entries.retain(|it| keys.is_empty() || keys.contains(&&*it.name));
+    let wanted: BTreeSet<&str> = keys.iter().copied().collect();
+    entries.retain(|it| wanted.is_empty() || wanted.contains(&*it.name));
     Ok(entries)
 }
 

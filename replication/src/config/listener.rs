@@ -15,7 +15,8 @@ pub struct Listener {
     /// In upper case.
     pub name: Arc<str>,
     pub bind: Address,
-    /// Its port is 0 if the one that the kernel chooses is meant; its host is `None` for the machine's own name.
+    /// Its port is 0 if the one that the kernel chooses is meant; its host is `None` for the
+    /// machine's own name.
     pub advertised: Address,
 }
 
@@ -60,7 +61,8 @@ pub fn listeners(settings: ListenerSettings<'_>) -> Result<Vec<Listener>, (&'sta
             advertised.iter().find(|(it, _)| *it == name).map(|(_, address)| address.clone());
         if told.as_ref().and_then(|it| it.host.as_deref()).is_some_and(is_every_address) {
             let message = format!(
-                "{name} advertises an address that means every address of this machine: clients cannot connect to it. \
+                "{name} advertises an address that means every address of this machine: clients \
+                 cannot connect to it. \
                  Advertise a host name or address that they can reach"
             );
             return Err(("advertised.listeners", message));
@@ -110,7 +112,15 @@ fn parse_all(
             .split_once("://")
             .filter(|(name, _)| !name.is_empty())
             .and_then(|(name, rest)| Some((name.to_ascii_uppercase(), address(rest)?)))
-            .ok_or_else(|| (key, format!("\"{item}\" is no listener: write NAME://host:port, such as PLAINTEXT://:9092")))?;
+            .ok_or_else(|| {
+                (
+                    key,
+                    format!(
+                        "\"{item}\" is no listener: write NAME://host:port, \
+                 such as PLAINTEXT://:9092"
+                    ),
+                )
+            })?;
         if found.iter().any(|(it, _)| *it == name) {
             return Err((
                 key,
@@ -145,7 +155,8 @@ fn check_protocol(
         protocol @ ("SSL" | "SASL_PLAINTEXT" | "SASL_SSL") => Err((
             "listeners",
             format!(
-                "{name} asks for {protocol}: only PLAINTEXT is supported yet, and it would let everyone in"
+                "{name} asks for {protocol}: only PLAINTEXT is supported yet, and it would let \
+                 everyone in"
             ),
         )),
         _ => Err((

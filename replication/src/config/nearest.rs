@@ -1,6 +1,7 @@
 //! The known name that a misspelt one most likely means.
 
-/// Names that differ in more edits than this for a name of ten letters have nothing to do with each other.
+/// Names that differ in more edits than this for a name of ten letters have nothing to do with each
+/// other.
 const EDITS_PER_TEN_BYTES: usize = 3;
 
 /// `None` if nothing is near. Equal distances: the first wins.
@@ -16,7 +17,8 @@ pub fn nearest<'a>(stranger: &str, known: impl Iterator<Item = &'a str>) -> Opti
         .map(|(_, name)| name)
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b` (optimal string alignment).
+/// Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b` (optimal
+/// string alignment).
 fn edits(a: &[u8], b: &[u8]) -> usize {
     let mut before: Vec<usize> = vec![];
     let mut above: Vec<usize> = (0..=b.len()).collect();

@@ -1,6 +1,8 @@
-//! One node's configuration, from its file and command line: typed, and with an opinion on every key.
+//! One node's configuration, from its file and command line: typed, and with an opinion on every
+//! key.
 //!
-//! It opens nothing and looks up no name. Either every key is sound, or the answer is the list of all that are not.
+//! It opens nothing and looks up no name. Either every key is sound, or the answer is the list of
+//! all that are not.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -97,7 +99,8 @@ pub fn judge(key: &str, value: &str) -> Verdict {
 }
 
 impl NodeConfig {
-    /// `overrides` (of the command line) beat the file; within each, the last of a repeated key holds.
+    /// `overrides` (of the command line) beat the file; within each, the last of a repeated key
+    /// holds.
     ///
     /// # Errors
     /// Every problem there is, in the order of the lines.
@@ -264,7 +267,10 @@ fn bytes(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cores, NodeConfig, Problem, Verdict, bytes, cores, judge};
+    use proptest::prelude::{any, prop_oneof, proptest};
+    use proptest::sample::Index;
+
+    use super::{Cores, NodeConfig, Problem, Verdict, broker_keys, bytes, cores, judge};
     use crate::config::properties::parse_properties;
 
     fn load(text: &str, overrides: &[(&str, &str)]) -> Result<NodeConfig, Vec<Problem>> {
@@ -330,9 +336,12 @@ mod tests {
             "# nothing\nnum.partition=3\nlog.dirs=/a,/b\nretention.ms=1\nnum.partitions=0\nwrite.caching=true\nx.y=1",
             &[
                 "line 2: num.partition: there is no such config; did you mean num.partitions?",
-                "line 3: log.dirs: exactly one data directory is supported: stripe the disks below it (RAID, LVM)",
-                "line 4: retention.ms: this is a topic's config; the default for all topics is log.retention.ms",
-                "line 5: num.partitions: Invalid value 0 for configuration num.partitions: Value must be within 1 to 10000",
+                "line 3: log.dirs: exactly one data directory is supported: stripe the disks \
+                 below it (RAID, LVM)",
+                "line 4: retention.ms: this is a topic's config; the default for all topics is \
+                 log.retention.ms",
+                "line 5: num.partitions: Invalid value 0 for configuration num.partitions: \
+                 Value must be within 1 to 10000",
                 "line 6: write.caching: this is a topic's config: set it on the topic",
                 "line 7: x.y: there is no such config",
             ],
@@ -344,8 +353,10 @@ mod tests {
         refused(
             "odradek.cores=x\nodradek.memory=-1\nodradek.http.listener=9644",
             &[
-                "line 1: odradek.cores: \"x\" is not a number of cores (4) or a list of them (0-3,6)",
-                "line 2: odradek.memory: \"-1\" is not a number of bytes, KiB, MiB or GiB, such as 2GiB",
+                "line 1: odradek.cores: \"x\" is not a number of cores (4) or a list of them \
+                 (0-3,6)",
+                "line 2: odradek.memory: \"-1\" is not a number of bytes, KiB, MiB or GiB, such \
+                 as 2GiB",
                 "line 3: odradek.http.listener: \"9644\" is not host:port",
             ],
         );
@@ -390,5 +401,18 @@ mod tests {
         assert_eq!(bytes("0"), None);
         assert_eq!(bytes("2 apples"), None);
         assert_eq!(bytes("99999999999GiB"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_of_any_key_is_a_configuration_or_a_problem(
+            key in any::<Index>(),
+            value in prop_oneof![any::<String>(), "-?[0-9]{0,20}", "[a-z]*://[^/]*:[0-9]{0,6}"],
+        ) {
+            let name = key.get(&broker_keys()).name;
+            if let Err(problems) = load("", &[(name, &value)]) {
+                assert!(!problems.is_empty());
+            }
+        }
     }
 }

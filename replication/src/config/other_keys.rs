@@ -1,5 +1,5 @@
-//! Configs of consumer groups and of client metrics: shown with their defaults, as Kafka shows those of names that it
-//! never saw. None can be set yet.
+//! Configs of consumer groups and of client metrics: shown with their defaults, as Kafka shows
+//! those of names that it never saw. None can be set yet.
 
 use crate::config::definition::{Check, Definition, Kind, Treatment, Update};
 

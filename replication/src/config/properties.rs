@@ -9,14 +9,16 @@ pub struct Property {
     pub line: u32,
 }
 
-/// A `\u` that is not followed by four hexadecimal digits of a character. The only thing that can be wrong.
+/// A `\u` that is not followed by four hexadecimal digits of a character. The only thing that can
+/// be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadEscape {
     pub line: u32,
 }
 
-/// Blank lines, and lines that begin with `#` or `!`, are nothing. A line that ends in an odd number of backslashes
-/// goes on in the next, whose leading blanks do not count. A key ends at the first `=`, `:` or blank.
+/// Blank lines, and lines that begin with `#` or `!`, are nothing. A line that ends in an odd
+/// number of backslashes goes on in the next, whose leading blanks do not count. A key ends at the
+/// first `=`, `:` or blank.
 ///
 /// # Errors
 /// At the first bad escape.

@@ -1,4 +1,5 @@
-//! A topic's settings as they hold for it: its own over the broker's defaults, as numbers and enums.
+//! A topic's settings as they hold for it: its own over the broker's defaults, as numbers and
+//! enums.
 
 use crate::config::broker::{Configs, Layers, Setting, Source};
 use crate::config::definition::{Definition, split};
@@ -87,7 +88,8 @@ pub enum Clock {
 pub enum Durability {
     /// It is on the device.
     Device,
-    /// It is in memory: `write.caching=true`. A crash loses at most so many records and so much time.
+    /// It is in memory: `write.caching=true`. A crash loses at most so many records and so much
+    /// time.
     Memory { records_max: i64, ms_max: i64 },
 }
 

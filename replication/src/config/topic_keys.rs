@@ -7,124 +7,325 @@ const MINUTE_MS: i64 = 60_000;
 
 const NOT_COMPACTING: &str = "compaction is not active yet";
 const NO_RECOMPRESSION: &str = "batches are stored as their producer compressed them";
+const NO_RETENTION: &str = "old segments are not deleted yet";
+const NO_JITTER: &str = "segments close without jitter yet";
 const NO_TIERS: &str = "there is no remote storage yet";
 const ONE_REPLICA: &str = "partitions do not move between brokers yet";
 
 /// What a topic answers for, and refuses to; the first are shown by DescribeConfigs.
 pub static TOPIC_KEYS: &[Definition] = &[
-    key("cleanup.policy", Kind::List, "delete", &[same("log.cleanup.policy")],
-        "What happens to old segments: delete drops them by age and size, compact keeps the last record of each key \
-         (compaction is not active yet: such a topic keeps everything), nothing at all keeps them for ever.")
-        .checked(Check::In(&["compact", "delete"])),
-    key("compression.gzip.level", Kind::Int, "-1", &[same("compression.gzip.level")],
-        "The level if compression.type is gzip.")
-        .checked(Check::GzipLevel).without_effect(NO_RECOMPRESSION),
-    key("compression.lz4.level", Kind::Int, "9", &[same("compression.lz4.level")],
-        "The level if compression.type is lz4.")
-        .checked(Check::Between(1, 17)).without_effect(NO_RECOMPRESSION),
-    key("compression.type", Kind::Text, "producer", &[same("compression.type")],
-        "The codec that batches are stored with; producer keeps each as it came.")
-        .checked(Check::In(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]))
-        .only(&["producer"], NO_RECOMPRESSION),
-    key("compression.zstd.level", Kind::Int, "3", &[same("compression.zstd.level")],
-        "The level if compression.type is zstd.")
-        .checked(Check::Between(-131_072, 22)).without_effect(NO_RECOMPRESSION),
-    key("delete.retention.ms", Kind::Long, "86400000", &[same("log.cleaner.delete.retention.ms")],
-        "How long a compacted topic keeps the marker of a deleted key.")
-        .checked(Check::AtLeast(0)).without_effect(NOT_COMPACTING),
-    key("file.delete.delay.ms", Kind::Long, "60000", &[same("log.segment.delete.delay.ms")],
-        "How long the file of a deleted segment stays.")
-        .checked(Check::AtLeast(0)).without_effect("files go as soon as nobody reads them"),
-    key("flush.messages", Kind::Long, "9223372036854775807", &[same("log.flush.interval.messages")],
-        "With write.caching=true: at most so many records are in memory only. Otherwise every acknowledged record is \
-         on the device.")
-        .checked(Check::AtLeast(1)),
-    key("flush.ms", Kind::Long, "9223372036854775807",
+    key(
+        "cleanup.policy",
+        Kind::List,
+        "delete",
+        &[same("log.cleanup.policy")],
+        "What happens to old segments: delete drops them by age and size, compact keeps the \
+         last record of each key (compaction is not active yet: such a topic keeps everything), \
+         nothing at all keeps them for ever.",
+    )
+    .checked(Check::In(&["compact", "delete"])),
+    key(
+        "compression.gzip.level",
+        Kind::Int,
+        "-1",
+        &[same("compression.gzip.level")],
+        "The level if compression.type is gzip.",
+    )
+    .checked(Check::GzipLevel)
+    .without_effect(NO_RECOMPRESSION),
+    key(
+        "compression.lz4.level",
+        Kind::Int,
+        "9",
+        &[same("compression.lz4.level")],
+        "The level if compression.type is lz4.",
+    )
+    .checked(Check::Between(1, 17))
+    .without_effect(NO_RECOMPRESSION),
+    key(
+        "compression.type",
+        Kind::Text,
+        "producer",
+        &[same("compression.type")],
+        "The codec that batches are stored with; producer keeps each as it came.",
+    )
+    .checked(Check::In(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]))
+    .only(&["producer"], NO_RECOMPRESSION),
+    key(
+        "compression.zstd.level",
+        Kind::Int,
+        "3",
+        &[same("compression.zstd.level")],
+        "The level if compression.type is zstd.",
+    )
+    .checked(Check::Between(-131_072, 22))
+    .without_effect(NO_RECOMPRESSION),
+    key(
+        "delete.retention.ms",
+        Kind::Long,
+        "86400000",
+        &[same("log.cleaner.delete.retention.ms")],
+        "How long a compacted topic keeps the marker of a deleted key.",
+    )
+    .checked(Check::AtLeast(0))
+    .without_effect(NOT_COMPACTING),
+    key(
+        "file.delete.delay.ms",
+        Kind::Long,
+        "60000",
+        &[same("log.segment.delete.delay.ms")],
+        "How long the file of a deleted segment stays.",
+    )
+    .checked(Check::AtLeast(0))
+    .without_effect("files go as soon as nobody reads them"),
+    key(
+        "flush.messages",
+        Kind::Long,
+        "9223372036854775807",
+        &[same("log.flush.interval.messages")],
+        "With write.caching=true: at most so many records are in memory only. Otherwise every \
+         acknowledged record is on the device.",
+    )
+    .checked(Check::AtLeast(1)),
+    key(
+        "flush.ms",
+        Kind::Long,
+        "9223372036854775807",
         &[same("log.flush.interval.ms"), same("log.flush.scheduler.interval.ms")],
-        "With write.caching=true: a record is in memory only for at most so long. Otherwise every acknowledged record \
-         is on the device.")
-        .checked(Check::AtLeast(0)),
-    key("follower.replication.throttled.replicas", Kind::List, "", &[],
-        "Replicas whose replication is throttled on the follower.")
-        .checked(Check::ThrottledReplicas).without_effect(ONE_REPLICA),
-    key("index.interval.bytes", Kind::Int, "4096", &[same("log.index.interval.bytes")],
-        "Bytes of log between two entries of the index, at first: a long segment's index is thinned.")
-        .checked(Check::AtLeast(0)),
-    key("leader.replication.throttled.replicas", Kind::List, "", &[],
-        "Replicas whose replication is throttled on the leader.")
-        .checked(Check::ThrottledReplicas).without_effect(ONE_REPLICA),
-    key("local.retention.bytes", Kind::Long, "-2", &[same("log.local.retention.bytes")],
-        "Bytes that stay on this node's disk; -2 is retention.bytes.")
-        .checked(Check::AtLeast(-2)).without_effect(NO_TIERS),
-    key("local.retention.ms", Kind::Long, "-2", &[same("log.local.retention.ms")],
-        "How long records stay on this node's disk; -2 is retention.ms.")
-        .checked(Check::AtLeast(-2)).without_effect(NO_TIERS),
-    key("max.compaction.lag.ms", Kind::Long, "9223372036854775807", &[same("log.cleaner.max.compaction.lag.ms")],
-        "A record is compacted after at most so long.")
-        .checked(Check::AtLeast(1)).without_effect(NOT_COMPACTING),
-    key("max.message.bytes", Kind::Int, "1048588", &[same("message.max.bytes")],
-        "The largest batch, after compression.")
-        .checked(Check::AtLeast(0)),
-    key("message.downconversion.enable", Kind::Boolean, "true", &[same("log.message.downconversion.enable")],
-        "Whether batches are rewritten for very old consumers.")
-        .without_effect("batches are served as they are stored"),
-    key("message.timestamp.after.max.ms", Kind::Long, "3600000", &[same("log.message.timestamp.after.max.ms")],
-        "How far a record's time may be ahead of the broker's clock.")
-        .checked(Check::AtLeast(0)),
-    key("message.timestamp.before.max.ms", Kind::Long, "9223372036854775807",
+        "With write.caching=true: a record is in memory only for at most so long. Otherwise \
+         every acknowledged record is on the device.",
+    )
+    .checked(Check::AtLeast(0)),
+    key(
+        "follower.replication.throttled.replicas",
+        Kind::List,
+        "",
+        &[],
+        "Replicas whose replication is throttled on the follower.",
+    )
+    .checked(Check::ThrottledReplicas)
+    .without_effect(ONE_REPLICA),
+    key(
+        "index.interval.bytes",
+        Kind::Int,
+        "4096",
+        &[same("log.index.interval.bytes")],
+        "Bytes of log between two entries of the index, at first: a long segment's index is \
+         thinned.",
+    )
+    .checked(Check::AtLeast(0)),
+    key(
+        "leader.replication.throttled.replicas",
+        Kind::List,
+        "",
+        &[],
+        "Replicas whose replication is throttled on the leader.",
+    )
+    .checked(Check::ThrottledReplicas)
+    .without_effect(ONE_REPLICA),
+    key(
+        "local.retention.bytes",
+        Kind::Long,
+        "-2",
+        &[same("log.local.retention.bytes")],
+        "Bytes that stay on this node's disk; -2 is retention.bytes.",
+    )
+    .checked(Check::AtLeast(-2))
+    .without_effect(NO_TIERS),
+    key(
+        "local.retention.ms",
+        Kind::Long,
+        "-2",
+        &[same("log.local.retention.ms")],
+        "How long records stay on this node's disk; -2 is retention.ms.",
+    )
+    .checked(Check::AtLeast(-2))
+    .without_effect(NO_TIERS),
+    key(
+        "max.compaction.lag.ms",
+        Kind::Long,
+        "9223372036854775807",
+        &[same("log.cleaner.max.compaction.lag.ms")],
+        "A record is compacted after at most so long.",
+    )
+    .checked(Check::AtLeast(1))
+    .without_effect(NOT_COMPACTING),
+    key(
+        "max.message.bytes",
+        Kind::Int,
+        "1048588",
+        &[same("message.max.bytes")],
+        "The largest batch, after compression.",
+    )
+    .checked(Check::AtLeast(0)),
+    key(
+        "message.downconversion.enable",
+        Kind::Boolean,
+        "true",
+        &[same("log.message.downconversion.enable")],
+        "Whether batches are rewritten for very old consumers.",
+    )
+    .without_effect("batches are served as they are stored"),
+    key(
+        "message.timestamp.after.max.ms",
+        Kind::Long,
+        "3600000",
+        &[same("log.message.timestamp.after.max.ms")],
+        "How far a record's time may be ahead of the broker's clock.",
+    )
+    .checked(Check::AtLeast(0)),
+    key(
+        "message.timestamp.before.max.ms",
+        Kind::Long,
+        "9223372036854775807",
         &[same("log.message.timestamp.before.max.ms")],
-        "How far a record's time may be behind the broker's clock.")
-        .checked(Check::AtLeast(0)),
-    key("message.timestamp.type", Kind::Text, "CreateTime", &[same("log.message.timestamp.type")],
-        "Whose clock a record's time is from: CreateTime the producer's, LogAppendTime the broker's.")
-        .checked(Check::In(&["CreateTime", "LogAppendTime"])),
-    key("min.cleanable.dirty.ratio", Kind::Double, "0.5", &[same("log.cleaner.min.cleanable.ratio")],
-        "The share of a log that must be new before it is compacted.")
-        .checked(Check::Ratio).without_effect(NOT_COMPACTING),
-    key("min.compaction.lag.ms", Kind::Long, "0", &[same("log.cleaner.min.compaction.lag.ms")],
-        "A record is not compacted before it is this old.")
-        .checked(Check::AtLeast(0)).without_effect(NOT_COMPACTING),
-    key("min.insync.replicas", Kind::Int, "1", &[same("min.insync.replicas")],
-        "Replicas that must hold a record before acks=all is answered; at most the replication factor counts.")
-        .checked(Check::AtLeast(1)),
-    key("odradek.records.validation", Kind::Text, "full", &[],
-        "full opens every batch and checks each record, as Kafka does; headers trusts the topic's producers and checks \
-         only the batch's header and checksum.")
-        .checked(Check::In(&["full", "headers"])),
-    key("preallocate", Kind::Boolean, "false", &[same("log.preallocate")],
-        "Whether segment files get their space beforehand.")
-        .without_effect("they always do"),
+        "How far a record's time may be behind the broker's clock.",
+    )
+    .checked(Check::AtLeast(0)),
+    key(
+        "message.timestamp.type",
+        Kind::Text,
+        "CreateTime",
+        &[same("log.message.timestamp.type")],
+        "Whose clock a record's time is from: CreateTime the producer's, LogAppendTime the \
+         broker's.",
+    )
+    .checked(Check::In(&["CreateTime", "LogAppendTime"])),
+    key(
+        "min.cleanable.dirty.ratio",
+        Kind::Double,
+        "0.5",
+        &[same("log.cleaner.min.cleanable.ratio")],
+        "The share of a log that must be new before it is compacted.",
+    )
+    .checked(Check::Ratio)
+    .without_effect(NOT_COMPACTING),
+    key(
+        "min.compaction.lag.ms",
+        Kind::Long,
+        "0",
+        &[same("log.cleaner.min.compaction.lag.ms")],
+        "A record is not compacted before it is this old.",
+    )
+    .checked(Check::AtLeast(0))
+    .without_effect(NOT_COMPACTING),
+    key(
+        "min.insync.replicas",
+        Kind::Int,
+        "1",
+        &[same("min.insync.replicas")],
+        "Replicas that must hold a record before acks=all is answered; at most the replication \
+         factor counts.",
+    )
+    .checked(Check::AtLeast(1)),
+    key(
+        "odradek.records.validation",
+        Kind::Text,
+        "full",
+        &[],
+        "full opens every batch and checks each record, as Kafka does; headers trusts the \
+         topic's producers and checks only the batch's header and checksum.",
+    )
+    .checked(Check::In(&["full", "headers"])),
+    key(
+        "preallocate",
+        Kind::Boolean,
+        "false",
+        &[same("log.preallocate")],
+        "Whether segment files get their space beforehand.",
+    )
+    .without_effect("they always do"),
     key("remote.log.copy.disable", Kind::Boolean, "false", &[], "Stops copying to remote storage.")
         .only(&["false"], NO_TIERS),
-    key("remote.log.delete.on.disable", Kind::Boolean, "false", &[],
-        "Deletes remote data when remote storage is turned off.")
-        .only(&["false"], NO_TIERS),
-    key("remote.storage.enable", Kind::Boolean, "false", &[], "Moves old segments to remote storage.")
-        .only(&["false"], NO_TIERS),
-    key("retention.bytes", Kind::Long, "-1", &[same("log.retention.bytes")],
-        "Old segments are deleted while a partition (not the topic) is larger than this; -1 is no limit."),
-    key("retention.ms", Kind::Long, "604800000",
-        &[same("log.retention.ms"), scaled("log.retention.minutes", MINUTE_MS), scaled("log.retention.hours", HOUR_MS)],
-        "Segments are deleted once their last record is older than this; -1 is for ever.")
-        .checked(Check::AtLeast(-1)),
-    key("segment.bytes", Kind::Int, "1073741824", &[same("log.segment.bytes")],
-        "The largest segment file. Only closed segments can be deleted.")
-        .checked(Check::AtLeast(1_048_576)),
-    key("segment.index.bytes", Kind::Int, "10485760", &[same("log.index.size.max.bytes")],
-        "The largest index of a segment.")
-        .checked(Check::AtLeast(4)).without_effect("an index has at most 4096 entries"),
-    key("segment.jitter.ms", Kind::Long, "0", &[same("log.roll.jitter.ms"), scaled("log.roll.jitter.hours", HOUR_MS)],
-        "Segments close up to so much earlier than segment.ms, so that not all close at once.")
-        .checked(Check::AtLeast(0)),
-    key("segment.ms", Kind::Long, "604800000", &[same("log.roll.ms"), scaled("log.roll.hours", HOUR_MS)],
-        "A segment is closed once its first record is this old.")
-        .checked(Check::AtLeast(1)),
-    key("unclean.leader.election.enable", Kind::Boolean, "false", &[same("unclean.leader.election.enable")],
-        "Whether a replica that lacks acknowledged records may become the leader.")
-        .only(&["false"], "acknowledged records are never given up"),
-    key("write.caching", Kind::Boolean, "false", &[],
-        "true acknowledges records from memory, bounded by flush.messages and flush.ms: A CRASH OR POWER CUT LOSES \
-         THEM. false: an acknowledged record is on the device."),
+    key(
+        "remote.log.delete.on.disable",
+        Kind::Boolean,
+        "false",
+        &[],
+        "Deletes remote data when remote storage is turned off.",
+    )
+    .only(&["false"], NO_TIERS),
+    key(
+        "remote.storage.enable",
+        Kind::Boolean,
+        "false",
+        &[],
+        "Moves old segments to remote \
+         storage.",
+    )
+    .only(&["false"], NO_TIERS),
+    key(
+        "retention.bytes",
+        Kind::Long,
+        "-1",
+        &[same("log.retention.bytes")],
+        "Old segments are deleted while a partition (not the topic) is larger than this; -1 is \
+         no limit.",
+    )
+    .without_effect(NO_RETENTION),
+    key(
+        "retention.ms",
+        Kind::Long,
+        "604800000",
+        &[
+            same("log.retention.ms"),
+            scaled("log.retention.minutes", MINUTE_MS),
+            scaled("log.retention.hours", HOUR_MS),
+        ],
+        "Segments are deleted once their last record is older than this; -1 is for ever.",
+    )
+    .checked(Check::AtLeast(-1))
+    .without_effect(NO_RETENTION),
+    key(
+        "segment.bytes",
+        Kind::Int,
+        "1073741824",
+        &[same("log.segment.bytes")],
+        "The largest segment file. Only closed segments can be deleted.",
+    )
+    .checked(Check::AtLeast(1_048_576)),
+    key(
+        "segment.index.bytes",
+        Kind::Int,
+        "10485760",
+        &[same("log.index.size.max.bytes")],
+        "The largest index of a segment.",
+    )
+    .checked(Check::AtLeast(4))
+    .without_effect("an index has at most 4096 entries"),
+    key(
+        "segment.jitter.ms",
+        Kind::Long,
+        "0",
+        &[same("log.roll.jitter.ms"), scaled("log.roll.jitter.hours", HOUR_MS)],
+        "Segments close up to so much earlier than segment.ms, so that not all close at once.",
+    )
+    .checked(Check::AtLeast(0))
+    .without_effect(NO_JITTER),
+    key(
+        "segment.ms",
+        Kind::Long,
+        "604800000",
+        &[same("log.roll.ms"), scaled("log.roll.hours", HOUR_MS)],
+        "A segment is closed once its first record is this old.",
+    )
+    .checked(Check::AtLeast(1)),
+    key(
+        "unclean.leader.election.enable",
+        Kind::Boolean,
+        "false",
+        &[same("unclean.leader.election.enable")],
+        "Whether a replica that lacks acknowledged records may become the leader.",
+    )
+    .only(&["false"], "acknowledged records are never given up"),
+    key(
+        "write.caching",
+        Kind::Boolean,
+        "false",
+        &[],
+        "true acknowledges records from memory, bounded by flush.messages and flush.ms: A CRASH \
+         OR POWER CUT LOSES THEM. false: an acknowledged record is on the device.",
+    ),
 ];
 
 /// Keys of a Kafka newer than the one whose configs we show. They name what does not exist here.

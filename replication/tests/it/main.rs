@@ -1,6 +1,7 @@
 //! Commands on the cluster's metadata, as scripts: `replication/tests/scripts/*.txt`.
 //!
-//! `REWRITE=1 cargo test -p replication` writes what the commands answer into the scripts: review the difference.
+//! `REWRITE=1 cargo test -p replication` writes what the commands answer into the scripts: review
+//! the difference.
 
 mod script;
 

@@ -1,18 +1,21 @@
-//! Runs a script: one command a line, its answers below it, each after `  -> `. It knows the commands' words only.
+//! Runs a script: one command a line, its answers below it, each after `  -> `. It knows the
+//! commands' words only.
 //!
 //! ```text
 //! node [KEY=VALUE ...]                      a fresh node 1, whose file says so
 //! broker ID                                 registers another broker
-//! create TOPIC [+ TOPIC ...]                TOPIC: NAME [partitions=N] [factor=N] [assign=P:N,N;P:N] [KEY[=VALUE] ...]
-//! validate TOPIC [+ ...]                    as create, and nothing is created
+//! create TOPIC [+ TOPIC ...]                TOPIC: NAME [partitions=N] [factor=N]
+//! [assign=P:N,N;P:N] [KEY[=VALUE] ...] validate TOPIC [+ ...]                    as create, and
+//! nothing is created
 //! auto NAME
-//! delete NAME|id:N|NAME/id:N [+ ...]        id:N is the id of the Nth topic created, id:0 the zero id
-//! grow NAME TOTAL [N,N;N] [+ ...]
-//! alter RESOURCE [OPERATION:KEY[=VALUE] ...] [+ ...]   OPERATION: set delete append subtract, or a number
-//! replace RESOURCE [KEY[=VALUE] ...] [+ ...]
+//! delete NAME|id:N|NAME/id:N [+ ...]        id:N is the id of the Nth topic created, id:0 the zero
+//! id grow NAME TOTAL [N,N;N] [+ ...]
+//! alter RESOURCE [OPERATION:KEY[=VALUE] ...] [+ ...]   OPERATION: set delete append subtract, or a
+//! number replace RESOURCE [KEY[=VALUE] ...] [+ ...]
 //! describe RESOURCE [KEY ...]               the entries of these keys, or how many there are
 //! ```
-//! RESOURCE is `topic:`, `broker:`, `logger:`, `metrics:`, `group:` or a number, and a name. Words may be in quotes.
+//! RESOURCE is `topic:`, `broker:`, `logger:`, `metrics:`, `group:` or a number, and a name. Words
+//! may be in quotes.
 
 use std::fmt::Write;
 use std::sync::Arc;

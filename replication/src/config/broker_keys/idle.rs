@@ -1,4 +1,5 @@
-//! Broker configs of Kafka's that are accepted, shown and stored, and do nothing here. Each says why.
+//! Broker configs of Kafka's that are accepted, shown and stored, and do nothing here. Each says
+//! why.
 
 use crate::config::definition::{Check, Definition, Kind, Treatment, Update};
 

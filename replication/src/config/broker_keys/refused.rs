@@ -1,4 +1,5 @@
-//! Broker configs of Kafka's that are turned away: to ignore them would be dangerous. Each says why.
+//! Broker configs of Kafka's that are turned away: to ignore them would be dangerous. Each says
+//! why.
 
 use crate::config::definition::{Check, Definition, Kind, Treatment, Update};
 
