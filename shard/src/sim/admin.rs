@@ -26,6 +26,8 @@ use crate::sim::history::{Durability, Event};
 use crate::sim::recorder::{Recorder, Target};
 use crate::sim::wire::{Gone, Wire};
 
+/// Kafka's smallest.
+const SEGMENT_BYTES: u64 = 1 << 20;
 const RETRY_NANOS: u64 = 50_000_000;
 
 /// A topic to be made.
@@ -34,7 +36,8 @@ pub struct Wish {
     pub name: String,
     pub partition_count: i32,
     pub durability: Durability,
-    pub segment_bytes: u64,
+    /// Segments roll by time: Kafka's smallest segment is larger than what a run writes.
+    pub segment_ms: u64,
 }
 
 /// A topic as the broker describes it.
@@ -150,7 +153,7 @@ impl Admin {
                 .with_name(StrBytes::from_static_str(name))
                 .with_value(Some(StrBytes::from_string(value)))
         };
-        let mut configs = vec![config("segment.bytes", wish.segment_bytes.to_string())];
+        let mut configs = vec![config("segment.ms", wish.segment_ms.to_string())];
         if wish.durability == Durability::Memory {
             configs.push(config("write.caching", "true".to_owned()));
         }

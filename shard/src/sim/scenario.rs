@@ -136,7 +136,7 @@ fn wish(chance: &mut Chance, name: String) -> Wish {
         name,
         partition_count: 1 + i32::from(chance.one_in(2)) * 2,
         durability: if chance.one_in(8) { Durability::Memory } else { Durability::Device },
-        segment_bytes: 1 << chance.between(14, 21),
+        segment_ms: 1 << chance.between(7, 14),
     }
 }
 
