@@ -2,6 +2,7 @@
 //!
 //! It knows bytes, not files. It is written to a temporary name and renamed when it is durable, so it
 //! is there whole or not at all; the checksum is for damage. All integers are big endian.
+//! It leaves out a partition only when its Removed entry is durable, as others of it may be replayed.
 //!
 //! ```text
 //!  0  u64  magic "ODRADEKC"

@@ -57,7 +57,7 @@ impl JournalPlan {
     /// If the limits are no multiple of a block.
     #[must_use]
     pub fn new(limits: JournalLimits, file_count: usize) -> Self {
-        assert!(limits.file_count_max >= 2, "one file fills while the other is checkpointed");
+        assert!(limits.file_count_max >= 3, "one fills, one is checkpointed, one is the reserve");
         assert!(limits.file_bytes > 0 && limits.file_bytes.is_multiple_of(block_bytes()));
         let files = vec![File::default(); file_count.min(limits.file_count_max)];
         let plan = Self { limits, files, current: 0, next_sequence: 0 };
@@ -71,33 +71,43 @@ impl JournalPlan {
         self.next_sequence
     }
 
+    /// Whether `place` would succeed.
+    #[must_use]
+    pub fn can_place(&self, frame_bytes: u64) -> bool {
+        self.room(frame_bytes).is_some_and(|index| !self.is_last_room(index))
+    }
+
+    /// Leaves the last free file alone.
+    ///
     /// # Panics
     /// If `frame_bytes` is no multiple of a block, or larger than a file.
     pub fn place(&mut self, frame_bytes: u64) -> Result<Place, JournalFull> {
-        assert!(frame_bytes > 0 && frame_bytes.is_multiple_of(block_bytes()));
-        assert!(frame_bytes <= self.limits.file_bytes, "a frame fits into a file");
-        let file_bytes = self.limits.file_bytes;
-        let fits = |it: &File| it.used_bytes.saturating_add(frame_bytes) <= file_bytes;
-        let file_count = self.files.len();
-        let index = if self.files.get(self.current).is_some_and(fits) {
-            self.current
-        } else if let Some(free) = self.files.iter().position(|it| it.used_bytes == 0) {
-            free
-        } else if file_count < self.limits.file_count_max {
-            self.files.push(File::default());
-            file_count
+        if self.can_place(frame_bytes) {
+            self.place_reserved(frame_bytes)
         } else {
-            return Err(JournalFull);
-        };
-        let sequence = self.next_sequence;
+            Err(JournalFull)
+        }
+    }
+
+    /// Takes the last free file too: for the Intent entries that a checkpoint cannot do without.
+    ///
+    /// # Panics
+    /// If `frame_bytes` is no multiple of a block, or larger than a file.
+    pub fn place_reserved(&mut self, frame_bytes: u64) -> Result<Place, JournalFull> {
+        let index = self.room(frame_bytes).ok_or(JournalFull)?;
+        let new_file = index == self.files.len();
+        if new_file {
+            self.files.push(File::default());
+        }
         let Some(file) = self.files.get_mut(index) else { unreachable!("it was found or made") };
+        let sequence = self.next_sequence;
         let pos = FilePos::new(file.used_bytes);
         file.used_bytes = file.used_bytes.saturating_add(frame_bytes);
         file.last_sequence = sequence;
         self.current = index;
         self.next_sequence = sequence.saturating_add(1);
         self.check();
-        Ok(Place { file: index, pos, sequence, new_file: index == file_count })
+        Ok(Place { file: index, pos, sequence, new_file })
     }
 
     /// A checkpoint that makes every frame before `sequence` needless is durable.
@@ -127,6 +137,25 @@ impl JournalPlan {
         self.used_bytes() >= self.limits.file_bytes.saturating_mul(file_count_max) / 2
     }
 
+    /// The file for the next frame; one past the last is a new one.
+    fn room(&self, frame_bytes: u64) -> Option<usize> {
+        assert!(frame_bytes > 0 && frame_bytes.is_multiple_of(block_bytes()));
+        assert!(frame_bytes <= self.limits.file_bytes, "a frame fits into a file");
+        let fits = |it: &File| it.used_bytes.saturating_add(frame_bytes) <= self.limits.file_bytes;
+        if self.files.get(self.current).is_some_and(fits) {
+            return Some(self.current);
+        }
+        let free = self.files.iter().position(|it| it.used_bytes == 0);
+        let unmade = (self.files.len() < self.limits.file_count_max).then_some(self.files.len());
+        free.or(unmade)
+    }
+
+    fn is_last_room(&self, index: usize) -> bool {
+        let full_count = self.files.iter().filter(|it| it.used_bytes > 0).count();
+        let begins = self.files.get(index).is_none_or(|it| it.used_bytes == 0);
+        begins && full_count.saturating_add(1) == self.limits.file_count_max
+    }
+
     fn check(&self) {
         assert!(self.files.len() <= self.limits.file_count_max);
         assert!(self.current <= self.files.len());
@@ -146,7 +175,7 @@ mod tests {
     use super::{JournalFull, JournalLimits, JournalPlan, Place};
     use crate::id::FilePos;
 
-    const LIMITS: JournalLimits = JournalLimits { file_bytes: 3 * 4096, file_count_max: 2 };
+    const LIMITS: JournalLimits = JournalLimits { file_bytes: 3 * 4096, file_count_max: 3 };
 
     #[track_caller]
     fn check(
@@ -160,6 +189,7 @@ mod tests {
             sequence,
             new_file,
         });
+        assert_eq!(plan.can_place(blocks * 4096), want.is_ok());
         assert_eq!(plan.place(blocks * 4096), want);
     }
 
@@ -168,9 +198,10 @@ mod tests {
         let mut plan = JournalPlan::new(LIMITS, 0);
         check(&mut plan, 2, Ok((0, 0, 0, true)));
         check(&mut plan, 1, Ok((0, 2, 1, false)));
-        assert!(plan.wants_checkpoint());
+        assert!(!plan.wants_checkpoint());
         let start = plan.next_sequence();
         check(&mut plan, 2, Ok((1, 0, 2, true)));
+        assert!(plan.wants_checkpoint());
         check(&mut plan, 2, Err(JournalFull));
         assert_eq!(plan.next_sequence(), 3, "a refused frame has no number");
         plan.on_checkpoint(start);
@@ -184,19 +215,23 @@ mod tests {
     }
 
     #[test]
+    fn the_last_file_is_a_reserve() {
+        let mut plan = JournalPlan::new(LIMITS, 2);
+        check(&mut plan, 3, Ok((0, 0, 0, false)));
+        check(&mut plan, 3, Ok((1, 0, 1, false)));
+        check(&mut plan, 1, Err(JournalFull));
+        let want = Place { file: 2, pos: FilePos::ZERO, sequence: 2, new_file: true };
+        assert_eq!(plan.place_reserved(4096), Ok(want));
+        check(&mut plan, 2, Ok((2, 1, 3, false)));
+        assert_eq!(plan.place_reserved(4096), Err(JournalFull));
+    }
+
+    #[test]
     fn a_file_with_one_needed_frame_is_kept() {
         let mut plan = JournalPlan::new(LIMITS, 0);
         check(&mut plan, 1, Ok((0, 0, 0, true)));
         check(&mut plan, 1, Ok((0, 1, 1, false)));
         plan.on_checkpoint(1);
         assert_eq!(plan.used_bytes(), 2 * 4096);
-    }
-
-    #[test]
-    fn files_on_disk_are_used_before_new_ones() {
-        let mut plan = JournalPlan::new(LIMITS, 2);
-        check(&mut plan, 3, Ok((0, 0, 0, false)));
-        check(&mut plan, 3, Ok((1, 0, 1, false)));
-        check(&mut plan, 1, Err(JournalFull));
     }
 }
