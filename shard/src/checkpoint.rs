@@ -53,6 +53,10 @@ pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
         }
         if let Err(error) = made {
             tracing::error!(%error, "a checkpoint failed; the journal grows until one succeeds");
+            if shard.commit.wants_checkpoint() {
+                // Refused is better than never answered: soon the journal has no room.
+                shard.fence_all();
+            }
             shard.io.sleep(CHECKPOINT_IDLE).await;
         }
     }

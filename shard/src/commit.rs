@@ -308,8 +308,7 @@ async fn commit<I: Io>(shard: &Rc<Shard<I>>, block: Block, place: Place, mut car
         tracing::error!(%error, "a journal write failed: every partition of this shard is fenced");
         shard.commit.is_broken.set(true);
         cargo.notes.into_iter().for_each(|promise| promise.keep(false));
-        let now = shard.io.now();
-        shard.partitions().iter().for_each(|partition| partition.fence(now));
+        shard.fence_all();
         return;
     }
     tell(shard, &mut cargo);

@@ -393,6 +393,20 @@ impl<I: Io> Partition<I> {
         state.watches.push(watch);
     }
 
+    /// The end of what the file of `segment` holds for sure.
+    #[must_use]
+    pub fn file_end(&self, segment: Offset) -> FilePos {
+        let state = self.state.borrow();
+        let flushed = state.log.flushed();
+        if segment == flushed.segment {
+            flushed.pos
+        } else if segment < flushed.segment {
+            state.log.segment_end(segment).map_or(FilePos::ZERO, |end| end.pos)
+        } else {
+            FilePos::ZERO
+        }
+    }
+
     /// `[pos, end)` of `segment` without a copy, if the tail still holds it.
     #[must_use]
     pub fn tail_bytes(&self, segment: Offset, pos: FilePos, end: FilePos) -> Option<Vec<Bytes>> {

@@ -136,11 +136,15 @@ impl<I: Io> Shard<I> {
         end: FilePos,
         is_sealed: bool,
     ) -> Result<Bytes, ReadError> {
-        let limit = FilePos::new(pos.get() + len_u64(READ_BYTES_MAX));
+        let skip = pos.get() % len_u64(BLOCK_BYTES);
+        let limit = FilePos::new(pos.get() - skip + len_u64(READ_BYTES_MAX));
         let end = end.min(limit);
         if let Some(parts) = partition.tail_bytes(segment, pos, end) {
             return Ok(join(parts));
         }
+        // What is not in the file yet is in the tail, and is read from there next.
+        let end = end.min(partition.file_end(segment));
+        assert!(pos < end, "what the tail gave back is in the file");
         let read = self.read_file(partition, segment, pos, end, is_sealed).await;
         read.map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {

@@ -134,11 +134,12 @@ fn first_superblock<I: Io>(io: &I, config: &NodeConfig, shards: usize) -> Superb
 async fn read_superblock<I: Io>(io: &I) -> Result<Option<Superblock>, StartError> {
     let Some(bytes) = read_whole(io, SUPERBLOCK).await.map_err(|it| failed(SUPERBLOCK, &it))?
     else {
-        let names = io.list("checkpoint").map_err(|it| failed("checkpoint", &it))?;
-        if names.iter().any(|name| !name.ends_with(".part")) && names.len() > 1 {
+        // A first start that was interrupted leaves checkpoints, but no record was stored before
+        // there was a superblock.
+        if !io.list("topics").map_err(|it| failed("topics", &it))?.is_empty() {
             return Err(StartError(
-                "the data directory has checkpoints but no superblock: restore the file \
-                 `superblock`, or choose an empty directory"
+                "the data directory has topics but no superblock: restore the file `superblock`, \
+                 or choose an empty directory"
                     .to_owned(),
             ));
         }

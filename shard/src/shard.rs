@@ -254,6 +254,12 @@ impl<I: Io> Shard<I> {
         }
     }
 
+    /// Nothing can be committed any more: every partition is closed until the next start.
+    pub fn fence_all(&self) {
+        let now = self.io.now();
+        self.partitions().iter().for_each(|partition| partition.fence(now));
+    }
+
     // Memory.
 
     /// Gives back up to `wanted` bytes of log that is safely on disk, least recently looked for first.

@@ -1,0 +1,167 @@
+//! The few system calls of the ring's shard that no crate here wraps.
+//!
+//! Each function is one call and its error; none keeps state.
+#![expect(unsafe_code, reason = "system calls; see the SAFETY comments")]
+
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::{self, NonNull};
+
+/// Pages of a range of a file that are in the page cache, and how many the range has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cached {
+    pub(crate) cached_count: u64,
+    pub(crate) page_count: u64,
+}
+
+/// `cachestat(2)`, since Linux 6.5.
+pub(crate) fn cachestat(file: &File, pos: u64, bytes: u64) -> io::Result<Cached> {
+    const SYS_CACHESTAT: libc::c_long = 451;
+    const PAGE_BYTES: u64 = 4096;
+    let range = [pos, bytes];
+    // The kernel's `struct cachestat`: cached, dirty, under writeback, evicted, recently evicted pages.
+    let mut counts = [0_u64; 5];
+    // SAFETY: both arrays have the layout of the kernel's structures, and live through the call.
+    let result = unsafe {
+        libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), range.as_ptr(), counts.as_mut_ptr(), 0)
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let page_count = (pos + bytes).div_ceil(PAGE_BYTES) - pos / PAGE_BYTES;
+    Ok(Cached { cached_count: counts[0], page_count })
+}
+
+/// `sendfile(2)`: how many bytes the socket took.
+pub(crate) fn sendfile(
+    socket: impl AsFd,
+    file: &File,
+    pos: u64,
+    bytes: usize,
+) -> io::Result<usize> {
+    let mut offset = i64::try_from(pos).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let (socket, file) = (socket.as_fd().as_raw_fd(), file.as_raw_fd());
+    // SAFETY: `offset` lives through the call; both descriptors are open.
+    let sent = unsafe { libc::sendfile(socket, file, &raw mut offset, bytes) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// A counter whose write ends a pending read: wakes a shard from any thread.
+pub(crate) fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: just opened, and owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// What this process may lock in memory, in bytes: now, and at most after it asks for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MemoryLock {
+    pub(crate) soft_bytes: u64,
+    pub(crate) hard_bytes: u64,
+}
+
+pub(crate) fn memory_lock() -> io::Result<MemoryLock> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` lives through the call.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(MemoryLock { soft_bytes: limit.rlim_cur, hard_bytes: limit.rlim_max })
+}
+
+pub(crate) fn set_memory_lock(limit: MemoryLock) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: limit.soft_bytes, rlim_max: limit.hard_bytes };
+    // SAFETY: `limit` lives through the call.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// The kind of file system that holds `file`, as people know it, or its number.
+pub(crate) fn file_system(file: &File) -> io::Result<String> {
+    let mut stats = MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: `stats` lives through the call.
+    let result = unsafe { libc::fstatfs(file.as_raw_fd(), stats.as_mut_ptr()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: all zeros are a value of it, and the kernel filled it.
+    let stats = unsafe { stats.assume_init() };
+    Ok(match stats.f_type {
+        libc::TMPFS_MAGIC => "tmpfs".to_owned(),
+        libc::EXT4_SUPER_MAGIC => "ext4".to_owned(),
+        libc::XFS_SUPER_MAGIC => "xfs".to_owned(),
+        libc::BTRFS_SUPER_MAGIC => "btrfs".to_owned(),
+        libc::OVERLAYFS_SUPER_MAGIC => "overlayfs".to_owned(),
+        libc::NFS_SUPER_MAGIC => "nfs".to_owned(),
+        other => format!("file system type {other:#x}"),
+    })
+}
+
+/// Private pages of zeros, unmapped when dropped.
+pub(super) struct Pages {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+impl Pages {
+    pub(super) fn map(bytes: usize) -> io::Result<Self> {
+        assert!(bytes > 0);
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a private anonymous mapping at an address that the kernel chooses.
+        let start = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { start, bytes })
+    }
+
+    /// Where the byte at `offset` lies.
+    pub(super) fn at(&self, offset: usize) -> *mut u8 {
+        assert!(offset < self.bytes);
+        self.start.as_ptr().wrapping_add(offset)
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `map`; whoever used the memory borrowed or owned this value.
+        let result = unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+        assert_eq!(result, 0, "a mapping of ours can be unmapped");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_lock_can_be_set_to_what_it_is() {
+        let limit = memory_lock().unwrap();
+        set_memory_lock(limit).unwrap();
+        assert_eq!(memory_lock().unwrap(), limit);
+    }
+
+    #[test]
+    fn a_file_just_written_is_cached() {
+        let path = std::env::temp_dir().join(format!("odradek-cachestat-{}", std::process::id()));
+        std::fs::write(&path, [1; 10_000]).unwrap();
+        let file = std::fs::OpenOptions::new().read(true).open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        match cachestat(&file, 4000, 6000) {
+            Ok(cached) => assert_eq!(cached, Cached { cached_count: 3, page_count: 3 }),
+            Err(error) => assert_eq!(error.raw_os_error(), Some(libc::ENOSYS)),
+        }
+    }
+}
