@@ -335,6 +335,28 @@ mod tests {
         check(Codec::Lz4, &frame(0xa0, None), Err(CodecError::Corrupt)); // another version
     }
 
+    #[test]
+    fn lz4_comes_in_every_block_size_and_with_every_checksum() {
+        use lz4_flex::frame::{BlockSize, FrameEncoder, FrameInfo};
+        let input = sample();
+        let sizes = [BlockSize::Max64KB, BlockSize::Max256KB, BlockSize::Max1MB, BlockSize::Max4MB];
+        for block_size in sizes {
+            let frame = FrameInfo::new()
+                .block_size(block_size)
+                .block_checksums(true)
+                .content_checksum(true)
+                .content_size(Some(400_000));
+            let mut encoder = FrameEncoder::with_frame_info(frame, Vec::new());
+            std::io::Write::write_all(&mut encoder, &input).expect("into memory");
+            let mut packed = encoder.finish().expect("into memory");
+            check(Codec::Lz4, &packed, Ok(&input));
+            if let Some(last) = packed.last_mut() {
+                *last ^= 1; // of the content's checksum
+            }
+            assert_eq!(drain(Codec::Lz4, &packed, MIB, 4096), Err(CodecError::Corrupt));
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_do_no_harm(input: Vec<u8>, bits in 0_u16..5) {
