@@ -144,7 +144,9 @@ impl<I: Io> Shard<I> {
         }
         // What is not in the file yet is in the tail, and is read from there next.
         let end = end.min(partition.file_end(segment));
-        assert!(pos < end, "what the tail gave back is in the file");
+        if end <= pos {
+            return Err(ReadError::UnknownPartition); // Its topic was deleted, and its tail with it.
+        }
         let read = self.read_file(partition, segment, pos, end, is_sealed).await;
         read.map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {

@@ -140,6 +140,9 @@ fn wish(chance: &mut Chance, name: String) -> Wish {
     }
 }
 
+/// Before it, clients do not know zstd.
+const ZSTD_FROM: i16 = 7;
+
 fn habits(chance: &mut Chance, request_count: usize) -> Habits {
     let (retries, acks) = match chance.below(6) {
         0 => (Retries::Plain, 1),
@@ -147,16 +150,21 @@ fn habits(chance: &mut Chance, request_count: usize) -> Habits {
         2 => (Retries::Plain, 0),
         _ => (Retries::Deduplicated, -1),
     };
-    let codecs = [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+    let version = if chance.one_in(2) {
+        TOPIC_IDS_FROM
+    } else {
+        [3, 5, 7, 8, 9, 11, 12][chance.index(7)]
+    };
+    let codecs = if version < ZSTD_FROM {
+        [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Snappy]
+    } else {
+        [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd]
+    };
     Habits {
         retries,
         acks,
         depth: 1 + chance.index(5),
-        version: if chance.one_in(2) {
-            TOPIC_IDS_FROM
-        } else {
-            [3, 5, 7, 8, 9, 11, 12][chance.index(7)]
-        },
+        version,
         request_count: request_count / 2 + chance.index(request_count / 2 + 1),
         value_bytes_max: [100, 2_000, 20_000, 80_000][chance.index(4)],
         codec: if chance.one_in(4) { codecs[chance.index(4)] } else { Codec::None },
