@@ -13,8 +13,9 @@ use engine::journal::Generation;
 use engine::log::Log;
 use engine::superblock::{Shutdown, Superblock};
 use replication::config::listener::Listener;
+use replication::config::topic::Durability;
 use replication::event::Event;
-use replication::image::Image;
+use replication::image::{Image, Topic};
 use replication::node::{Broker, Endpoint};
 
 use crate::io::{Class, Io};
@@ -35,10 +36,18 @@ pub enum Order {
     Stop,
 }
 
+/// What a broker knows of itself when it begins to serve.
+#[derive(Clone, Debug, Default)]
+pub struct Ready {
+    pub report: Report,
+    /// Topics that are acknowledged from memory (`write.caching=true`).
+    pub cached_topics: Vec<String>,
+}
+
 /// What shard 0 tells whoever started it.
 pub enum News {
     /// Clients are served.
-    Ready(Report),
+    Ready(Ready),
     Failed(StartError),
 }
 
@@ -73,11 +82,18 @@ async fn lead<I: Io>(
             end_all(shard).await;
         }
         Ok((superblock, report)) => {
-            tell(News::Ready(report));
+            let image = shard.image();
+            let cached = image.topics().filter(|topic| is_cached(topic));
+            let cached_topics = cached.map(|topic| topic.name().to_string()).collect();
+            tell(News::Ready(Ready { report, cached_topics }));
             serve_orders(shard, orders).await;
             take_down(shard, superblock).await;
         }
     }
+}
+
+fn is_cached(topic: &Topic) -> bool {
+    matches!(topic.config().durability, Durability::Memory { .. })
 }
 
 async fn bring_up<I: Io>(shard: &Rc<Shard<I>>) -> Result<(Superblock, Report), StartError> {

@@ -185,6 +185,13 @@ impl DiskRange {
         copy
     }
 
+    /// Gives up the first `count` bytes, whole disk blocks.
+    pub(crate) fn advance(&mut self, count: usize) {
+        assert!(count.is_multiple_of(BLOCK_BYTES));
+        assert!(count <= self.len());
+        self.range.start += count;
+    }
+
     pub(crate) fn as_ptr(&self) -> *const u8 {
         self.slot.place.ptr().wrapping_add(self.range.start).cast_const()
     }

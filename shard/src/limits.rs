@@ -31,6 +31,9 @@ pub const ALLOCATE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Open files that a shard keeps for later use.
 pub const FILES_OPEN_MAX: usize = 64;
 
+/// Memory of a shard that sockets are received into.
+pub const RECEIVE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Produce requests of one connection that are not answered yet.
 pub const PIPELINE_MAX: usize = 64;
 /// Slots of each mailbox lane between two shards.

@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "what the kernel is pointed to; see the SAFETY comments")]
 
 pub(crate) mod inbox;
-pub(crate) mod pool;
+pub mod pool;
 pub(crate) mod request;
 pub(crate) mod slots;
 pub(crate) mod system;
@@ -55,10 +55,8 @@ pub struct WakeHandle {
 
 impl WakeHandle {
     pub fn wake(&self) {
-        if let Err(error) = (&*self.counter).write_all(&[1; 8]) {
-            // A counter that is full has not been read yet: the wake-up is on its way.
-            assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "the counter is ours");
-        }
+        // Any number but zero, and a small one on the machines of today.
+        (&*self.counter).write_all(&[1, 0, 0, 0, 0, 0, 0, 0]).expect("the counter is ours");
     }
 }
 
@@ -135,8 +133,7 @@ impl Ring {
         uring.submitter().register_iowq_max_workers(&mut WORKERS_MAX.clone())?;
         let mut probe = Probe::new();
         uring.submitter().register_probe(&mut probe)?;
-        let abilities =
-            Abilities { truncates: probe.is_supported(opcode::Ftruncate::CODE) };
+        let abilities = Abilities { truncates: probe.is_supported(opcode::Ftruncate::CODE) };
         let state = State {
             uring: ManuallyDrop::new(uring),
             slots: Slots::default(),
@@ -161,6 +158,10 @@ impl Ring {
         let ring = unsafe { std::os::fd::BorrowedFd::borrow_raw(state.uring.as_raw_fd()) };
         let ring = ring.try_clone_to_owned()?;
         Ok(Peer { ring, handle: WakeHandle { counter: Arc::clone(&state.counter) } })
+    }
+
+    pub(crate) fn handle(&self) -> WakeHandle {
+        WakeHandle { counter: Arc::clone(&self.state.borrow().counter) }
     }
 
     /// Once, before the first `wake`. By shard, this one included.
@@ -252,11 +253,6 @@ impl Ring {
     /// Takes completions, a bounded number.
     pub(crate) fn reap(&self, reaped: &mut Reaped) {
         self.state.borrow_mut().reap(reaped);
-    }
-
-    /// Whether completions can be taken.
-    pub(crate) fn has_completions(&self) -> bool {
-        !self.state.borrow_mut().uring.completion().is_empty()
     }
 
     /// Nothing is started from here on; what can be given up is. Who waited is returned, not woken.
@@ -384,12 +380,18 @@ impl State {
                 }
             }
             Request::CancelAll => reaped.requests.push(self.slots.remove(key)),
-            _ => {
-                let (waker, request) = self.slots.complete(key, result);
-                reaped.wakers.extend(waker);
-                reaped.requests.extend(request);
+            Request::Open { opened, .. } if 0 <= result => {
+                *opened = Some(owned(result));
+                self.complete(key, 0, reaped);
             }
+            _ => self.complete(key, result, reaped),
         }
+    }
+
+    fn complete(&mut self, key: Key, result: i32, reaped: &mut Reaped) {
+        let (waker, request) = self.slots.complete(key, result);
+        reaped.wakers.extend(waker);
+        reaped.requests.extend(request);
     }
 
     fn on_received(
@@ -431,9 +433,13 @@ fn accepted(result: i32) -> io::Result<OwnedFd> {
     if result < 0 {
         return Err(io::Error::from_raw_os_error(-result));
     }
-    let fd: RawFd = result;
-    // SAFETY: the kernel just opened it for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    Ok(owned(result))
+}
+
+/// A descriptor that a completion told of.
+fn owned(fd: RawFd) -> OwnedFd {
+    // SAFETY: the kernel just opened it for us, and told us once.
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// What is no failure: interrupted, timed out, or the kernel asks us to take completions first.
@@ -462,7 +468,7 @@ impl Future for Operation {
         let Some((request, result)) = polled else { return Poll::Pending };
         self.key = None;
         let result =
-            usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
+            usize::try_from(result).map_err(|_negative| io::Error::from_raw_os_error(-result));
         Poll::Ready((result, request))
     }
 }

@@ -49,6 +49,8 @@ use crate::sim::story::{Listener, Story};
 
 /// The wall clock of a node that has not been moved, when the world begins.
 const WALL_START_MS: i64 = 1_700_000_000_000;
+/// Turns in which nothing happens outside of the tasks: no operation, no connection, no client.
+const SPIN_TURNS_MAX: u64 = 100_000;
 /// What waking another shard takes.
 const BELL_NANOS: u64 = 3_000;
 
@@ -84,6 +86,8 @@ pub enum Ended {
     Late,
     /// No task can ever run again.
     Idle,
+    /// Tasks run on and on, and nothing comes of it.
+    Spinning,
 }
 
 pub struct World {
@@ -136,9 +140,17 @@ impl World {
     /// Runs until `is_done` says so, which is asked after every turn, or for `limit`.
     pub fn run(&mut self, limit: Duration, mut is_done: impl FnMut() -> bool) -> Ended {
         let end = self.now().plus(limit);
+        let mut seen = (0, 0);
         while !is_done() {
             if self.now() >= end {
                 return Ended::Late;
+            }
+            let lines = self.state.story.borrow().line_count();
+            let turns = self.state.executor.turn_count();
+            if seen.0 != lines {
+                seen = (lines, turns);
+            } else if turns > seen.1 + SPIN_TURNS_MAX {
+                return Ended::Spinning;
             }
             match self.state.executor.turn() {
                 Turn::Ran => {}

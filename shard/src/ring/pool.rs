@@ -50,7 +50,8 @@ impl Pool {
         let entries = Pages::map(usize::from(ENTRIES) * size_of::<BufRingEntry>())?;
         let wanted = u16::try_from(bytes_max / BUFFER_BYTES).unwrap_or(ENTRIES);
         let count_max = wanted.clamp(CHUNK_BUFFERS, ENTRIES);
-        let mut buffers = Buffers { entries, tail: 0, chunks: Vec::new(), count_max, held_count: 0 };
+        let mut buffers =
+            Buffers { entries, tail: 0, chunks: Vec::new(), count_max, held_count: 0 };
         assert!(buffers.grow()?);
         Ok(Rc::new(Self { buffers: RefCell::new(buffers), starving: RefCell::default() }))
     }

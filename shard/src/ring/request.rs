@@ -23,28 +23,91 @@ use crate::ring::inbox::{Arrivals, Inbox};
 pub(crate) const PARTS_MAX: usize = 1024;
 
 pub(crate) enum Request {
+    #[cfg(test)]
     Nop,
-    Read { file: Arc<File>, pos: u64, block: Block },
-    Write { file: Arc<File>, pos: u64, parts: Vec<DiskRange>, vectors: Vectors, is_durable: bool },
-    WriteBytes { file: Arc<File>, pos: u64, bytes: Bytes },
-    Open { directory: Arc<File>, path: CString, flags: i32 },
-    Rename { directory: Arc<File>, from: CString, to: CString },
-    Unlink { directory: Arc<File>, path: CString, flags: i32 },
-    MakeDir { directory: Arc<File>, path: CString },
-    Allocate { file: Arc<File>, pos: u64, bytes: u64 },
-    Truncate { file: Arc<File>, bytes: u64 },
-    SyncData { file: Arc<File> },
-    SyncAll { file: Arc<File> },
-    SendOne { socket: Rc<OwnedFd>, bytes: Bytes },
-    Send { socket: Rc<OwnedFd>, parts: Vec<Bytes>, vectors: Vectors },
-    PollWritable { socket: Rc<OwnedFd> },
+    Read {
+        file: Arc<File>,
+        pos: u64,
+        block: Block,
+    },
+    Write {
+        file: Arc<File>,
+        pos: u64,
+        parts: Vec<DiskRange>,
+        vectors: Vectors,
+        is_durable: bool,
+    },
+    WriteBytes {
+        file: Arc<File>,
+        pos: u64,
+        bytes: Bytes,
+    },
+    /// Has the file, once it is done.
+    Open {
+        directory: Arc<File>,
+        path: CString,
+        flags: i32,
+        opened: Option<OwnedFd>,
+    },
+    Rename {
+        directory: Arc<File>,
+        from: CString,
+        to: CString,
+    },
+    Unlink {
+        directory: Arc<File>,
+        path: CString,
+        flags: i32,
+    },
+    MakeDir {
+        directory: Arc<File>,
+        path: CString,
+    },
+    Allocate {
+        file: Arc<File>,
+        pos: u64,
+        bytes: u64,
+    },
+    Truncate {
+        file: Arc<File>,
+        bytes: u64,
+    },
+    SyncData {
+        file: Arc<File>,
+    },
+    SyncAll {
+        file: Arc<File>,
+    },
+    SendOne {
+        socket: Rc<OwnedFd>,
+        bytes: Bytes,
+    },
+    Send {
+        socket: Rc<OwnedFd>,
+        parts: Vec<Bytes>,
+        vectors: Vectors,
+    },
+    PollWritable {
+        socket: Rc<OwnedFd>,
+    },
     /// Completes once for every connection.
-    Accept { listener: Rc<OwnedFd>, arrivals: Rc<Arrivals> },
+    Accept {
+        listener: Rc<OwnedFd>,
+        arrivals: Rc<Arrivals>,
+    },
     /// Completes once for every buffer.
-    Receive { socket: Rc<OwnedFd>, inbox: Rc<Inbox> },
+    Receive {
+        socket: Rc<OwnedFd>,
+        inbox: Rc<Inbox>,
+    },
     /// Completes when another thread wrote to the counter.
-    WaitWake { counter: Arc<File>, value: Box<[u8; 8]> },
-    Cancel { key: Key },
+    WaitWake {
+        counter: Arc<File>,
+        value: Box<[u8; 8]>,
+    },
+    Cancel {
+        key: Key,
+    },
     CancelAll,
 }
 
@@ -93,6 +156,7 @@ impl Request {
     /// The submission queue entry. It points into what the request owns.
     pub(super) fn entry(&mut self, home: HomeId) -> Entry {
         match self {
+            #[cfg(test)]
             Self::Nop => opcode::Nop::new().build(),
             Self::Read { file, pos, block } => read(file, *pos, block, home),
             Self::Write { file, pos, parts, vectors, is_durable } => {
@@ -104,7 +168,7 @@ impl Request {
                     .offset(*pos)
                     .build()
             }
-            Self::Open { directory, path, flags } => {
+            Self::Open { directory, path, flags, .. } => {
                 opcode::OpenAt::new(fd(&**directory), path.as_ptr())
                     .flags(*flags)
                     .mode(0o644)
@@ -124,9 +188,9 @@ impl Request {
                 opcode::Fallocate::new(fd(&**file), *bytes).offset(*pos).build()
             }
             Self::Truncate { file, bytes } => opcode::Ftruncate::new(fd(&**file), *bytes).build(),
-            Self::SyncData { file } => opcode::Fsync::new(fd(&**file))
-                .flags(io_uring::types::FsyncFlags::DATASYNC)
-                .build(),
+            Self::SyncData { file } => {
+                opcode::Fsync::new(fd(&**file)).flags(io_uring::types::FsyncFlags::DATASYNC).build()
+            }
             Self::SyncAll { file } => opcode::Fsync::new(fd(&**file)).build(),
             Self::WaitWake { counter, value } => {
                 opcode::Read::new(fd(&**counter), value.as_mut_ptr(), 8).build()
@@ -173,9 +237,7 @@ impl Request {
 fn read(file: &File, pos: u64, block: &mut Block, home: HomeId) -> Entry {
     let (start, bytes) = (block.free_ptr(), bytes_u32(block.room()));
     match block.fixed_index(home) {
-        Some(index) => {
-            opcode::ReadFixed::new(fd(file), start, bytes, index).offset(pos).build()
-        }
+        Some(index) => opcode::ReadFixed::new(fd(file), start, bytes, index).offset(pos).build(),
         None => opcode::Read::new(fd(file), start, bytes).offset(pos).build(),
     }
 }

@@ -41,11 +41,11 @@ pub(crate) fn sendfile(
     pos: u64,
     bytes: usize,
 ) -> io::Result<usize> {
-    let mut offset = i64::try_from(pos).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let mut offset = i64::try_from(pos).map_err(|_past_end| io::ErrorKind::InvalidInput)?;
     let (socket, file) = (socket.as_fd().as_raw_fd(), file.as_raw_fd());
     // SAFETY: `offset` lives through the call; both descriptors are open.
     let sent = unsafe { libc::sendfile(socket, file, &raw mut offset, bytes) };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    usize::try_from(sent).map_err(|_negative| io::Error::last_os_error())
 }
 
 /// A counter whose write ends a pending read: wakes a shard from any thread.

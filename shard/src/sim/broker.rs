@@ -29,7 +29,7 @@ impl Started {
     fn listen(&self) {
         if let Ok(news) = self.news.borrow().try_recv() {
             *self.told.borrow_mut() = Some(match news {
-                News::Ready(report) => Ok(report),
+                News::Ready(ready) => Ok(ready.report),
                 News::Failed(error) => Err(error.to_string()),
             });
         }

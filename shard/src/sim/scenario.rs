@@ -29,6 +29,8 @@ const ARENA_BYTES: usize = 64 << 20;
 /// From the last fault to the last answer.
 const LIVENESS: Duration = Duration::from_secs(300);
 
+const SPINS: &str = "the broker's tasks spin: they are ready all the time, and do nothing";
+
 /// When a phase ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
@@ -150,11 +152,8 @@ fn habits(chance: &mut Chance, request_count: usize) -> Habits {
         2 => (Retries::Plain, 0),
         _ => (Retries::Deduplicated, -1),
     };
-    let version = if chance.one_in(2) {
-        TOPIC_IDS_FROM
-    } else {
-        [3, 5, 7, 8, 9, 11, 12][chance.index(7)]
-    };
+    let version =
+        if chance.one_in(2) { TOPIC_IDS_FROM } else { [3, 5, 7, 8, 9, 11, 12][chance.index(7)] };
     let codecs = if version < ZSTD_FROM {
         [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Snappy]
     } else {
@@ -178,7 +177,7 @@ fn manners(chance: &mut Chance) -> Manners {
         max_wait_ms: [0, 10, 500][chance.index(3)],
         max_bytes: [1, 10_000, 1 << 20][chance.index(3)],
         isolation_level: i8::from(chance.one_in(2)),
-        pause_nanos: [1, 5_000_000, 100_000_000][chance.index(3)],
+        pause_nanos: [300_000, 5_000_000, 100_000_000][chance.index(3)],
     }
 }
 
@@ -322,9 +321,12 @@ impl<'plan> Run<'plan> {
         };
         let (recorder, started) = (self.recorder.clone(), self.started.clone());
         let steps = self.world.steps(self.node);
-        self.world.run(limit, || {
+        let ended = self.world.run(limit, || {
             recorder.has_failed() || started.stopped().is_some() || steps.count() >= step_end
         });
+        if ended == Ended::Spinning {
+            return Err(SPINS.to_owned());
+        }
         if let Some(failure) = self.recorder.failure() {
             return Err(failure);
         }
@@ -395,6 +397,7 @@ impl<'plan> Run<'plan> {
         match ended {
             Ended::Done => Ok(()),
             Ended::Late => Err(format!("not live after {limit:?}: {what}")),
+            Ended::Spinning => Err(SPINS.to_owned()),
             Ended::Idle => Err(format!("stuck, nothing can ever happen: {what}")),
         }
     }

@@ -10,6 +10,7 @@ pub type Listener = Box<dyn FnMut(&str)>;
 #[derive(Default)]
 pub struct Story {
     hash: u64,
+    line_count: u64,
     listener: Option<Listener>,
 }
 
@@ -23,8 +24,15 @@ impl Story {
         self.hash
     }
 
+    /// What has happened so far.
+    #[must_use]
+    pub const fn line_count(&self) -> u64 {
+        self.line_count
+    }
+
     /// `numbers` are what the hash sees; `line` is made only if somebody listens.
     pub fn tell(&mut self, now: Nanos, numbers: [u64; 3], line: impl FnOnce() -> String) {
+        self.line_count += 1;
         for number in [now.get(), numbers[0], numbers[1], numbers[2]] {
             self.hash = mix(self.hash ^ number);
         }

@@ -1,0 +1,277 @@
+//! Starts the broker on this machine: its cores, its memory, its listeners, its data directory.
+//!
+//! Runs on the thread of whoever starts it, before and beside the shards; may block.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use replication::config::listener::{Address, Listener};
+use replication::config::node::{Cores, NodeConfig};
+
+use crate::broker::{self, News, Order, Ready};
+use crate::limits::RECEIVE_BYTES_MAX;
+use crate::metrics::Snapshot;
+use crate::reactor::RingIo;
+use crate::reactor::launch::{self, Budget, Running};
+use crate::recovery::StartError;
+use crate::ring::WakeHandle;
+use crate::route::{self, Lanes};
+use crate::shard::Shard;
+
+/// The part of the machine's memory that is taken if the configuration names none: one in so many.
+const MEMORY_SHARE: u64 = 4;
+/// Memory of a shard for requests: one in so many of its bytes; the rest holds logs.
+const REQUEST_SHARE: u64 = 4;
+
+/// A broker that serves clients.
+pub struct Server {
+    running: Running,
+    orders: mpsc::Sender<Order>,
+    wake: WakeHandle,
+    facts: Facts,
+    /// Held as long as the data directory is ours.
+    _lock: File,
+}
+
+/// What is said at start.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub addresses: Vec<(String, SocketAddr)>,
+    pub cores: Vec<usize>,
+    pub memory_bytes: u64,
+    pub ready: Ready,
+}
+
+/// What one shard's thread takes with it.
+struct Seat {
+    lanes: Vec<Option<Lanes<RingIo>>>,
+    orders: Option<mpsc::Receiver<Order>>,
+    /// Of shard 0.
+    news: Option<mpsc::Sender<News>>,
+}
+
+impl Server {
+    /// Returns when clients are served.
+    ///
+    /// # Errors
+    /// What is missing, and what to change.
+    pub fn start(mut config: NodeConfig, directory: &Path) -> Result<Self, StartError> {
+        let lock = lock(directory)?;
+        let host_name = host_name();
+        for listener in &mut config.listeners {
+            advertise(listener, &host_name);
+        }
+        let addresses = addresses(&config.listeners)?;
+        let cores = cores(&config.cores)?;
+        let memory_bytes = config.memory_bytes.map_or_else(machine_share, Ok)?;
+        let shard_count = u64::try_from(cores.len()).expect("cores are few");
+        let share = memory_bytes / shard_count;
+        let request_bytes = share / REQUEST_SHARE;
+        let budget = Budget {
+            arena_bytes: usize::try_from(share - request_bytes).expect("memory is addressable"),
+            receive_bytes_max: RECEIVE_BYTES_MAX,
+            spin: Duration::ZERO,
+        };
+
+        let (orders, taken_orders) = mpsc::channel();
+        let (news, told) = mpsc::channel();
+        let seats = seats(cores.len(), taken_orders, &news);
+        let config = Arc::new(config);
+        let binds: Vec<SocketAddr> = addresses.iter().map(|(_, address)| *address).collect();
+        let main = move |index: usize, io: RingIo| {
+            let seat = take(&seats, index);
+            run_shard(
+                index,
+                io,
+                Arc::clone(&config),
+                seat,
+                binds.clone(),
+                request_bytes,
+                news.clone(),
+            )
+        };
+        let running = launch::start(&cores, directory, &budget, main);
+        let running = running.map_err(|error| StartError(error.to_string()))?;
+        let wake = running.wake_handles()[0].clone();
+        match told.recv() {
+            Ok(News::Ready(ready)) => {
+                let facts = Facts { addresses, cores, memory_bytes, ready };
+                Ok(Self { running, orders, wake, facts, _lock: lock })
+            }
+            Ok(News::Failed(error)) => Err(error),
+            Err(mpsc::RecvError) => Err(StartError("the first shard has ended".to_owned())),
+        }
+    }
+
+    #[must_use]
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// By which other threads ask the broker.
+    #[must_use]
+    pub fn remote(&self) -> Remote {
+        Remote { orders: self.orders.clone(), wake: self.wake.clone() }
+    }
+
+    /// Until it has stopped.
+    ///
+    /// # Errors
+    /// If a thread did not end well.
+    pub fn join(self) -> Result<(), StartError> {
+        self.running.join().map_err(|error| StartError(error.to_string()))
+    }
+}
+
+/// Asks a running broker from any thread.
+#[derive(Clone)]
+pub struct Remote {
+    orders: mpsc::Sender<Order>,
+    wake: WakeHandle,
+}
+
+impl Remote {
+    /// Begins a clean stop.
+    pub fn stop(&self) {
+        self.order(Order::Stop);
+    }
+
+    /// What every shard has counted. `None` if there is no answer within `wait`.
+    #[must_use]
+    pub fn metrics(&self, wait: Duration) -> Option<Vec<Snapshot>> {
+        let (sender, receiver) = mpsc::channel();
+        self.order(Order::Metrics(sender));
+        receiver.recv_timeout(wait).ok()
+    }
+
+    fn order(&self, order: Order) {
+        if self.orders.send(order).is_err() {
+            tracing::debug!("the broker has ended");
+        }
+        self.wake.wake();
+    }
+}
+
+#[expect(clippy::disallowed_types, reason = "each thread takes its seat once, before it serves")]
+type Seats = Arc<std::sync::Mutex<Vec<Option<Seat>>>>;
+
+#[expect(clippy::disallowed_types, reason = "each thread takes its seat once, before it serves")]
+fn seats(count: usize, orders: mpsc::Receiver<Order>, news: &mpsc::Sender<News>) -> Seats {
+    let mut orders = Some(orders);
+    let mut news = Some(news.clone());
+    let lanes = route::lanes(count).into_iter();
+    let seats = lanes.map(|lanes| Some(Seat { lanes, orders: orders.take(), news: news.take() }));
+    Arc::new(std::sync::Mutex::new(seats.collect()))
+}
+
+fn take(seats: &Seats, index: usize) -> Seat {
+    let mut seats = seats.lock().expect("no thread ends while it holds this");
+    seats[index].take().expect("each seat is taken once")
+}
+
+async fn run_shard(
+    index: usize,
+    io: RingIo,
+    config: Arc<NodeConfig>,
+    seat: Seat,
+    binds: Vec<SocketAddr>,
+    request_bytes: u64,
+    news: mpsc::Sender<News>,
+) {
+    let mut listeners = Vec::with_capacity(binds.len());
+    for address in binds {
+        match io.listen(address) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) => {
+                let error = StartError(format!("cannot listen on {address}: {error}"));
+                drop(news.send(News::Failed(error))); // Who waits for it may be gone by another failure.
+                return;
+            }
+        }
+    }
+    drop(news);
+    let shard = Shard::new(io, index, config, seat.lanes, listeners, request_bytes);
+    broker::run(shard, seat.orders, seat.news).await;
+}
+
+/// Makes the data directory, and makes sure that no other broker has it.
+fn lock(directory: &Path) -> Result<File, StartError> {
+    let failed = |error: io::Error| {
+        StartError(format!("the data directory {}: {error}", directory.display()))
+    };
+    std::fs::create_dir_all(directory).map_err(failed)?;
+    let path = directory.join("lock");
+    let options = File::options().write(true).create(true).truncate(false).open(path);
+    let file = options.map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StartError(format!(
+            "the data directory {} is used by another broker: stop it, or set log.dirs to \
+             another directory",
+            directory.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// Where to listen. Fails if somebody listens there already: shards share a port, brokers do not.
+fn addresses(listeners: &[Listener]) -> Result<Vec<(String, SocketAddr)>, StartError> {
+    listeners
+        .iter()
+        .map(|listener| {
+            let Address { host, port } = &listener.bind;
+            let cannot = |what: String| {
+                let name = &listener.name;
+                StartError(format!("cannot listen as {name} says, on port {port}: {what}"))
+            };
+            let host = host.as_deref().unwrap_or("0.0.0.0");
+            let mut found =
+                (host, *port).to_socket_addrs().map_err(|error| cannot(error.to_string()))?;
+            let address = found.next().ok_or_else(|| cannot(format!("{host} has no address")))?;
+            TcpListener::bind(address).map_err(|error| cannot(error.to_string()))?;
+            Ok((listener.name.to_string(), address))
+        })
+        .collect()
+}
+
+/// Clients are sent where the listener is bound, or to this machine's name if that is everywhere.
+fn advertise(listener: &mut Listener, host_name: &str) {
+    if listener.advertised.host.is_none() {
+        let bound = listener.bind.host.clone().filter(|host| &**host != "0.0.0.0");
+        listener.advertised.host = Some(bound.unwrap_or_else(|| host_name.into()));
+    }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    name.map_or_else(|_unknown| "localhost".to_owned(), |name| name.trim().to_owned())
+}
+
+fn cores(wanted: &Cores) -> Result<Vec<usize>, StartError> {
+    let allowed = affinity::get_thread_affinity()
+        .map_err(|error| StartError(format!("the cores of this process are unknown: {error}")))?;
+    let chosen: Vec<usize> = match wanted {
+        Cores::All => allowed.clone(),
+        Cores::Count(count) => allowed.iter().copied().take(usize::from(*count)).collect(),
+        Cores::These(cores) => cores.iter().map(|core| usize::from(*core)).collect(),
+    };
+    let is_short = matches!(wanted, Cores::Count(count) if chosen.len() < usize::from(*count));
+    if is_short || chosen.is_empty() || chosen.iter().any(|core| !allowed.contains(core)) {
+        return Err(StartError(format!(
+            "odradek.cores asks for cores that this process may not use; it may use {allowed:?}"
+        )));
+    }
+    Ok(chosen)
+}
+
+fn machine_share() -> Result<u64, StartError> {
+    let unknown = || StartError("the machine's memory is unknown: set odradek.memory".to_owned());
+    let table = std::fs::read_to_string("/proc/meminfo").map_err(|_no_proc| unknown())?;
+    let line = table.lines().find_map(|line| line.strip_prefix("MemTotal:")).ok_or_else(unknown)?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().map_err(|_odd| unknown())?;
+    Ok(kib * 1024 / MEMORY_SHARE)
+}

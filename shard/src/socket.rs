@@ -1,0 +1,276 @@
+//! Operations on sockets, as requests to the ring.
+//!
+//! A connection is read ahead by the ring, a little. Files are sent from the page cache, without a copy,
+//! where they are there; else they are read by way of the ring, so that the thread never waits for the disk.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::{Buf, Bytes};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::file::{RingFile, is_interrupted};
+use crate::io::Io;
+use crate::ring::Ring;
+use crate::ring::inbox::{Arrivals, Inbox, Next, NextArrival};
+use crate::ring::pool::Received;
+use crate::ring::request::{PARTS_MAX, Request, Vectors};
+use crate::ring::system;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// Bytes of a file that are sent before other tasks run.
+const SLICE_BYTES: u64 = 256 * 1024;
+
+/// A connection. Ends with the last clone.
+#[derive(Clone)]
+pub struct RingSocket {
+    connection: Rc<Connection>,
+}
+
+struct Connection {
+    ring: Ring,
+    socket: Rc<OwnedFd>,
+    inbox: Rc<Inbox>,
+}
+
+/// Takes connections from its creation to its end.
+pub struct RingListener {
+    ring: Ring,
+    socket: Rc<OwnedFd>,
+    arrivals: Rc<Arrivals>,
+}
+
+pub(crate) fn listen(ring: &Ring, address: SocketAddr) -> io::Result<RingListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let socket = Rc::new(OwnedFd::from(socket));
+    Ok(RingListener { ring: ring.clone(), socket, arrivals: Rc::default() })
+}
+
+pub(crate) fn connect(ring: &Ring, address: SocketAddr) -> io::Result<RingSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.connect(&address.into())?;
+    socket.set_nonblocking(true)?;
+    RingSocket::new(ring, OwnedFd::from(socket))
+}
+
+impl RingListener {
+    /// # Errors
+    /// As the operating system says.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        let address = SockRef::from(&*self.socket).local_addr()?;
+        address.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) async fn accept(&self) -> io::Result<RingSocket> {
+        let accepted = poll_fn(|context| match self.arrivals.poll_next(context.waker()) {
+            NextArrival::Socket(socket) => Poll::Ready(socket),
+            NextArrival::Arm => {
+                self.ring.accept(&self.socket, &self.arrivals);
+                Poll::Pending
+            }
+            NextArrival::Wait => Poll::Pending,
+        });
+        RingSocket::new(&self.ring, accepted.await?)
+    }
+}
+
+impl Drop for RingListener {
+    fn drop(&mut self) {
+        if let Some(key) = self.arrivals.armed() {
+            self.ring.cancel(key);
+        }
+        self.arrivals.close();
+    }
+}
+
+impl RingSocket {
+    /// `socket` does not block.
+    fn new(ring: &Ring, socket: OwnedFd) -> io::Result<Self> {
+        SockRef::from(&socket).set_tcp_nodelay(true)?;
+        let connection =
+            Connection { ring: ring.clone(), socket: Rc::new(socket), inbox: ring.new_inbox() };
+        Ok(Self { connection: Rc::new(connection) })
+    }
+
+    pub(crate) async fn receive(&self) -> io::Result<Received> {
+        let Connection { ring, socket, inbox } = &*self.connection;
+        poll_fn(|context| match inbox.poll_next(context.waker()) {
+            Next::Bytes(bytes) => Poll::Ready(bytes),
+            Next::Arm => {
+                ring.receive(socket, inbox);
+                Poll::Pending
+            }
+            Next::Wait => Poll::Pending,
+        })
+        .await
+    }
+
+    pub(crate) async fn send(&self, mut parts: Vec<Bytes>) -> io::Result<()> {
+        parts.retain(|it| !it.is_empty());
+        while !parts.is_empty() {
+            let later = parts.split_off(parts.len().min(PARTS_MAX));
+            let (result, sent) = self.send_some(parts).await;
+            parts = sent;
+            match result {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => advance(&mut parts, count),
+                Err(error) if is_interrupted(&error) => self.writable().await?,
+                Err(error) => return Err(error),
+            }
+            parts.extend(later);
+        }
+        Ok(())
+    }
+
+    /// How many bytes of the parts were sent, and the parts.
+    async fn send_some(&self, mut parts: Vec<Bytes>) -> (io::Result<usize>, Vec<Bytes>) {
+        let Connection { ring, socket, .. } = &*self.connection;
+        let socket = Rc::clone(socket);
+        if parts.len() == 1 {
+            let bytes = parts.remove(0);
+            let (result, request) = ring.start(Request::SendOne { socket, bytes }).await;
+            let Request::SendOne { bytes, .. } = request else {
+                unreachable!("the request comes back")
+            };
+            parts.push(bytes);
+            return (result, parts);
+        }
+        let request = Request::Send { socket, parts, vectors: Vectors::new() };
+        let (result, request) = ring.start(request).await;
+        let Request::Send { parts, .. } = request else { unreachable!("the request comes back") };
+        (result, parts)
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        let Connection { ring, socket, .. } = &*self.connection;
+        let request = Request::PollWritable { socket: Rc::clone(socket) };
+        ring.start(request).await.0.map(|_| ())
+    }
+
+    pub(crate) fn shutdown(&self) {
+        self.connection.shutdown();
+    }
+
+    pub(crate) fn peer(&self) -> String {
+        let address = SockRef::from(&*self.connection.socket).peer_addr();
+        match address.map(|it| it.as_socket()) {
+            Ok(Some(address)) => address.to_string(),
+            Ok(None) | Err(_) => "unknown".to_owned(),
+        }
+    }
+}
+
+impl Connection {
+    fn shutdown(&self) {
+        if let Err(error) = SockRef::from(&*self.socket).shutdown(Shutdown::Both) {
+            // The peer may have ended the connection before.
+            tracing::trace!(%error, "shutdown");
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.inbox.is_armed() {
+            // Ends the receive, which holds the socket open.
+            self.shutdown();
+        }
+        self.inbox.close();
+    }
+}
+
+/// Drops the first `count` bytes.
+fn advance(parts: &mut Vec<Bytes>, mut count: usize) {
+    let mut gone = 0;
+    for part in parts.iter_mut() {
+        let taken = count.min(part.len());
+        part.advance(taken);
+        count -= taken;
+        if !part.is_empty() {
+            break;
+        }
+        gone += 1;
+    }
+    assert_eq!(count, 0, "no more was sent than was asked for");
+    parts.drain(..gone);
+}
+
+/// Whether a part of a file is in the page cache.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cached {
+    Yes,
+    No,
+    /// This kernel does not tell.
+    Unknown,
+}
+
+/// Sends `range` of `file`.
+pub(crate) async fn send_file(
+    io: &impl Io<File = RingFile>,
+    socket: &RingSocket,
+    file: &RingFile,
+    mut range: Range<u64>,
+) -> io::Result<()> {
+    while !range.is_empty() {
+        let slice_end = range.end.min((range.start / SLICE_BYTES + 1) * SLICE_BYTES);
+        let slice = range.start..slice_end;
+        range.start = slice_end;
+        let bytes = usize::try_from(slice_end - slice.start).expect("a slice is small");
+        let block = match cached(file, &slice)? {
+            Cached::Yes => None,
+            Cached::No | Cached::Unknown => io.block(bytes),
+        };
+        match block {
+            Some(block) => {
+                let (result, block) = io.read(file, slice.start, block).await;
+                if result? < bytes {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                socket.send(vec![block.bytes(0..bytes)]).await?;
+            }
+            // Without memory to read into, better slow than never.
+            None => send_cached(socket, file, slice).await?,
+        }
+        io.yield_now().await;
+    }
+    Ok(())
+}
+
+fn cached(file: &RingFile, range: &Range<u64>) -> io::Result<Cached> {
+    match system::cachestat(file.file(), range.start, range.end - range.start) {
+        Ok(found) if found.cached_count < found.page_count => Ok(Cached::No),
+        Ok(_) => Ok(Cached::Yes),
+        // The kernel is too old, or the file system keeps no pages.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EOPNOTSUPP)) => {
+            Ok(Cached::Unknown)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn send_cached(
+    socket: &RingSocket,
+    file: &RingFile,
+    mut range: Range<u64>,
+) -> io::Result<()> {
+    while !range.is_empty() {
+        let bytes = usize::try_from(range.end - range.start).expect("a slice is small");
+        match system::sendfile(&*socket.connection.socket, file.file(), range.start, bytes) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(sent) => range.start += u64::try_from(sent).expect("64 bits"),
+            Err(error) if is_interrupted(&error) => socket.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
