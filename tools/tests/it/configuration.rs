@@ -1,0 +1,68 @@
+//! Configurations that `serve` must not start with.
+
+use std::path::PathBuf;
+
+use crate::run::refuses;
+
+/// A file of this test's own, removed when dropped.
+struct TemporaryFile(PathBuf);
+
+impl TemporaryFile {
+    fn new(name: &str, text: &str) -> Self {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+        let path = folder.join(format!("{name}-{}.properties", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("UTF-8")
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn a_way_to_be_configured_is_needed() {
+    refuses(&["serve"], 2, "--dev to try it out");
+    refuses(&["serve", "--dev", "--config", "x"], 2, "cannot be used with");
+    refuses(&["serve", "--set", "x"], 2, "expected key=value");
+    refuses(&["serve", "--config", "/nonexistent/x"], 1, "cannot read /nonexistent/x");
+}
+
+#[test]
+fn a_misspelt_key_is_refused_with_the_nearest_name_and_its_line() {
+    let file = TemporaryFile::new("misspelt", "# a comment\nlog.dirz=/x\n");
+    refuses(&["serve", "--config", file.path()], 2, "line 2: log.dirz");
+    refuses(&["serve", "--config", file.path()], 2, "did you mean log.dir?");
+    refuses(&["serve", "--dev", "--set", "num.partition=3"], 2, "did you mean num.partitions?");
+}
+
+#[test]
+fn all_problems_are_named_at_once() {
+    let file = TemporaryFile::new("several", "num.partitions=zero\nlisteners=nonsense\n");
+    refuses(&["serve", "--config", file.path()], 2, "line 1: num.partitions");
+    refuses(&["serve", "--config", file.path()], 2, "line 2: listeners");
+}
+
+#[test]
+fn an_address_that_nobody_can_reach_is_not_advertised() {
+    let advertised = "advertised.listeners=PLAINTEXT://0.0.0.0:9092";
+    refuses(&["serve", "--dev", "--set", advertised], 2, "clients cannot connect to it");
+}
+
+#[test]
+fn a_directory_in_memory_is_refused_outside_of_dev() {
+    if !std::path::Path::new("/dev/shm").is_dir() {
+        return;
+    }
+    refuses(
+        &["serve", "--set", "log.dirs=/dev/shm/odradek"],
+        1,
+        "nothing there survives a restart",
+    );
+}
