@@ -777,3 +777,261 @@ fn locate_in(segment: &Segment, offset: Offset) -> Located {
     let scan_from = segment.index().at_or_before(offset).map_or(FilePos::ZERO, |it| it.pos);
     Located { segment: segment.base(), scan_from, sealed: segment.is_sealed() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Acknowledge, Append, BeyondDurable, Log, Rules};
+    use crate::batch::{Batch, Summary};
+    use crate::id::{
+        FilePos, LeaderEpoch, Offset, PartitionId, PartitionIndex, Timestamp, TopicId,
+    };
+    use crate::manifest::Manifest;
+    use crate::records::builder::BatchBuilder;
+
+    const RULES: Rules =
+        Rules { segment_bytes_max: 1000, segment_ms_max: 5000, index_interval_bytes: 0 };
+    const BATCH_BYTES: u64 = 300;
+
+    fn log() -> Log {
+        let id = PartitionId { topic: TopicId::new([1; 16]), index: PartitionIndex::new(0) };
+        Log::new(id, Timestamp::new(0), LeaderEpoch::ZERO)
+    }
+
+    fn summary(timestamp: i64) -> Summary {
+        let mut builder = BatchBuilder::new();
+        builder.push(Timestamp::new(timestamp), None, Some(&[0; 228]), &[]);
+        builder.push(Timestamp::new(timestamp), None, None, &[]);
+        let bytes = builder.build();
+        let mut summary = Batch::parse(&bytes).unwrap().summary().unwrap();
+        summary.len_bytes = u32::try_from(BATCH_BYTES).unwrap();
+        summary
+    }
+
+    /// A batch of two records and 300 bytes.
+    fn append(log: &mut Log, now: i64) -> Append {
+        log.begin_append(&summary(now), Timestamp::new(now), &RULES)
+    }
+
+    fn append_many(log: &mut Log, count: i64) {
+        for now in 0..count {
+            assert_eq!(append(log, now).base_offset, Offset::new(now * 2));
+        }
+    }
+
+    fn intend(log: &mut Log) {
+        if let Some(intent) = log.intent_needed() {
+            log.on_intent(&intent);
+        }
+    }
+
+    fn flush_all(log: &mut Log) {
+        intend(log);
+        while let Some(flush) = log.begin_flush(None) {
+            log.on_flushed(flush);
+            intend(log);
+        }
+    }
+
+    fn checkpoint(log: &mut Log) -> Manifest {
+        let checkpointing = log.begin_checkpoint();
+        flush_all(log);
+        let manifest = Manifest::decode(checkpointing.manifest()).expect("our own");
+        log.on_checkpointed(checkpointing.into_checkpointed());
+        manifest
+    }
+
+    fn seal_all(log: &mut Log) {
+        while let Some(seal) = log.begin_seal() {
+            assert!(log.begin_seal().is_none(), "one at a time");
+            log.on_sealed(seal);
+        }
+    }
+
+    #[test]
+    fn segments_roll_by_bytes_and_by_age() {
+        let mut log = log();
+        let rolled: Vec<bool> = (0..4).map(|now| append(&mut log, now).rolled).collect();
+        assert_eq!(rolled, [false, false, false, true]);
+        assert!(!append(&mut log, 5002).rolled, "its first record came at 3");
+        let append = append(&mut log, 5003);
+        assert!(append.rolled);
+        assert_eq!((append.segment, append.pos), (Offset::new(10), FilePos::ZERO));
+    }
+
+    #[test]
+    fn segments_stop_rolling_while_the_disk_is_behind() {
+        let mut log = log();
+        for _ in 0..100 {
+            let _append = append(&mut log, 0);
+        }
+        assert_eq!(log.segments().len(), super::CLOSING_COUNT_MAX + 1);
+        flush_all(&mut log);
+        seal_all(&mut log);
+        assert!(append(&mut log, 0).rolled);
+    }
+
+    #[test]
+    fn a_flush_covers_only_what_was_there_when_it_began() {
+        let mut log = log();
+        append_many(&mut log, 1);
+        assert_eq!((log.uncommitted_bytes(), log.unflushed_bytes()), (BATCH_BYTES, BATCH_BYTES));
+        intend(&mut log);
+        let flush = log.begin_flush(None).expect("one batch is pending");
+        let later = append(&mut log, 1);
+        assert_eq!((log.uncommitted_bytes(), log.unflushed_bytes()), (BATCH_BYTES, 600));
+        assert!(log.begin_flush(None).is_none(), "one is in flight");
+        assert_eq!(log.durable_end().offset, Offset::ZERO);
+        log.on_flushed(flush);
+        assert_eq!(log.durable_end().offset, later.base_offset);
+        assert_eq!(log.high_watermark(Acknowledge::Durable), later.base_offset);
+        assert_eq!(log.high_watermark(Acknowledge::Cached), later.end.offset);
+        let flush = log.begin_flush(None).expect("the other batch is pending");
+        assert_eq!((flush.from(), flush.start().pos), (FilePos::ZERO, later.pos));
+    }
+
+    #[test]
+    fn a_closing_segment_is_flushed_before_the_next_one() {
+        let mut log = log();
+        append_many(&mut log, 4);
+        for segment in [0, 6] {
+            let intent = log.intent_needed().expect("nothing is journaled");
+            assert_eq!(intent.segment(), Offset::new(segment));
+            log.on_intent(&intent);
+            let flush = log.begin_flush(None).expect("its bytes are pending");
+            assert_eq!(flush.segment(), Offset::new(segment));
+            log.on_flushed(flush);
+        }
+        assert!(log.begin_flush(None).is_none());
+        assert!(log.intent_needed().is_none());
+    }
+
+    #[test]
+    fn what_is_journaled_needs_no_intent() {
+        let mut log = log();
+        append_many(&mut log, 2);
+        let journaling = log.begin_journal(log.log_end());
+        assert_eq!(log.uncommitted_bytes(), 0);
+        assert!(log.intent_needed().is_some(), "it is not durable yet");
+        log.on_journaled(journaling);
+        assert_eq!(log.durable_end(), log.log_end());
+        assert!(log.intent_needed().is_none());
+        let _later = append(&mut log, 2);
+        assert!(log.intent_needed().is_some(), "the flush would take more than is journaled");
+    }
+
+    #[test]
+    fn an_intent_that_a_checkpoint_overtook_does_not_count() {
+        let mut log = log();
+        append_many(&mut log, 1);
+        let intent = log.intent_needed().expect("nothing is journaled");
+        let _checkpointing = log.begin_checkpoint();
+        log.on_intent(&intent);
+        assert!(log.intent_needed().is_some());
+    }
+
+    #[test]
+    fn a_limited_flush_ends_between_batches() {
+        let mut log = log();
+        append_many(&mut log, 3);
+        intend(&mut log);
+        let flush = log.begin_flush(Some(700)).expect("three batches are pending");
+        assert_eq!(flush.end().pos, FilePos::new(600));
+        assert_eq!(flush.end().offset, Offset::new(4));
+        log.on_flushed(flush);
+        let flush = log.begin_flush(Some(1)).expect("one batch is pending");
+        assert_eq!(flush.end(), log.log_end(), "no boundary is nearer");
+        log.on_flushed(flush);
+    }
+
+    #[test]
+    fn files_go_only_when_the_log_start_and_a_checkpoint_are_durable() {
+        let mut log = log();
+        append_many(&mut log, 7);
+        assert_eq!(log.begin_delete(Offset::new(1)).map(|_| ()), Err(BeyondDurable));
+        flush_all(&mut log);
+        let deletion =
+            log.begin_delete(Offset::new(13)).expect("durable").expect("above the start");
+        assert_eq!((log.log_start(), deletion.log_start()), (Offset::new(13), Offset::new(13)));
+        assert_eq!(log.begin_delete(Offset::new(13)), Ok(None));
+        seal_all(&mut log);
+        let _manifest = checkpoint(&mut log);
+        assert_eq!(log.expired_segments().count(), 0, "the deletion is not durable");
+        log.on_deleted(deletion);
+        let expired: Vec<Offset> = log.expired_segments().collect();
+        assert_eq!(expired, [Offset::ZERO, Offset::new(6)]);
+        log.on_unlinked(Offset::ZERO);
+        assert_eq!(log.expired_segments().collect::<Vec<_>>(), [Offset::new(6)]);
+        assert_eq!(log.bytes(), 4 * BATCH_BYTES);
+        assert!(log.locate(Offset::new(12)).is_none());
+        assert_eq!(log.locate(Offset::new(13)).map(|it| it.segment), Some(Offset::new(12)));
+    }
+
+    #[test]
+    fn a_segment_that_no_checkpoint_calls_sealed_stays() {
+        let mut log = log();
+        append_many(&mut log, 4);
+        flush_all(&mut log);
+        let _manifest = checkpoint(&mut log);
+        seal_all(&mut log);
+        let deletion = log.begin_delete(Offset::new(7)).expect("durable").expect("above the start");
+        log.on_deleted(deletion);
+        assert_eq!(log.expired_segments().count(), 0);
+        let _manifest = checkpoint(&mut log);
+        assert_eq!(log.expired_segments().count(), 1);
+    }
+
+    #[test]
+    fn a_restored_log_goes_on_where_the_checkpoint_was() {
+        let mut log = log();
+        append_many(&mut log, 4);
+        assert!(log.is_dirty());
+        let mut restored = Log::restore(checkpoint(&mut log));
+        assert!(!log.is_dirty());
+        assert_eq!(restored.log_end(), log.log_end());
+        assert_eq!(restored.durable_end(), log.log_end());
+        assert_eq!(
+            restored.max_timestamp().map(|(it, _)| it),
+            log.max_timestamp().map(|(it, _)| it)
+        );
+        assert!(restored.begin_seal().is_none(), "the index is missing");
+        assert_eq!(restored.index_missing(Offset::ZERO), Some(FilePos::new(900)));
+        assert_eq!(restored.index_missing(Offset::new(6)), Some(FilePos::new(300)));
+        let appended = append(&mut restored, 4);
+        assert_eq!((appended.base_offset, appended.pos), (Offset::new(8), FilePos::new(300)));
+        let found = restored.locate(Offset::new(8)).expect("in the log");
+        assert_eq!(found.scan_from, FilePos::new(300), "the index of what came after is there");
+        let index = log.segments()[0].index().clone();
+        restored.on_index_rebuilt(Offset::ZERO, index);
+        assert!(restored.begin_seal().is_some());
+    }
+
+    #[test]
+    fn the_largest_timestamp_is_that_of_the_first_batch_that_has_it() {
+        let mut log = log();
+        assert_eq!(log.max_timestamp(), None);
+        for timestamp in [5, 9, 9, 9, 7] {
+            let _append = log.begin_append(&summary(timestamp), Timestamp::new(0), &RULES);
+        }
+        let (largest, located) = log.max_timestamp().expect("records have times");
+        assert_eq!((largest.timestamp, largest.batch), (Timestamp::new(9), Offset::new(2)));
+        assert_eq!((located.segment, located.scan_from), (Offset::ZERO, FilePos::new(300)));
+    }
+
+    #[test]
+    fn a_time_is_sought_from_the_log_start_on() {
+        let mut log = log();
+        for timestamp in [5, 9, 7, 8, 1] {
+            let _append = log.begin_append(&summary(timestamp), Timestamp::new(0), &RULES);
+        }
+        let at = |timestamp, from| {
+            let located = log.locate_time(Timestamp::new(timestamp), Offset::new(from))?;
+            Some((located.segment.get(), located.scan_from.get()))
+        };
+        assert_eq!(at(0, 0), Some((0, 0)));
+        assert_eq!(at(6, 0), Some((0, 300)));
+        assert_eq!(at(8, 0), Some((0, 300)));
+        assert_eq!(at(8, 4), Some((0, 600)), "not there: ask again from the segment's end");
+        assert_eq!(at(8, 6), Some((6, 0)));
+        assert_eq!(at(10, 0), None);
+    }
+}

@@ -341,3 +341,271 @@ fn scan_at(point: Point, bytes: usize) -> Scan {
 fn len_bytes(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Cut, Recovered, Recovery, RecoveryError};
+    use crate::batch;
+    use crate::id::{
+        FilePos, LeaderEpoch, Offset, PartitionId, PartitionIndex, Timestamp, TopicId,
+    };
+    use crate::journal::Entry;
+    use crate::log::{Log, Rules};
+    use crate::manifest::Manifest;
+    use crate::records::builder::BatchBuilder;
+
+    const NOW: Timestamp = Timestamp::new(77);
+
+    fn partition() -> PartitionId {
+        PartitionId { topic: TopicId::new([1; 16]), index: PartitionIndex::new(0) }
+    }
+
+    /// The batches 0, 1, 2 ... of one record each; all have the same length.
+    fn stored(offset: i64) -> Vec<u8> {
+        let mut builder = BatchBuilder::new();
+        let value = offset.to_be_bytes().repeat(20);
+        builder.push(Timestamp::new(5), None, Some(&value), &[]);
+        let mut bytes = builder.build();
+        batch::stamp(&mut bytes, Offset::new(offset), LeaderEpoch::ZERO);
+        bytes
+    }
+
+    fn file(offsets: &[i64]) -> Vec<u8> {
+        offsets.iter().flat_map(|it| stored(*it)).collect()
+    }
+
+    fn pos(batch_count: usize) -> FilePos {
+        FilePos::new(u64::try_from(batch_count * stored(0).len()).unwrap())
+    }
+
+    fn manifest(batch_count: i64) -> Manifest {
+        let mut log = Log::new(partition(), NOW, LeaderEpoch::ZERO);
+        let rules = Rules { segment_bytes_max: 9999, segment_ms_max: 9, index_interval_bytes: 0 };
+        for offset in 0..batch_count {
+            let bytes = stored(offset);
+            let summary = batch::Batch::parse(&bytes).unwrap().summary().unwrap();
+            let append = log.begin_append(&summary, NOW, &rules);
+            assert_eq!(append.base_offset, Offset::new(offset));
+        }
+        Manifest::decode(log.begin_checkpoint().manifest()).expect("our own")
+    }
+
+    fn created() -> Entry<'static> {
+        let (partition, created_at, epoch) = (partition(), NOW, LeaderEpoch::ZERO);
+        Entry::Created { partition, created_at, epoch }
+    }
+
+    fn intent(segment: i64) -> Entry<'static> {
+        let (partition, durable_end) = (partition(), Offset::ZERO);
+        Entry::Intent { partition, segment: Offset::new(segment), durable_end }
+    }
+
+    fn append(segment: i64, batch: &[u8], batch_index: usize) -> Entry<'_> {
+        let (partition, durable_end, pos) = (partition(), Offset::ZERO, pos(batch_index));
+        Entry::Append { partition, segment: Offset::new(segment), pos, durable_end, batch }
+    }
+
+    /// What of `[log end, written (segment, batches), cut (segment, batches), unlinked]` is found.
+    #[derive(Debug, PartialEq, Eq)]
+    struct Found {
+        log_end: i64,
+        writes: Vec<(i64, FilePos)>,
+        cuts: Vec<Cut>,
+        unlinks: Vec<i64>,
+    }
+
+    fn found(
+        log_end: i64,
+        writes: &[(i64, usize)],
+        cuts: &[(i64, usize)],
+        unlinks: &[i64],
+    ) -> Found {
+        Found {
+            log_end,
+            writes: writes.iter().map(|(segment, index)| (*segment, pos(*index))).collect(),
+            cuts: cuts
+                .iter()
+                .map(|(segment, count)| Cut { segment: Offset::new(*segment), bytes: pos(*count) })
+                .collect(),
+            unlinks: unlinks.to_vec(),
+        }
+    }
+
+    fn recover<'a>(
+        manifest: Option<Manifest>,
+        files: &[(i64, Vec<u8>)],
+        entries: &[Entry<'a>],
+    ) -> Result<Option<Recovered<'a>>, RecoveryError> {
+        let Some(mut recovery) = Recovery::new(partition(), manifest, entries, NOW)? else {
+            return Ok(None);
+        };
+        while let Some(scan) = recovery.next_scan() {
+            let file = files.iter().find(|(base, _)| *base == scan.segment.get());
+            let bytes = file.map_or(&[][..], |(_, bytes)| bytes);
+            let from = usize::try_from(scan.from.get()).unwrap().min(bytes.len());
+            let end = (from + scan.bytes).min(bytes.len());
+            recovery.on_scanned(&bytes[from..end], bytes.len().try_into().unwrap())?;
+        }
+        recovery.finish().map(Some)
+    }
+
+    #[track_caller]
+    fn check(
+        manifest: Option<Manifest>,
+        files: &[(i64, Vec<u8>)],
+        entries: &[Entry<'_>],
+        want: Result<Option<Found>, RecoveryError>,
+    ) {
+        let recovered = recover(manifest, files, entries).map(|it| {
+            it.map(|it| Found {
+                log_end: it.log.log_end().offset.get(),
+                writes: it.writes.iter().map(|it| (it.segment.get(), it.pos)).collect(),
+                cuts: it.cuts,
+                unlinks: it.unlinks.iter().map(|it| it.get()).collect(),
+            })
+        });
+        assert_eq!(recovered, want);
+    }
+
+    #[test]
+    fn a_partition_without_entries_is_as_the_checkpoint_says() {
+        check(Some(manifest(3)), &[], &[], Ok(Some(found(3, &[], &[], &[]))));
+    }
+
+    #[test]
+    fn a_partition_needs_an_origin() {
+        check(None, &[], &[created()], Ok(Some(found(0, &[], &[], &[]))));
+        check(None, &[], &[intent(0)], Err(RecoveryError::NoOrigin));
+    }
+
+    #[test]
+    fn a_removed_partition_is_none_whatever_else_is_said() {
+        let removed = Entry::Removed { partition: partition() };
+        check(Some(manifest(3)), &[], &[intent(0), removed], Ok(None));
+        check(None, &[], &[removed], Ok(None));
+    }
+
+    #[test]
+    fn an_intent_without_data_finds_nothing() {
+        let files = [(0, file(&[0]))];
+        check(Some(manifest(1)), &files, &[intent(0)], Ok(Some(found(1, &[], &[(0, 1)], &[]))));
+        check(None, &[], &[created(), intent(0)], Ok(Some(found(0, &[], &[(0, 0)], &[]))));
+    }
+
+    #[test]
+    fn direct_and_journaled_batches_continue_each_other() {
+        let (one, three) = (stored(1), stored(3));
+        let entries = [intent(0), append(0, &one, 1), append(0, &three, 3)];
+        let files = [(0, file(&[0, 1, 2]))];
+        check(Some(manifest(1)), &files, &entries, Ok(Some(found(4, &[(0, 3)], &[(0, 4)], &[]))));
+    }
+
+    #[test]
+    fn what_lies_behind_a_gap_is_dropped() {
+        let two = stored(2);
+        let mut torn = file(&[0, 1, 2]);
+        let at = stored(0).len() * 2 - 1;
+        torn[at] ^= 1;
+        let files = [(0, torn)];
+        let entries = [intent(0), append(0, &two, 2)];
+        check(Some(manifest(1)), &files, &entries, Ok(Some(found(1, &[], &[(0, 1)], &[]))));
+    }
+
+    #[test]
+    fn a_torn_batch_that_the_journal_has_hides_nothing() {
+        let one = stored(1);
+        let mut torn = file(&[0, 1, 2]);
+        torn[stored(0).len() + 70] ^= 1;
+        let files = [(0, torn)];
+        let entries = [intent(0), append(0, &one, 1)];
+        check(Some(manifest(1)), &files, &entries, Ok(Some(found(3, &[(0, 1)], &[(0, 3)], &[]))));
+    }
+
+    #[test]
+    fn a_segment_may_exist_in_the_journal_only() {
+        let two = stored(2);
+        let created_at = Timestamp::new(3);
+        let roll = Entry::Roll { partition: partition(), segment: Offset::new(2), created_at };
+        let files = [(0, file(&[0, 1]))];
+        let want = found(3, &[(2, 0)], &[(0, 2), (2, 1)], &[]);
+        check(Some(manifest(1)), &files, &[intent(0), roll, append(2, &two, 0)], Ok(Some(want)));
+        let want = found(3, &[(2, 0)], &[(0, 2), (2, 1)], &[]);
+        check(Some(manifest(1)), &files, &[intent(0), append(2, &two, 0)], Ok(Some(want)));
+    }
+
+    #[test]
+    fn a_segment_may_exist_in_its_file_only() {
+        let files = [(0, file(&[0, 1])), (2, file(&[2, 3]))];
+        let want = found(4, &[], &[(0, 2), (2, 2)], &[]);
+        check(Some(manifest(1)), &files, &[intent(0), intent(2)], Ok(Some(want)));
+    }
+
+    #[test]
+    fn a_segment_that_the_log_does_not_reach_is_unlinked() {
+        let files = [(0, file(&[0])), (2, file(&[2, 3]))];
+        let want = found(1, &[], &[(0, 1)], &[2]);
+        check(Some(manifest(1)), &files, &[intent(0), intent(2)], Ok(Some(want)));
+    }
+
+    #[test]
+    fn a_batch_that_is_larger_than_a_read_is_read_again() {
+        let mut builder = BatchBuilder::new();
+        builder.push(Timestamp::new(5), None, Some(&vec![7; 3 << 20]), &[]);
+        let mut large = builder.build();
+        batch::stamp(&mut large, Offset::ZERO, LeaderEpoch::ZERO);
+        let mut bytes = large.clone();
+        bytes.extend(file(&[1, 2]));
+        let recovered = recover(None, &[(0, bytes.clone())], &[created(), intent(0)]);
+        let log_end = recovered.expect("sound").expect("there").log.log_end();
+        assert_eq!(log_end.offset, Offset::new(3));
+        bytes.truncate(large.len() - 1);
+        let recovered = recover(None, &[(0, bytes)], &[created(), intent(0)]);
+        assert_eq!(recovered.expect("sound").expect("there").log.log_end().offset, Offset::ZERO);
+    }
+
+    #[test]
+    fn the_log_start_is_the_highest_that_was_journaled() {
+        let start =
+            |offset| Entry::LogStart { partition: partition(), log_start: Offset::new(offset) };
+        let recovered = recover(Some(manifest(5)), &[], &[start(2), start(4)]);
+        assert_eq!(recovered.expect("sound").expect("there").log.log_start(), Offset::new(4));
+        check(
+            Some(manifest(5)),
+            &[],
+            &[start(6)],
+            Err(RecoveryError::Lost { recovered_end: Offset::new(5), durable_end: Offset::new(6) }),
+        );
+    }
+
+    #[test]
+    fn what_was_durable_is_never_cut() {
+        let two = stored(2);
+        let entry = Entry::Append {
+            partition: partition(),
+            segment: Offset::ZERO,
+            pos: pos(2),
+            durable_end: Offset::new(2),
+            batch: &two,
+        };
+        let lost =
+            RecoveryError::Lost { recovered_end: Offset::new(1), durable_end: Offset::new(2) };
+        check(Some(manifest(1)), &[(0, file(&[0]))], &[intent(0), entry], Err(lost));
+        let short =
+            RecoveryError::Short { segment: Offset::ZERO, bytes: pos(1).get(), flushed: pos(2) };
+        check(Some(manifest(2)), &[(0, file(&[0]))], &[intent(0)], Err(short));
+    }
+
+    #[test]
+    fn an_entry_for_another_place_is_damage() {
+        let one = stored(1);
+        let files = [(0, file(&[0]))];
+        let damage = |batch_index| {
+            Err(RecoveryError::Journal { segment: Offset::ZERO, pos: pos(batch_index) })
+        };
+        check(Some(manifest(1)), &files, &[append(0, &one, 2)], damage(2));
+        check(Some(manifest(1)), &files, &[append(0, &one[..99], 1)], damage(1));
+        let mut wrong = stored(1);
+        wrong[90] ^= 1;
+        check(Some(manifest(1)), &files, &[append(0, &wrong, 1)], damage(1));
+    }
+}

@@ -71,29 +71,16 @@ impl JournalPlan {
         self.next_sequence
     }
 
-    /// Whether `place` would succeed.
+    /// Whether the last free file stays free. It is for the Intent entries that a checkpoint cannot
+    /// do without: batches must wait for the checkpoint.
     #[must_use]
-    pub fn can_place(&self, frame_bytes: u64) -> bool {
+    pub fn leaves_reserve(&self, frame_bytes: u64) -> bool {
         self.room(frame_bytes).is_some_and(|index| !self.is_last_room(index))
     }
 
-    /// Leaves the last free file alone.
-    ///
     /// # Panics
     /// If `frame_bytes` is no multiple of a block, or larger than a file.
     pub fn place(&mut self, frame_bytes: u64) -> Result<Place, JournalFull> {
-        if self.can_place(frame_bytes) {
-            self.place_reserved(frame_bytes)
-        } else {
-            Err(JournalFull)
-        }
-    }
-
-    /// Takes the last free file too: for the Intent entries that a checkpoint cannot do without.
-    ///
-    /// # Panics
-    /// If `frame_bytes` is no multiple of a block, or larger than a file.
-    pub fn place_reserved(&mut self, frame_bytes: u64) -> Result<Place, JournalFull> {
         let index = self.room(frame_bytes).ok_or(JournalFull)?;
         let new_file = index == self.files.len();
         if new_file {
@@ -151,9 +138,9 @@ impl JournalPlan {
     }
 
     fn is_last_room(&self, index: usize) -> bool {
-        let full_count = self.files.iter().filter(|it| it.used_bytes > 0).count();
-        let begins = self.files.get(index).is_none_or(|it| it.used_bytes == 0);
-        begins && full_count.saturating_add(1) == self.limits.file_count_max
+        let used_count =
+            self.files.iter().enumerate().filter(|(at, it)| *at != index && it.used_bytes > 0);
+        used_count.count().saturating_add(1) == self.limits.file_count_max
     }
 
     fn check(&self) {
@@ -189,7 +176,6 @@ mod tests {
             sequence,
             new_file,
         });
-        assert_eq!(plan.can_place(blocks * 4096), want.is_ok());
         assert_eq!(plan.place(blocks * 4096), want);
     }
 
@@ -202,28 +188,30 @@ mod tests {
         let start = plan.next_sequence();
         check(&mut plan, 2, Ok((1, 0, 2, true)));
         assert!(plan.wants_checkpoint());
+        check(&mut plan, 2, Ok((2, 0, 3, true)));
         check(&mut plan, 2, Err(JournalFull));
-        assert_eq!(plan.next_sequence(), 3, "a refused frame has no number");
+        assert_eq!(plan.next_sequence(), 4, "a refused frame has no number");
         plan.on_checkpoint(start);
-        assert_eq!(plan.used_bytes(), 2 * 4096);
-        check(&mut plan, 2, Ok((0, 0, 3, false)));
+        assert_eq!(plan.used_bytes(), 4 * 4096);
+        check(&mut plan, 2, Ok((0, 0, 4, false)));
         check(&mut plan, 2, Err(JournalFull));
-        check(&mut plan, 1, Ok((0, 2, 4, false)));
+        check(&mut plan, 1, Ok((0, 2, 5, false)));
         plan.on_checkpoint(plan.next_sequence());
         assert_eq!(plan.used_bytes(), 0);
-        check(&mut plan, 3, Ok((0, 0, 5, false)));
+        check(&mut plan, 3, Ok((0, 0, 6, false)));
     }
 
     #[test]
-    fn the_last_file_is_a_reserve() {
+    fn the_last_file_is_a_reserve_also_if_others_are_not_filled_to_the_end() {
         let mut plan = JournalPlan::new(LIMITS, 2);
-        check(&mut plan, 3, Ok((0, 0, 0, false)));
-        check(&mut plan, 3, Ok((1, 0, 1, false)));
-        check(&mut plan, 1, Err(JournalFull));
-        let want = Place { file: 2, pos: FilePos::ZERO, sequence: 2, new_file: true };
-        assert_eq!(plan.place_reserved(4096), Ok(want));
-        check(&mut plan, 2, Ok((2, 1, 3, false)));
-        assert_eq!(plan.place_reserved(4096), Err(JournalFull));
+        for file in 0..2 {
+            assert!(plan.leaves_reserve(2 * 4096));
+            check(&mut plan, 2, Ok((file, 0, u64::try_from(file).unwrap(), false)));
+        }
+        assert!(plan.leaves_reserve(4096));
+        assert!(!plan.leaves_reserve(2 * 4096));
+        check(&mut plan, 2, Ok((2, 0, 2, true)));
+        assert!(!plan.leaves_reserve(2 * 4096));
     }
 
     #[test]

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use engine::checkpoint::{CheckpointHeader, CheckpointWriter};
-use engine::id::{FilePos, LeaderEpoch, Offset};
+use engine::id::{FilePos, LeaderEpoch, Offset, Timestamp};
 use engine::index::Index;
-use engine::journal::plan::{JournalLimits, JournalPlan, Place};
+use engine::journal::plan::{JournalLimits, JournalPlan};
 use engine::journal::{Entry, FrameWriter, Generation};
 use engine::log::{Deletion, Intent, Journaling, Rules};
 
@@ -194,17 +194,16 @@ impl World {
         if self.frame.is_some() {
             return;
         }
-        if self.journal.can_place(u64::try_from(FRAME_BYTES).unwrap()) {
-            self.write_frame(JournalPlan::place, Self::push_all);
+        if self.journal.leaves_reserve(u64::try_from(FRAME_BYTES).unwrap()) {
+            self.write_frame(Self::push_all);
         } else {
             self.begin_checkpoint();
             self.finish_checkpoint();
         }
     }
 
-    fn write_frame<E: std::fmt::Debug>(
+    fn write_frame(
         &mut self,
-        place: impl FnOnce(&mut JournalPlan, u64) -> Result<Place, E>,
         fill: impl FnOnce(&mut Self, &mut FrameWriter<'_>) -> (Vec<Queued>, Vec<(u32, Journaling)>),
     ) {
         let mut buffer = vec![0xee; FRAME_BYTES];
@@ -214,7 +213,7 @@ impl World {
             return;
         }
         let frame_bytes = u64::try_from(writer.frame_bytes()).unwrap();
-        let place = place(&mut self.journal, frame_bytes).expect("there is room");
+        let place = self.journal.place(frame_bytes).expect("there is room");
         let frame_bytes = writer.finish(self.generation, place.sequence);
         buffer.truncate(frame_bytes);
         let file = File::Journal(place.file);
@@ -362,9 +361,7 @@ impl World {
                 break;
             }
             // The reserve is for this: no partition's appends, only what a flush needs.
-            self.write_frame(JournalPlan::place_reserved, |world, writer| {
-                (world.push_queued(writer), Vec::new())
-            });
+            self.write_frame(|world, writer| (world.push_queued(writer), Vec::new()));
             if self.dice.one_in(4) {
                 return;
             }
@@ -436,8 +433,14 @@ impl World {
             assert_eq!(found.map(|(_, it)| it.bytes()), Some(want.bytes.as_slice()));
         }
         assert_eq!(log.locate(end), None);
-        let timestamp = engine::id::Timestamp::new(i64::try_from(self.dice.below(1100)).unwrap());
-        let late = |max: engine::id::Timestamp| timestamp <= max;
+        let timestamp = if self.dice.one_in(2) {
+            let index = self.dice.roll().to_be_bytes()[0];
+            let stored = partition.stored.iter().cycle().nth(index.into());
+            stored.map_or(Timestamp::new(0), |it| it.summary.max_timestamp)
+        } else {
+            Timestamp::new(i64::try_from(self.dice.below(1100)).unwrap())
+        };
+        let late = |max: Timestamp| timestamp <= max;
         let want =
             partition.stored.iter().find(|it| start < it.end && late(it.summary.max_timestamp));
         let mut from = Offset::ZERO;
