@@ -221,6 +221,7 @@ pub(crate) async fn make_dir(ring: &Ring, directory: &Arc<File>, path: &str) -> 
 
 pub(crate) async fn sync_dir(ring: &Ring, directory: &Arc<File>, path: &str) -> io::Result<()> {
     let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+    let path = if path.is_empty() { "." } else { path };
     let file = Arc::new(open_flags(ring, directory, path, flags).await?);
     done(ring.start(Request::SyncAll { file }).await.0)
 }

@@ -5,15 +5,25 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use clap::Args;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use replication::config::listener::Address;
 use replication::config::node::{NodeConfig, Problem};
 use replication::config::properties::parse_properties;
+use shard::metrics::Snapshot;
+use shard::server::{Remote, Server};
 
-use crate::command::assignment;
+use crate::command::{assignment, print};
 use crate::failure::Failure;
+use crate::http::{Listener, Probe};
 use crate::logs::Logs;
 
 pub(crate) mod banner;
@@ -52,12 +62,130 @@ pub(crate) struct Arguments {
     dev: bool,
 }
 
+/// How long an HTTP client waits for the shards' counts.
+const METRICS_WAIT: Duration = Duration::from_secs(2);
+
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let config = configure(arguments)?;
+    let mut config = configure(arguments)?;
     let data_dir = data_dir(&config, arguments)?;
+    config.data_dir = data_dir.display().to_string();
     let _logs = Logs::start().map_err(Failure::Usage)?;
-    drop((config, data_dir));
-    Ok(())
+    let signals = Signals::new([SIGINT, SIGTERM])
+        .map_err(|error| Failure::failed(format!("signals cannot be received: {error}")))?;
+
+    // It listens first, so that a taken port is told before anything runs, and so that health can
+    // be asked for while the broker recovers.
+    let health = Arc::new(Health::default());
+    let http = config.http.as_ref().map(|address| serve_http(address, &health)).transpose()?;
+    let server = Server::start(config.clone(), &data_dir)
+        .map_err(|error| Failure::failed(error.to_string()))?;
+    health.begin(server.remote());
+    say(&config, &server, http.as_ref());
+
+    let handle = signals.handle();
+    let waiter = wait_for_signals(signals, Arc::clone(&health), server.remote())?;
+    let ended = server.join().map_err(|error| Failure::failed(error.to_string()));
+    handle.close();
+    waiter.join().map_err(|_panic| Failure::failed("the thread for signals failed"))?;
+    ended
+}
+
+/// What the HTTP listener may say of the broker. Shared by its threads and ours.
+#[derive(Default)]
+struct Health {
+    /// Set once clients are served.
+    remote: OnceLock<Remote>,
+    is_stopping: AtomicBool,
+}
+
+impl Health {
+    fn begin(&self, remote: Remote) {
+        assert!(self.remote.set(remote).is_ok(), "a broker starts once");
+    }
+
+    // ORDERING: Relaxed here and below, as nothing else is told by it: late by a moment is fine.
+    fn begin_stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.remote.get().is_some() && !self.is_stopping.load(Ordering::Relaxed)
+    }
+
+    /// Nothing is counted while the broker recovers; that is no reason to kill it.
+    fn snapshots(&self) -> Option<Vec<Snapshot>> {
+        match self.remote.get() {
+            Some(remote) => remote.metrics(METRICS_WAIT),
+            None => Some(Vec::new()),
+        }
+    }
+}
+
+fn serve_http(address: &Address, health: &Arc<Health>) -> Result<Listener, Failure> {
+    let (counting, waiting) = (Arc::clone(health), Arc::clone(health));
+    let probe = Probe {
+        snapshots: Box::new(move || counting.snapshots()),
+        is_ready: Box::new(move || waiting.is_ready()),
+    };
+    let address = http_address(address)?;
+    Listener::start(address, probe).map_err(|error| {
+        Failure::failed(format!(
+            "cannot serve HTTP on {address}: {error}; choose another odradek.http.listener, or none \
+             by leaving it empty"
+        ))
+    })
+}
+
+/// The first words. A closed terminal is no reason not to serve.
+fn say(config: &NodeConfig, server: &Server, http: Option<&Listener>) {
+    let facts = server.facts();
+    let said = print(
+        banner::render(
+            config,
+            &banner::Facts {
+                data_dir: config.data_dir.clone(),
+                cores: facts.cores.clone(),
+                memory_bytes: facts.memory_bytes,
+                http: http.map(|listener| listener.address().to_string()),
+                cached_topics: facts.ready.cached_topics.clone(),
+            },
+        )
+        .as_bytes(),
+    );
+    if let Err(failure) = said {
+        tracing::debug!(%failure, "nobody reads the first words");
+    }
+    let report = facts.ready.report;
+    tracing::info!(
+        journal_frames = report.journal_frames,
+        partitions_scanned = report.partitions_scanned,
+        carried_bytes = report.carried_bytes,
+        "recovered"
+    );
+}
+
+/// The first signal stops the broker cleanly; a second one ends the process at once.
+fn wait_for_signals(
+    mut signals: Signals,
+    health: Arc<Health>,
+    remote: Remote,
+) -> Result<JoinHandle<()>, Failure> {
+    let wait = move || {
+        let mut received = signals.forever();
+        if received.next().is_none() {
+            return; // The broker ended by itself.
+        }
+        tracing::info!("stopping; a second signal ends the process at once");
+        health.begin_stop();
+        remote.stop();
+        if let Some(signal) = received.next()
+            && let Err(error) = emulate_default_handler(signal)
+        {
+            tracing::error!(%error, "the process cannot end itself");
+        }
+    };
+    let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(wait);
+    thread.map_err(|error| Failure::failed(format!("no thread for signals: {error}")))
 }
 
 fn configure(arguments: &Arguments) -> Result<NodeConfig, Failure> {

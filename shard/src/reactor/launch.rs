@@ -227,7 +227,7 @@ fn begin<F: Future<Output = ()> + 'static>(
         .io_memory(EXECUTOR_BYTES)
         .ring_depth(EXECUTOR_RING_ENTRIES)
         .preempt_timer(EXECUTOR_PREEMPTS)
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(0))
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
         .spawn(move || run(seat, peer_sender, peers_receiver, main))
         .map_err(|error| launch_error(error, core))?;
     Ok(Begun { shard, peer, peers })

@@ -1,4 +1,6 @@
 //! Tests of the crate through its public interface.
 
+mod conformance;
 mod mailbox;
+mod ring;
 mod world;

@@ -1,0 +1,273 @@
+//! The real world keeps the seam's promises: the scenes of `conformance.rs`, and what only threads show.
+#![expect(clippy::unwrap_used, reason = "a scene that fails names the line")]
+
+use std::cell::Cell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use bytes::Bytes;
+use shard::io::{Class, Io, Open, Sync};
+use shard::mailbox;
+use shard::reactor::RingIo;
+use shard::reactor::launch::{Budget, launch, start};
+use shard::socket::RingSocket;
+
+use crate::conformance::{self, Side};
+
+/// A directory of its own, removed at the end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("ring-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn budget() -> Budget {
+    Budget { arena_bytes: 32 << 20, receive_bytes_max: 4 << 20, spin: Duration::ZERO }
+}
+
+/// As many cores as there are, at most `count`.
+fn cores(count: usize) -> Vec<usize> {
+    let mut cores = affinity::get_thread_affinity().unwrap();
+    cores.truncate(count);
+    cores
+}
+
+/// Plays `scene` on one shard to its end.
+fn on_ring<F: Future<Output = ()> + 'static>(
+    name: &str,
+    scene: impl Fn(RingIo) -> F + Clone + Send + 'static,
+) {
+    let directory = Directory::new(name);
+    let played = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&played);
+    launch(&cores(1), &directory.0, &budget(), move |_, io| {
+        let (scene, count) = (scene(io), Arc::clone(&count));
+        async move {
+            scene.await;
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    })
+    .unwrap();
+    assert_eq!(played.load(Ordering::Relaxed), 1);
+}
+
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+async fn pair(io: &RingIo) -> (Side<RingIo>, Side<RingIo>) {
+    let listener = io.listen(ANY_PORT).unwrap();
+    let one = io.connect(listener.local_address().unwrap()).unwrap();
+    let other = io.accept(&listener).await.unwrap();
+    (Side { io: io.clone(), socket: one }, Side { io: io.clone(), socket: other })
+}
+
+fn on_ring_pair<F: Future<Output = ()> + 'static>(
+    name: &str,
+    scene: impl Fn(Side<RingIo>, Side<RingIo>) -> F + Clone + Send + 'static,
+) {
+    on_ring(name, move |io| {
+        let scene = scene.clone();
+        async move {
+            let (one, other) = pair(&io).await;
+            scene(one, other).await;
+        }
+    });
+}
+
+#[test]
+fn files() {
+    on_ring("files", conformance::files);
+}
+
+#[test]
+fn time_and_tasks() {
+    on_ring("time", conformance::time_and_tasks);
+}
+
+#[test]
+fn echo() {
+    on_ring_pair("echo", conformance::echo);
+}
+
+#[test]
+fn much() {
+    on_ring_pair("much", conformance::much);
+}
+
+#[test]
+fn close() {
+    on_ring_pair("close", conformance::close);
+}
+
+#[test]
+fn shutdown() {
+    on_ring_pair("shutdown", conformance::shutdown);
+}
+
+#[test]
+fn file_sending() {
+    on_ring_pair("sending", conformance::file_sending);
+}
+
+#[test]
+fn dropped_futures() {
+    on_ring_pair("dropped", conformance::dropped_futures);
+}
+
+#[test]
+fn many_connections_share_the_buffers() {
+    const COUNT: usize = 300;
+    const BYTES: usize = 100_000;
+    on_ring("many", |io| async move {
+        let listener = io.listen(ANY_PORT).unwrap();
+        let address = listener.local_address().unwrap();
+        let done = Rc::new(Cell::new(0));
+        let mut clients = Vec::new();
+        for _ in 0..COUNT {
+            let client = io.connect(address).unwrap();
+            let server = io.accept(&listener).await.unwrap();
+            let (task_io, client_clone) = (io.clone(), client.clone());
+            io.spawn(Class::Foreground, async move {
+                let bytes = Bytes::from(vec![7; BYTES]);
+                task_io.send(&client_clone, vec![bytes]).await.unwrap();
+            });
+            clients.push(client);
+            let (task_io, done) = (io.clone(), Rc::clone(&done));
+            io.spawn(Class::Foreground, async move {
+                hold_and_receive(&task_io, &server, BYTES).await;
+                done.set(done.get() + 1);
+            });
+        }
+        while done.get() < COUNT {
+            io.sleep(Duration::from_millis(5)).await;
+        }
+    });
+}
+
+/// Holds buffers for a while, so that others find none.
+async fn hold_and_receive(io: &RingIo, socket: &RingSocket, bytes: usize) {
+    let mut held = Vec::new();
+    let mut count = 0;
+    while count < bytes {
+        let received = io.receive(socket).await.unwrap();
+        assert!(!received.is_empty());
+        count += received.len();
+        held.push(received);
+        if held.len() == 3 {
+            io.sleep(Duration::from_millis(1)).await;
+            held.clear();
+        }
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_types, reason = "hands each thread its ends, before anything runs")]
+fn shards_wake_each_other() {
+    const ROUNDS: usize = 2000;
+    let directory = Directory::new("wake");
+    let (to_one, from_zero) = mailbox::channel::<usize>(4);
+    let (to_zero, from_one) = mailbox::channel::<usize>(4);
+    let (sender, receiver) = mpsc::channel();
+    sender.send((0, to_one, from_one)).unwrap();
+    sender.send((1, to_zero, from_zero)).unwrap();
+    let lanes = Arc::new(std::sync::Mutex::new(receiver.into_iter().take(2).collect::<Vec<_>>()));
+    let cores = cores(2);
+    if cores.len() < 2 {
+        return;
+    }
+    launch(&cores, &directory.0, &budget(), move |index, io| {
+        let mut all = lanes.lock().unwrap();
+        let place = all.iter().position(|it| it.0 == index).unwrap();
+        let (_, mut sender, mut receiver) = all.remove(place);
+        async move {
+            if index == 0 {
+                sender.push(0).unwrap();
+                io.wake(1);
+            }
+            loop {
+                let Some(round) = receiver.pop() else {
+                    io.woken().await;
+                    continue;
+                };
+                if round >= ROUNDS {
+                    break;
+                }
+                sender.push(round + 1).unwrap();
+                io.wake(1 - index);
+                if round + 1 >= ROUNDS {
+                    break;
+                }
+            }
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn other_threads_wake_a_shard() {
+    let directory = Directory::new("handle");
+    let stop = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&stop);
+    let running = start(&cores(1), &directory.0, &budget(), move |_, io| {
+        let seen = Arc::clone(&seen);
+        async move {
+            while seen.load(Ordering::Acquire) == 0 {
+                io.woken().await;
+            }
+        }
+    })
+    .unwrap();
+    stop.store(1, Ordering::Release);
+    running.wake_handles()[0].wake();
+    running.join().unwrap();
+}
+
+/// The end of a shard gives up what is under way, and waits for the kernel.
+#[test]
+fn a_shard_ends_with_operations_under_way() {
+    on_ring("end", |io| async move {
+        let (one, other) = pair(&io).await;
+        let listener = io.listen(ANY_PORT).unwrap();
+        let tasks = io.clone();
+        io.spawn(Class::Foreground, async move {
+            let received = tasks.receive(&other.socket).await;
+            panic!("nobody sends, got {:?}", received.map(|it| it.len()));
+        });
+        let tasks = io.clone();
+        io.spawn(Class::Background, async move {
+            drop(tasks.accept(&listener).await);
+            panic!("nobody connects");
+        });
+        let tasks = io.clone();
+        io.spawn(Class::Foreground, async move {
+            tasks.sleep(Duration::from_secs(3600)).await;
+            drop(one);
+        });
+        let file = io.open("file", Open::CreateDirect).await.unwrap();
+        let mut block = io.block(1 << 20).unwrap();
+        block.append_with(|free| free.len());
+        for pos in 0..4 {
+            let (tasks, file, range) = (io.clone(), file.clone(), block.disk(0..1 << 20));
+            io.spawn(Class::Foreground, async move {
+                drop(tasks.write(&file, pos << 20, vec![range], Sync::Durable).await);
+            });
+        }
+        for _ in 0..10 {
+            io.yield_now().await;
+        }
+    });
+}
