@@ -150,7 +150,11 @@ impl<'a> Entry<'a> {
             KIND_LOG_START => Self::LogStart { partition, log_start: fields.offset()? },
             KIND_CREATED => {
                 let created_at = fields.timestamp()?;
-                Self::Created { partition, created_at, epoch: fields.leader_epoch()? }
+                let epoch = fields.leader_epoch()?;
+                if epoch < LeaderEpoch::ZERO {
+                    return Err(Malformed::OutOfRange);
+                }
+                Self::Created { partition, created_at, epoch }
             }
             KIND_REMOVED => Self::Removed { partition },
             _ => return Err(Malformed::OutOfRange),

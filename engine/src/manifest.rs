@@ -63,6 +63,10 @@ impl Manifest {
             return Err(Malformed::Unordered);
         }
         let epochs = Epochs::decode(&mut fields)?;
+        let latest = epochs.entries().last().ok_or(Malformed::OutOfRange)?;
+        if latest.start > active.end() {
+            return Err(Malformed::Unordered);
+        }
         let producers = Producers::decode(&mut fields)?;
         fields.end()?;
         Ok(Self { id, log_start, segments, epochs, producers })

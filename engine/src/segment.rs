@@ -219,6 +219,9 @@ impl Segment {
         let empty = end_pos == FilePos::ZERO;
         let ordered = base <= end && (base == end) == empty && chain.end <= end_pos;
         let inside = base <= max_timestamp.batch && max_timestamp.batch <= end;
+        if i64::try_from(end_pos.get()).is_err() {
+            return Err(Malformed::OutOfRange);
+        }
         if !ordered || !inside || timestamp < Timestamp::NONE {
             return Err(Malformed::Unordered);
         }
