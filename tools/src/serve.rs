@@ -230,7 +230,7 @@ fn read(path: &Path) -> Result<String, Failure> {
     let bytes = std::fs::read(path).map_err(cannot)?;
     // Kafka reads ISO 8859-1 with escapes; nobody means a byte that is no UTF-8.
     String::from_utf8(bytes)
-        .map_err(|_| Failure::failed(format!("{} is not UTF-8 text", path.display())))
+        .map_err(|_not_text| Failure::failed(format!("{} is not UTF-8 text", path.display())))
 }
 
 /// The data directory as an absolute path, on a file system that survives a restart.
