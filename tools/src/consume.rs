@@ -291,12 +291,12 @@ impl<'a> Reader<'a> {
         if !batch.crc_holds() {
             return Err("is damaged: its checksum is wrong");
         }
-        let after = batch.next_offset().map_err(|_| "has an impossible header")?.get();
+        let after = batch.next_offset().map_err(|_overflow| "has an impossible header")?.get();
         if !batch.is_control() {
             let records = Records::new(bytes, UNPACKED_BYTES_MAX)
-                .map_err(|_| "has a codec that this command does not know")?;
+                .map_err(|_unknown| "has a codec that this command does not know")?;
             for record in records {
-                let record = record.map_err(|_| "is damaged: its records do not unpack")?;
+                let record = record.map_err(|_damaged| "is damaged: its records do not unpack")?;
                 self.write_record(partition, &record);
             }
         }

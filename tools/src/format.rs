@@ -122,7 +122,7 @@ pub(crate) fn escape(rest: &mut std::str::Chars<'_>) -> Result<u8, FormatError> 
                 return Err(FormatError::BadHex);
             }
             *rest = rest.as_str()[2..].chars();
-            u8::from_str_radix(digits, 16).map_err(|_| FormatError::BadHex)?
+            u8::from_str_radix(digits, 16).map_err(|_overflow| FormatError::BadHex)?
         }
         other => return Err(FormatError::UnknownEscape(other)),
     })

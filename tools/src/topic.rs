@@ -304,14 +304,20 @@ fn describe(arguments: &DescribeArguments) -> Result<(), Failure> {
     for name in &arguments.topics {
         let topic = cluster.topic(name, Creation::Never)?;
         let mut configs = configs.remove(name).unwrap_or_default();
+        let durability = durability(&configs);
         if !arguments.all_configs {
             configs.retain(|config| config.config_source == SOURCE_TOPIC);
         }
         let partitions: Vec<i32> = topic.partitions.iter().map(|it| it.partition_index).collect();
         let starts = offsets::list(&mut cluster, name, &partitions, At::Beginning)?;
         let ends = offsets::list(&mut cluster, name, &partitions, At::End)?;
-        let described =
-            Described { topic: &topic, configs: &configs, starts: &starts, ends: &ends };
+        let described = Described {
+            topic: &topic,
+            configs: &configs,
+            starts: &starts,
+            ends: &ends,
+            durability,
+        };
         if arguments.output.json {
             objects.push(described.json());
         } else {
@@ -332,16 +338,22 @@ struct Described<'a> {
     configs: &'a [DescribeConfigsResourceResult],
     starts: &'a BTreeMap<i32, i64>,
     ends: &'a BTreeMap<i32, i64>,
+    durability: &'static str,
+}
+
+/// What an acknowledgement of this topic's records means, by the one config that changes it.
+fn durability(configs: &[DescribeConfigsResourceResult]) -> &'static str {
+    let caching = configs.iter().find(|config| config.name.as_str() == "write.caching");
+    match caching.map(|config| config.value.as_deref()) {
+        Some(Some("true")) => {
+            "from memory (write.caching=true): a crash can lose acknowledged records"
+        }
+        Some(_) => "when the records are on the device",
+        None => "as its broker promises",
+    }
 }
 
 impl Described<'_> {
-    /// `write.caching` is the one config that changes what an acknowledgement means.
-    fn is_cached(&self) -> bool {
-        self.configs.iter().any(|config| {
-            config.name.as_str() == "write.caching" && config.value.as_deref() == Some("true")
-        })
-    }
-
     fn json(&self) -> Value {
         let partitions: Vec<Value> = self
             .partitions()
@@ -367,6 +379,7 @@ impl Described<'_> {
             "name": name_of(self.topic),
             "id": self.topic.topic_id.to_string(),
             "internal": self.topic.is_internal,
+            "acknowledged": self.durability,
             "partitions": partitions,
             "configs": configs,
         })
@@ -374,16 +387,11 @@ impl Described<'_> {
 
     fn page(&self) -> String {
         let mut page = format!("topic         {}\n", printable(&name_of(self.topic)));
-        let durability = if self.is_cached() {
-            "from memory (write.caching=true): a crash can lose acknowledged records"
-        } else {
-            "as the broker promises"
-        };
         for (label, value) in [
             ("id", self.topic.topic_id.to_string()),
             ("partitions", self.topic.partitions.len().to_string()),
             ("replicas", replication_factor(self.topic).to_string()),
-            ("acknowledged", durability.to_owned()),
+            ("acknowledged", self.durability.to_owned()),
         ] {
             page.push_str(&format!("{label:<14}{value}\n"));
         }
