@@ -143,7 +143,7 @@ fn root() -> PathBuf {
 
 #[expect(clippy::disallowed_methods, reason = "a test reads its repository")]
 fn read(path: &str) -> String {
-    let bytes = std::fs::read(root().join(path)).unwrap();
+    let bytes = std::fs::read(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
     String::from_utf8(bytes).unwrap_or_else(|_| panic!("{path} is not UTF-8"))
 }
 
@@ -152,14 +152,14 @@ fn files() -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(root().join(&folder)).unwrap() {
-            let entry = entry.unwrap();
+        for entry in std::fs::read_dir(root().join(&folder)).expect("a folder can be listed") {
+            let entry = entry.expect("a folder can be listed");
             let name = entry.file_name().into_string().expect("names are UTF-8");
             if GENERATED.contains(&name.as_str()) {
                 continue;
             }
             let path = folder.join(&name);
-            if entry.file_type().unwrap().is_dir() {
+            if entry.file_type().expect("a file has a type").is_dir() {
                 folders.push(path);
             } else {
                 found.push(path.to_str().expect("names are UTF-8").to_owned());
@@ -372,11 +372,7 @@ fn no_type_has_an_empty_name() {
             let word = last_word(name);
             let is_new = first_word(name) == "New" && !NEW_TYPES.iter().any(|(it, _)| *it == name);
             if TYPE_WORDS_EMPTY.contains(&word) || name.ends_with('2') || is_new {
-                findings.add(
-                    &path,
-                    number,
-                    &format!("`{name}` says nothing: it may be two things"),
-                );
+                findings.add(path, number, &format!("`{name}` says nothing: it may be two things"));
             }
         }
     }
@@ -419,7 +415,7 @@ fn comments_say_what_holds_now() {
             for word in HISTORY_WORDS {
                 if tells_history(&comment, word) {
                     findings.add(
-                        &path,
+                        path,
                         number,
                         &format!("\"{word}\" is history: that is for the commit"),
                     );

@@ -11,7 +11,7 @@ impl TemporaryFile {
     fn new(name: &str, text: &str) -> Self {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
         let path = folder.join(format!("{name}-{}.properties", std::process::id()));
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, text).expect("the folder for tests is writable");
         Self(path)
     }
 
@@ -22,7 +22,7 @@ impl TemporaryFile {
 
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        std::fs::remove_file(&self.0).unwrap();
+        std::fs::remove_file(&self.0).expect("it is there until now");
     }
 }
 
