@@ -1,0 +1,259 @@
+//! One blocking connection to a broker, for everything around a measure: topics, offsets, ids.
+//!
+//! Not for what is measured. Responses come in the order of the requests.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{
+    ApiVersionsRequest, ApiVersionsResponse, BrokerId, CreateTopicsRequest, InitProducerIdRequest,
+    ListOffsetsRequest, MetadataRequest, MetadataResponse, ProducerId as WireProducerId, TopicName,
+};
+use kafka_protocol::protocol::{Request, StrBytes};
+use net::api::ApiKey;
+use net::client::{self, Envelope};
+
+use crate::batch::ProducerId;
+use crate::clock::{Moment, pause};
+use crate::failure::Failure;
+use crate::frame::CLIENT_ID;
+
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
+const RESPONSE_WAIT: Duration = Duration::from_secs(120);
+const RESPONSE_BYTES_MAX: usize = 256 << 20;
+
+/// Versions whose fields are filled in here.
+const METADATA_LAST: i16 = 12;
+const CREATE_TOPICS_LAST: i16 = 7;
+const LIST_OFFSETS_LAST: i16 = 7;
+const INIT_PRODUCER_ID_LAST: i16 = 4;
+
+const TOPIC_WAIT: Duration = Duration::from_secs(120);
+const TOPIC_PAUSE: Duration = Duration::from_millis(20);
+const CREATE_TIMEOUT_MS: i32 = 120_000;
+/// Asks ListOffsets for the end of the log.
+const LATEST: i64 = -1;
+
+pub(crate) struct Broker {
+    address: SocketAddr,
+    stream: TcpStream,
+    versions: ApiVersionsResponse,
+    correlation_id: i32,
+}
+
+/// A topic that is to exist.
+#[derive(Clone, Debug)]
+pub(crate) struct Topic<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) partition_count: i32,
+    pub(crate) configs: &'a [(String, String)],
+}
+
+pub(crate) fn resolve(address: &str) -> Result<SocketAddr, Failure> {
+    let mut found = address
+        .to_socket_addrs()
+        .map_err(|error| Failure::io(format!("resolve {address}"), error))?;
+    found.next().ok_or_else(|| Failure::new(format!("{address} has no address: give HOST:PORT")))
+}
+
+impl Broker {
+    /// Connects and asks for the versions.
+    pub(crate) fn connect(address: SocketAddr) -> Result<Self, Failure> {
+        let lost = |error| Failure::io(format!("connect to {address}"), error);
+        let stream = TcpStream::connect_timeout(&address, CONNECT_WAIT).map_err(lost)?;
+        stream.set_nodelay(true).map_err(lost)?;
+        stream.set_read_timeout(Some(RESPONSE_WAIT)).map_err(lost)?;
+        let versions = ApiVersionsResponse::default();
+        let mut broker = Self { address, stream, versions, correlation_id: 0 };
+        // Every broker answers version 0.
+        broker.versions = broker.call_as(&ApiVersionsRequest::default(), 0)?;
+        Ok(broker)
+    }
+
+    /// The newest version that both sides speak, and `last` at most.
+    pub(crate) fn version(&self, api: ApiKey, last: i16) -> Result<i16, Failure> {
+        let common = client::common_version(api, &self.versions);
+        common.map(|version| version.min(last)).ok_or_else(|| {
+            Failure::new(format!("{} speaks no {} that we speak", self.address, api.name()))
+        })
+    }
+
+    /// `None` asks for all topics.
+    pub(crate) fn metadata(&mut self, topic: Option<&str>) -> Result<MetadataResponse, Failure> {
+        let topics = topic
+            .map(|name| vec![MetadataRequestTopic::default().with_name(Some(topic_name(name)))]);
+        let request =
+            MetadataRequest::default().with_topics(topics).with_allow_auto_topic_creation(false);
+        self.call(&request, METADATA_LAST)
+    }
+
+    /// Partitions of a topic, none if it does not exist.
+    pub(crate) fn partition_count(&mut self, topic: &str) -> Result<i32, Failure> {
+        let response = self.metadata(Some(topic))?;
+        let count = response.topics.first().map_or(0, |it| it.partitions.len());
+        Ok(i32::try_from(count).expect("a topic's partitions have an index of 32 bits"))
+    }
+
+    /// Creates what is missing, one replica each, and waits until every partition has a leader.
+    pub(crate) fn ensure_topic(&mut self, topic: &Topic<'_>) -> Result<(), Failure> {
+        let existing = self.partition_count(topic.name)?;
+        if existing == 0 {
+            self.create_topic(topic)?;
+        } else if existing < topic.partition_count {
+            return Err(Failure::new(format!(
+                "topic {} exists with {existing} partitions: choose another name",
+                topic.name
+            )));
+        }
+        let deadline = Moment::now().plus(TOPIC_WAIT);
+        while !self.has_leaders(topic.name)? {
+            if deadline <= Moment::now() {
+                return Err(Failure::new(format!("topic {} has no leaders", topic.name)));
+            }
+            pause(TOPIC_PAUSE);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn producer_id(&mut self) -> Result<ProducerId, Failure> {
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(None)
+            .with_transaction_timeout_ms(60_000)
+            .with_producer_id(WireProducerId(-1))
+            .with_producer_epoch(-1);
+        let deadline = Moment::now().plus(TOPIC_WAIT);
+        loop {
+            let response = self.call(&request, INIT_PRODUCER_ID_LAST)?;
+            let failure = ResponseError::try_from_code(response.error_code);
+            match failure {
+                None => {
+                    let (id, epoch) = (response.producer_id.0, response.producer_epoch);
+                    return Ok(ProducerId { id, epoch });
+                }
+                Some(error) if error.is_retriable() && Moment::now() < deadline => {
+                    pause(TOPIC_PAUSE);
+                }
+                Some(error) => return Err(Failure::new(format!("no producer id: {error:?}"))),
+            }
+        }
+    }
+
+    /// The end of each partition's log, by its index.
+    pub(crate) fn log_ends(&mut self, topic: &str, count: i32) -> Result<Vec<i64>, Failure> {
+        let partitions = (0..count).map(|index| {
+            ListOffsetsPartition::default()
+                .with_partition_index(index)
+                .with_current_leader_epoch(-1)
+                .with_timestamp(LATEST)
+        });
+        let named = ListOffsetsTopic::default()
+            .with_name(topic_name(topic))
+            .with_partitions(partitions.collect());
+        let request =
+            ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![named]);
+        let response = self.call(&request, LIST_OFFSETS_LAST)?;
+        let mut answers: Vec<_> =
+            response.topics.into_iter().flat_map(|topic| topic.partitions).collect();
+        answers.sort_by_key(|answer| answer.partition_index);
+        if let Some(error) =
+            answers.iter().find_map(|it| ResponseError::try_from_code(it.error_code))
+        {
+            return Err(Failure::new(format!("no offsets of topic {topic}: {error:?}")));
+        }
+        Ok(answers.iter().map(|answer| answer.offset).collect())
+    }
+
+    /// Not for Produce and Fetch.
+    fn call<R: Request>(&mut self, request: &R, last: i16) -> Result<R::Response, Failure> {
+        let version = self.version(api_of::<R>(), last)?;
+        self.call_as(request, version)
+    }
+
+    fn call_as<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response, Failure> {
+        let api = api_of::<R>();
+        let (address, name) = (self.address, api.name());
+        self.correlation_id = self.correlation_id.wrapping_add(1);
+        let client_id = StrBytes::from_static_str(CLIENT_ID);
+        let envelope = Envelope { version, correlation_id: self.correlation_id, client_id };
+        let frame = client::encode_request(api, &envelope, request).map_err(|_inexpressible| {
+            Failure::new(format!("{address} is too old for this {name} request"))
+        })?;
+        let lost = |error| Failure::io(format!("ask {address} for {name}"), error);
+        self.stream.write_all(&frame).map_err(lost)?;
+        let mut frame = Vec::new();
+        read_frame(&mut self.stream, &mut frame).map_err(lost)?;
+        let answer = client::split_response(api, version, &Bytes::from(frame))
+            .and_then(|(id, body)| Ok((id, client::decode_response(api, version, &body)?)));
+        match answer {
+            Ok((correlation_id, response)) if correlation_id == self.correlation_id => Ok(response),
+            Ok(_) | Err(_) => {
+                Err(Failure::new(format!("the answer of {address} to {name} makes no sense")))
+            }
+        }
+    }
+
+    fn create_topic(&mut self, topic: &Topic<'_>) -> Result<(), Failure> {
+        let config = |(key, value): &(String, String)| {
+            CreatableTopicConfig::default()
+                .with_name(StrBytes::from_string(key.clone()))
+                .with_value(Some(StrBytes::from_string(value.clone())))
+        };
+        let creatable = CreatableTopic::default()
+            .with_name(topic_name(topic.name))
+            .with_num_partitions(topic.partition_count)
+            .with_replication_factor(1)
+            .with_configs(topic.configs.iter().map(config).collect());
+        let request = CreateTopicsRequest::default()
+            .with_topics(vec![creatable])
+            .with_timeout_ms(CREATE_TIMEOUT_MS);
+        let response = self.call(&request, CREATE_TOPICS_LAST)?;
+        for result in response.topics {
+            let error = ResponseError::try_from_code(result.error_code);
+            if let Some(error) = error.filter(|it| *it != ResponseError::TopicAlreadyExists) {
+                let message = result.error_message.unwrap_or_default();
+                let name = topic.name;
+                return Err(Failure::new(format!(
+                    "cannot create topic {name}: {error:?} {message}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn has_leaders(&mut self, name: &str) -> Result<bool, Failure> {
+        let response = self.metadata(Some(name))?;
+        let topic = response.topics.first();
+        Ok(topic.is_some_and(|topic| {
+            let has_leader = |error_code: i16, leader: BrokerId| error_code == 0 && 0 <= leader.0;
+            topic.error_code == 0
+                && !topic.partitions.is_empty()
+                && topic.partitions.iter().all(|it| has_leader(it.error_code, it.leader_id))
+        }))
+    }
+}
+
+/// A frame without its length, in place of what `frame` held.
+pub(crate) fn read_frame(stream: &mut TcpStream, frame: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut prefix = [0; 4];
+    stream.read_exact(&mut prefix)?;
+    let frame_bytes = usize::try_from(i32::from_be_bytes(prefix)).unwrap_or(usize::MAX);
+    if frame_bytes > RESPONSE_BYTES_MAX {
+        return Err(std::io::ErrorKind::InvalidData.into());
+    }
+    frame.resize(frame_bytes, 0);
+    stream.read_exact(frame)
+}
+
+fn api_of<R: Request>() -> ApiKey {
+    ApiKey::from_code(R::KEY).expect("we ask for nothing that net does not know")
+}
+
+fn topic_name(name: &str) -> TopicName {
+    TopicName(StrBytes::from_string(name.to_owned()))
+}

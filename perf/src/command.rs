@@ -1,0 +1,408 @@
+//! The command line: what each measure is told, and what it answers.
+//!
+//! `--help` of each command is its documentation.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::batch::VALUE_BYTES_MIN;
+use crate::broker::{Topic, resolve};
+use crate::failure::Failure;
+use crate::frame::Acks;
+use crate::load::{Idempotence, Requests, account};
+use crate::process::Process;
+use crate::report::Report;
+use crate::schedule::Pace;
+use crate::{fetch, idle, limits, load, partitions, pin, ratios, start};
+
+const ABOUT: &str = "\
+Measures a Kafka broker. Every number is of this machine and this hour: compare within one run.
+Names carry their unit last. A report that says VOID does not count, and says why.";
+
+#[derive(Debug, Parser)]
+#[command(name = "perf", about = "Measures a Kafka broker", long_about = ABOUT)]
+pub(crate) struct Command {
+    #[command(subcommand)]
+    verb: Verb,
+    /// One line of JSON for programs, with the same names
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Produce in an open loop, or as fast as the broker answers
+    Load(LoadArguments),
+    /// Produce one record after the other on one connection
+    Ping(PingArguments),
+    /// Read a topic from its start to its end
+    Fetch(FetchArguments),
+    /// What this machine's disk and loopback can do without a broker
+    Limits(LimitsArguments),
+    /// What a broker costs while nobody asks
+    Idle(IdleArguments),
+    /// Create partitions that nobody writes to, and see what they cost
+    Partitions(PartitionsArguments),
+    /// Time from exec to the first answer, and from kill -9 to the first acknowledgement
+    Start(StartArguments),
+    /// A table of two files of JSON reports, run by run
+    Ratios(RatiosArguments),
+}
+
+#[derive(Args, Debug)]
+struct Target {
+    /// HOST:PORT of a broker that leads all partitions
+    #[arg(short, long, default_value = "127.0.0.1:9092")]
+    broker: String,
+    /// Its process on this host: adds what it uses
+    #[arg(long, value_name = "PID")]
+    broker_pid: Option<u32>,
+    /// Bind this command to one core
+    #[arg(long, value_name = "CORE")]
+    cpu: Option<usize>,
+}
+
+const LOAD_EXAMPLES: &str = "\
+Examples:
+  perf load --connections 64 --record-bytes 1024 --rate 5000 --broker-pid $(pidof odradek) --cpu 1
+  perf load --connections 64 --max                                       how much it can take
+  perf load --connections 2 --records-per-batch 127 --in-flight 5 --max  batches of 128 KiB
+  perf load --topic sealed --config segment.bytes=16777216 --max         data for perf fetch
+
+With --rate the time of each request follows from the rate alone (an open loop); latency counts from
+that time to the acknowledgement, so a broker that stalls is charged for all that had to wait.
+With --max each connection keeps --in-flight requests outstanding (a closed loop); latency counts
+from the sending and says little. Half of each value is random.";
+
+#[derive(Args, Debug)]
+#[command(after_help = LOAD_EXAMPLES)]
+struct LoadArguments {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    requests: RequestArguments,
+    #[arg(short, long, default_value_t = 64, value_parser = positive)]
+    connections: usize,
+    /// Records per second over all connections
+    #[arg(long, required_unless_present = "max", value_parser = clap::value_parser!(u64).range(1..))]
+    rate: Option<u64>,
+    /// As fast as answers come
+    #[arg(long, conflicts_with = "rate")]
+    max: bool,
+    /// Requests without an answer on one connection
+    #[arg(long, default_value_t = 1, value_parser = positive)]
+    in_flight: usize,
+    /// Seconds that count
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+    /// Seconds before, that do not
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(..=3_600))]
+    warmup: u64,
+    /// Also a line for each second
+    #[arg(long, conflicts_with = "json")]
+    every_second: bool,
+}
+
+/// What is sent, and where to.
+#[derive(Args, Debug)]
+struct RequestArguments {
+    /// Created if it is missing
+    #[arg(short, long, default_value = "perf")]
+    topic: String,
+    #[arg(short, long, default_value_t = 16, value_parser = clap::value_parser!(i32).range(1..))]
+    partitions: i32,
+    /// Topic configuration, if it is created; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
+    config: Vec<(String, String)>,
+    /// Bytes of each record's value
+    #[arg(long, default_value_t = 1_024, value_parser = value_bytes)]
+    record_bytes: usize,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..))]
+    records_per_batch: i32,
+    #[arg(long, value_enum, default_value_t = Acks::All)]
+    acks: Acks,
+    /// A producer id and sequences for each connection
+    #[arg(long)]
+    idempotent: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  perf ping --record-bytes 128 --seconds 10 --cpu 1")]
+struct PingArguments {
+    #[command(flatten)]
+    target: Target,
+    /// Created if it is missing, with one partition
+    #[arg(short, long, default_value = "perf-ping")]
+    topic: String,
+    #[arg(long, default_value_t = 128, value_parser = value_bytes)]
+    record_bytes: usize,
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(..=3_600))]
+    warmup: u64,
+}
+
+const FETCH_EXAMPLES: &str = "\
+Example:
+  perf load --topic sealed --partitions 4 --config segment.bytes=16777216 \\
+    --connections 4 --records-per-batch 64 --max --seconds 5
+  perf fetch --topic sealed --connections 4 --passes 3
+Compare with sendfile_mb_per_second of `perf limits`.";
+
+#[derive(Args, Debug)]
+#[command(after_help = FETCH_EXAMPLES)]
+struct FetchArguments {
+    #[command(flatten)]
+    target: Target,
+    #[arg(short, long, default_value = "perf")]
+    topic: String,
+    #[arg(short, long, default_value_t = 1, value_parser = positive)]
+    connections: usize,
+    /// Of one answer; consumers ask for 1 MiB of a partition
+    #[arg(long, default_value_t = 1 << 20, value_parser = clap::value_parser!(i32).range(1_024..))]
+    fetch_bytes: i32,
+    /// How often the whole topic is read
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    passes: u32,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  perf limits --dir /var/lib/odradek --broker-cpu 0 --cpu 1")]
+struct LimitsArguments {
+    /// On the file system that the broker uses; 600 MiB for a few seconds
+    #[arg(long)]
+    dir: PathBuf,
+    /// The core in the broker's place
+    #[arg(long, value_name = "CORE")]
+    broker_cpu: Option<usize>,
+    /// The core in the client's place
+    #[arg(long, value_name = "CORE")]
+    cpu: Option<usize>,
+    /// Of each measure
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  perf idle --broker-pid $(pidof odradek)")]
+struct IdleArguments {
+    #[arg(long, value_name = "PID")]
+    broker_pid: u32,
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  perf partitions --count 10000 --broker-pid $(pidof odradek)")]
+struct PartitionsArguments {
+    #[arg(short, long, default_value = "127.0.0.1:9092")]
+    broker: String,
+    #[arg(long, value_name = "PID")]
+    broker_pid: u32,
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(i32).range(1..))]
+    count: i32,
+    /// Topics of 1,000 partitions have this name and a number
+    #[arg(short, long, default_value = "perf-partitions")]
+    topic: String,
+}
+
+const START_EXAMPLES: &str = "\
+Examples:
+  perf start -- odradek serve --set log.dirs=/tmp/data
+  perf start --kill -- odradek serve --set log.dirs=/tmp/data
+The broker that is started is killed at the end; the command must become it, not start it.";
+
+#[derive(Args, Debug)]
+#[command(after_help = START_EXAMPLES)]
+struct StartArguments {
+    /// Where it will listen
+    #[arg(short, long, default_value = "127.0.0.1:9092")]
+    broker: String,
+    /// Then produce a record, kill -9, start again, and produce another
+    #[arg(long)]
+    kill: bool,
+    /// For the records of --kill; created if it is missing
+    #[arg(short, long, default_value = "perf-start")]
+    topic: String,
+    /// Where the broker's output goes
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  perf ratios odradek.jsonl kafka.jsonl")]
+struct RatiosArguments {
+    ours: PathBuf,
+    theirs: PathBuf,
+}
+
+/// What goes to standard output.
+pub(crate) fn run(command: &Command) -> Result<String, Failure> {
+    let mut detail = String::new();
+    let report = match &command.verb {
+        Verb::Load(arguments) => arguments.run(&mut detail)?,
+        Verb::Ping(arguments) => arguments.run()?,
+        Verb::Fetch(arguments) => arguments.run()?,
+        Verb::Limits(arguments) => limits::run(&limits::Plan {
+            folder: &arguments.dir,
+            broker_core: arguments.broker_cpu,
+            client_core: arguments.cpu,
+            length: Duration::from_secs(arguments.seconds),
+        })?,
+        Verb::Idle(arguments) => {
+            let watched = Duration::from_secs(arguments.seconds);
+            idle::run(Process::of(arguments.broker_pid)?, watched)?
+        }
+        Verb::Partitions(arguments) => {
+            let process = Process::of(arguments.broker_pid)?;
+            let address = resolve(&arguments.broker)?;
+            partitions::run(address, &arguments.topic, arguments.count, process)?
+        }
+        Verb::Start(arguments) => arguments.run()?,
+        Verb::Ratios(arguments) => return ratios::table(&arguments.ours, &arguments.theirs),
+    };
+    let text = if command.json { report.to_json() + "\n" } else { report.to_text() };
+    Ok(text + &detail)
+}
+
+impl Target {
+    /// Binds this process to its core; the broker's process, if it was given.
+    fn settle(&self) -> Result<Option<Process>, Failure> {
+        self.cpu.map_or(Ok(()), pin::to_core)?;
+        self.broker_pid.map(Process::of).transpose()
+    }
+}
+
+impl LoadArguments {
+    fn run(&self, detail: &mut String) -> Result<Report, Failure> {
+        let broker = self.target.settle()?;
+        let pace =
+            self.rate.map_or(Pace::Saturated, |rate| Pace::Open { records_per_second: rate });
+        let plan = load::Plan {
+            address: resolve(&self.target.broker)?,
+            topic: self.requests.topic(),
+            requests: self.requests.shape(),
+            connection_count: self.connections,
+            in_flight_max: self.in_flight,
+            pace,
+            warmup: Duration::from_secs(self.warmup),
+            measured: Duration::from_secs(self.seconds),
+            broker,
+        };
+        let outcome = load::run(&plan)?;
+        if self.every_second {
+            *detail = account::seconds_text(&outcome.tally);
+        }
+        let how = self.rate.map_or_else(
+            || format!("as fast as it answers (closed loop, {} in flight each)", self.in_flight),
+            |rate| format!("{rate} records/s (open loop)"),
+        );
+        let title = format!("load of {} connections, {how}", self.connections);
+        Ok(account::report(&title, &plan, &outcome))
+    }
+}
+
+impl RequestArguments {
+    fn topic(&self) -> Topic<'_> {
+        Topic { name: &self.topic, partition_count: self.partitions, configs: &self.config }
+    }
+
+    const fn shape(&self) -> Requests {
+        Requests {
+            record_count: self.records_per_batch,
+            value_bytes: self.record_bytes,
+            acks: self.acks,
+            idempotence: if self.idempotent { Idempotence::On } else { Idempotence::Off },
+        }
+    }
+}
+
+impl PingArguments {
+    fn run(&self) -> Result<Report, Failure> {
+        let broker = self.target.settle()?;
+        let plan = load::Plan {
+            address: resolve(&self.target.broker)?,
+            topic: Topic { name: &self.topic, partition_count: 1, configs: &[] },
+            requests: Requests {
+                record_count: 1,
+                value_bytes: self.record_bytes,
+                acks: Acks::All,
+                idempotence: Idempotence::Off,
+            },
+            connection_count: 1,
+            in_flight_max: 1,
+            pace: Pace::Saturated,
+            warmup: Duration::from_secs(self.warmup),
+            measured: Duration::from_secs(self.seconds),
+            broker,
+        };
+        let outcome = load::run(&plan)?;
+        let title = "ping: one record after the other (closed loop)";
+        Ok(account::ping_report(title, &plan, &outcome))
+    }
+}
+
+impl FetchArguments {
+    fn run(&self) -> Result<Report, Failure> {
+        let broker = self.target.settle()?;
+        fetch::run(&fetch::Plan {
+            address: resolve(&self.target.broker)?,
+            topic: &self.topic,
+            connection_count: self.connections,
+            fetch_bytes: self.fetch_bytes,
+            pass_count: self.passes,
+            broker,
+        })
+    }
+}
+
+impl StartArguments {
+    fn run(&self) -> Result<Report, Failure> {
+        let plan = start::Plan {
+            command: &self.command,
+            address: resolve(&self.broker)?,
+            topic: &self.topic,
+            log: self.log.as_deref(),
+        };
+        if self.kill { start::run_and_kill(&plan) } else { start::run(&plan) }
+    }
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("give KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1".to_owned()),
+        Ok(count) => Ok(count),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+fn value_bytes(text: &str) -> Result<usize, String> {
+    let bytes = positive(text)?;
+    let has_room = VALUE_BYTES_MIN <= bytes;
+    if has_room {
+        Ok(bytes)
+    } else {
+        Err(format!("at least {VALUE_BYTES_MIN}: each value has a time"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Command::command().debug_assert();
+    }
+}

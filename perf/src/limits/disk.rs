@@ -1,0 +1,196 @@
+//! Durable writes without a broker: small ones, and a stream of large ones.
+//!
+//! All go around the page cache into blocks that were written before, as a log that reuses its
+//! space does. Invariant: the file is gone when the measure ends, however it ends.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, id};
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags, fdatasync, open};
+use rustix::io::pwrite;
+
+use crate::clock::Moment;
+use crate::failure::Failure;
+use crate::latency::Latency;
+use crate::limits::Plan;
+use crate::pin;
+use crate::report::{Report, float, float_of};
+
+const SMALL_BYTES: usize = 4 << 10;
+const LARGE_BYTES: usize = 128 << 10;
+const FILE_BYTES: usize = 512 << 20;
+const WRITES_PER_SYNC: usize = 8;
+/// Of memory, for direct I/O.
+const ALIGNMENT: usize = 4 << 10;
+const MEGA: f64 = 1_000_000.0;
+
+const _: () = assert!(FILE_BYTES.is_multiple_of(LARGE_BYTES * WRITES_PER_SYNC));
+
+pub(super) fn measure(plan: &Plan<'_>, report: &mut Report) -> Result<(), Failure> {
+    if let Some(core) = plan.broker_core {
+        pin::to_core(core)?;
+    }
+    let file = Scratch::written(plan.folder)?;
+    small(plan, &file, report)?;
+    stream(plan, &file, report)?;
+    fio(plan, &file, report);
+    Ok(())
+}
+
+/// A file of `FILE_BYTES` that was written once.
+struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    fn written(folder: &Path) -> Result<Self, Failure> {
+        fs::create_dir_all(folder)
+            .map_err(|error| Failure::io(format!("create {}", folder.display()), error))?;
+        let scratch = Self { path: folder.join(format!("perf-limits.{}", id())) };
+        let file = scratch.open(OFlags::CREATE | OFlags::DIRECT)?;
+        let memory = Aligned::of(LARGE_BYTES);
+        for position in (0..FILE_BYTES).step_by(LARGE_BYTES) {
+            scratch.write(&file, memory.bytes(), position)?;
+        }
+        fdatasync(&file).map_err(|error| scratch.failed("sync", error.into()))?;
+        Ok(scratch)
+    }
+
+    fn open(&self, flags: OFlags) -> Result<OwnedFd, Failure> {
+        let flags = flags | OFlags::WRONLY | OFlags::CLOEXEC;
+        open(&self.path, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|error| self.failed("open", error.into()))
+    }
+
+    fn write(&self, file: &OwnedFd, bytes: &[u8], position: usize) -> Result<(), Failure> {
+        let at = u64::try_from(position).expect("positions have at most 64 bits");
+        match pwrite(file, bytes, at) {
+            Ok(count) if count == bytes.len() => Ok(()),
+            Ok(count) => {
+                Err(Failure::new(format!("{} took {count} bytes only", self.path.display())))
+            }
+            Err(error) => Err(self.failed("write", error.into())),
+        }
+    }
+
+    fn failed(&self, attempt: &str, error: std::io::Error) -> Failure {
+        Failure::io(format!("{attempt} {}", self.path.display()), error)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        match fs::remove_file(&self.path) {
+            // What was never created is gone as well.
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+/// Memory for direct I/O.
+struct Aligned {
+    memory: Vec<u8>,
+    start: usize,
+    byte_count: usize,
+}
+
+impl Aligned {
+    fn of(byte_count: usize) -> Self {
+        let memory = vec![0x5a; byte_count + ALIGNMENT];
+        let start = memory.as_ptr().align_offset(ALIGNMENT);
+        assert!(start < ALIGNMENT);
+        Self { memory, start, byte_count }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.memory[self.start..self.start + self.byte_count]
+    }
+}
+
+/// One write of 4 KiB after the other, each durable when it returns.
+fn small(plan: &Plan<'_>, scratch: &Scratch, report: &mut Report) -> Result<(), Failure> {
+    let file = scratch.open(OFlags::DIRECT | OFlags::DSYNC)?;
+    let memory = Aligned::of(SMALL_BYTES);
+    let mut latency = Latency::new();
+    let start = Moment::now();
+    let mut position = 0;
+    let mut before = start;
+    while before.since(start) < plan.length {
+        scratch.write(&file, memory.bytes(), position)?;
+        position = (position + SMALL_BYTES) % FILE_BYTES;
+        let after = Moment::now();
+        latency.record_ns(after.ns_since(before));
+        before = after;
+    }
+    let per_second = float(latency.count()) / before.since(start).as_secs_f64();
+    report.put("durable_4k_per_second", per_second);
+    report.put_latency("durable_4k_", &latency);
+    Ok(())
+}
+
+/// Writes of 128 KiB, one after the other, a sync after each eighth.
+fn stream(plan: &Plan<'_>, scratch: &Scratch, report: &mut Report) -> Result<(), Failure> {
+    let file = scratch.open(OFlags::DIRECT)?;
+    let memory = Aligned::of(LARGE_BYTES);
+    let start = Moment::now();
+    let (mut position, mut byte_count) = (0, 0);
+    while Moment::now().since(start) < plan.length {
+        for _ in 0..WRITES_PER_SYNC {
+            scratch.write(&file, memory.bytes(), position)?;
+            position = (position + LARGE_BYTES) % FILE_BYTES;
+            byte_count += LARGE_BYTES;
+        }
+        fdatasync(&file).map_err(|error| scratch.failed("sync", error.into()))?;
+    }
+    let seconds = Moment::now().since(start).as_secs_f64();
+    report.put("stream_128k_mb_per_second", float_of(byte_count) / MEGA / seconds);
+    Ok(())
+}
+
+/// The same stream by fio with eight writes in flight, if it is installed.
+fn fio(plan: &Plan<'_>, scratch: &Scratch, report: &mut Report) {
+    let output = Command::new("fio")
+        .args(["--name=stream", "--overwrite=1", "--rw=write", "--bs=128k", "--direct=1"])
+        .args(["--ioengine=io_uring", "--iodepth=8", "--fdatasync=8", "--time_based"])
+        .arg(format!("--runtime={}", plan.length.as_secs().max(1)))
+        .arg(format!("--size={FILE_BYTES}"))
+        .arg(format!("--filename={}", scratch.path.display()))
+        .args(["--output-format=json", "--eta=never"])
+        .output();
+    let parsed = output.ok().and_then(|output| bandwidth(&output.stdout));
+    match parsed {
+        Some(bytes_per_second) => {
+            report.put("fio_stream_128k_mb_per_second", bytes_per_second / MEGA);
+        }
+        None => report.put_void("no cross-check: fio is not installed, or failed"),
+    }
+}
+
+/// Lines before the JSON are warnings.
+fn bandwidth(output: &[u8]) -> Option<f64> {
+    let start = output.iter().position(|byte| *byte == b'{')?;
+    let report: serde_json::Value = serde_json::from_slice(&output[start..]).ok()?;
+    report["jobs"][0]["write"]["bw_bytes"].as_f64().filter(|it| *it > 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fios_bandwidth_is_found_after_its_warnings() {
+        let output = br#"note: x
+{"jobs":[{"write":{"bw_bytes":1234567}}]}"#;
+        assert_eq!(bandwidth(output), Some(1_234_567.0));
+        assert_eq!(bandwidth(b"fio: failed"), None);
+    }
+
+    #[test]
+    fn memory_for_direct_writes_is_aligned() {
+        let memory = Aligned::of(SMALL_BYTES);
+        assert_eq!(memory.bytes().len(), SMALL_BYTES);
+        assert!(memory.bytes().as_ptr().addr().is_multiple_of(ALIGNMENT));
+    }
+}

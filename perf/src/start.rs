@@ -1,0 +1,156 @@
+//! How long a broker takes from `exec` to its first answer, and from a kill -9 to its first
+//! acknowledgement.
+//!
+//! Invariant: the broker that was started here is dead when the measure ends, however it ends.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bytes::Bytes;
+use net::api::ApiKey;
+use net::client;
+
+use crate::batch::{ProducerId, Stamp};
+use crate::broker::{self, Broker, Topic};
+use crate::clock::{Moment, pause, wall_ms};
+use crate::failure::Failure;
+use crate::frame::{Acks, PRODUCE_LAST, ProduceFrame, Shape};
+use crate::payload::Random;
+use crate::report::Report;
+
+const READY_WAIT: Duration = Duration::from_secs(120);
+const RETRY_PAUSE: Duration = Duration::from_micros(500);
+const VALUE_BYTES: usize = 100;
+
+/// What to start, and where it will listen.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) command: &'a [String],
+    pub(crate) address: SocketAddr,
+    pub(crate) topic: &'a str,
+    /// Where its output goes; nowhere if `None`.
+    pub(crate) log: Option<&'a Path>,
+}
+
+/// From `exec` to the first answer to ApiVersions and Metadata.
+pub(crate) fn run(plan: &Plan<'_>) -> Result<Report, Failure> {
+    let mut report = Report::new("start");
+    let start = Moment::now();
+    let mut running = Running::start(plan)?;
+    running.until_ready(plan.address)?;
+    report.put("ready_ms", millis(start));
+    Ok(report)
+}
+
+/// The same, then one record, kill -9, and the times until answers and until the next record.
+pub(crate) fn run_and_kill(plan: &Plan<'_>) -> Result<Report, Failure> {
+    let mut report = Report::new("start, kill -9, start");
+    let start = Moment::now();
+    let mut running = Running::start(plan)?;
+    let mut broker = running.until_ready(plan.address)?;
+    report.put("ready_ms", millis(start));
+    broker.ensure_topic(&Topic { name: plan.topic, partition_count: 1, configs: &[] })?;
+    running.until_acknowledged(plan)?;
+    drop(running); // Kills.
+
+    let start = Moment::now();
+    let mut running = Running::start(plan)?;
+    running.until_ready(plan.address)?;
+    report.put("ready_after_kill_ms", millis(start));
+    running.until_acknowledged(plan)?;
+    report.put("acknowledged_after_kill_ms", millis(start));
+    Ok(report)
+}
+
+/// A broker that is killed when this is dropped.
+struct Running(Child);
+
+impl Running {
+    fn start(plan: &Plan<'_>) -> Result<Self, Failure> {
+        let (program, arguments) =
+            plan.command.split_first().ok_or_else(|| Failure::new("give the command after --"))?;
+        let output = |path: &Path| {
+            let file = File::options().create(true).append(true).open(path);
+            file.map_err(|error| Failure::io(format!("open {}", path.display()), error))
+        };
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Some(path) = plan.log {
+            command.stdout(output(path)?).stderr(output(path)?);
+        }
+        let child =
+            command.spawn().map_err(|error| Failure::io(format!("start {program}"), error))?;
+        Ok(Self(child))
+    }
+
+    fn until_ready(&mut self, address: SocketAddr) -> Result<Broker, Failure> {
+        self.until(|| {
+            // A refused connection is the common case: it must cost little of the broker's core.
+            drop(TcpStream::connect(address).ok()?);
+            let mut broker = Broker::connect(address).ok()?;
+            let response = broker.metadata(None).ok()?;
+            (!response.brokers.is_empty()).then_some(broker)
+        })
+    }
+
+    fn until_acknowledged(&mut self, plan: &Plan<'_>) -> Result<(), Failure> {
+        self.until(|| produce_one(plan.address, plan.topic).ok())
+    }
+
+    fn until<T>(&mut self, mut attempt: impl FnMut() -> Option<T>) -> Result<T, Failure> {
+        let deadline = Moment::now().plus(READY_WAIT);
+        loop {
+            if let Some(answer) = attempt() {
+                return Ok(answer);
+            }
+            let ended =
+                self.0.try_wait().map_err(|error| Failure::io("watch the broker", error))?;
+            if let Some(status) = ended {
+                return Err(Failure::new(format!(
+                    "the broker ended, {status}: --log FILE says why"
+                )));
+            }
+            if deadline <= Moment::now() {
+                return Err(Failure::new("the broker does not answer: --log FILE says why"));
+            }
+            pause(RETRY_PAUSE);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself: then there is nothing to kill, and that was said.
+        if self.0.kill().is_ok() && self.0.wait().is_err() {
+            // Nobody else waits for it, so that this cannot be; there is nothing to do about it.
+        }
+    }
+}
+
+/// On a connection of its own.
+fn produce_one(address: SocketAddr, topic: &str) -> Result<(), Failure> {
+    let version = Broker::connect(address)?.version(ApiKey::Produce, PRODUCE_LAST)?;
+    let (producer, acks) = (ProducerId::NONE, Acks::All);
+    let shape = Shape { version, topic, acks, record_count: 1, value_bytes: VALUE_BYTES, producer };
+    let mut frame = ProduceFrame::new(&shape, &mut Random::from_seed(1));
+    let stamp = Stamp { intended_ns: Moment::now().ns(), wall_ms: wall_ms(), base_sequence: -1 };
+    frame.stamp(1, 0, stamp);
+    let lost = |error| Failure::io("produce one record", error);
+    let mut stream = TcpStream::connect(address).map_err(lost)?;
+    std::io::Write::write_all(&mut stream, frame.bytes()).map_err(lost)?;
+    let mut answer = Vec::new();
+    broker::read_frame(&mut stream, &mut answer).map_err(lost)?;
+    let answer = client::split_response(ApiKey::Produce, version, &Bytes::from(answer))
+        .and_then(|(_, body)| client::decode_produce(version, &body))
+        .map_err(|error| Failure::new(format!("the answer makes no sense: {error:?}")))?;
+    let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+    let mut codes = partitions.map(|partition| partition.error.get());
+    if codes.next() == Some(0) { Ok(()) } else { Err(Failure::new("the record was refused")) }
+}
+
+fn millis(start: Moment) -> f64 {
+    Moment::now().since(start).as_secs_f64() * 1_000.0
+}
