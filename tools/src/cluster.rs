@@ -4,7 +4,7 @@
 //! leader moved asks for it again.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -219,4 +219,9 @@ pub(crate) fn nodes(ids: &[BrokerId]) -> String {
 #[expect(clippy::disallowed_methods, reason = "a command waits on its own thread, no shard's")]
 pub(crate) fn pause(duration: Duration) {
     std::thread::sleep(duration);
+}
+
+#[expect(clippy::disallowed_methods, reason = "a command's own clock; there is no shard here")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
 }

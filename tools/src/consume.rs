@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Args;
@@ -15,10 +15,10 @@ use kafka_protocol::protocol::StrBytes;
 use engine::batch::{Batch, walk_headers};
 use engine::records::{Record, Records};
 use net::error_code::ErrorCode;
-use net::fetch::{FetchPartition, FetchRequest, FetchTopic, FetchedPartition};
+use net::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchedPartition};
 use net::topic::TopicRef;
 
-use crate::cluster::{Cluster, Creation, explain, is_retriable, pause};
+use crate::cluster::{Cluster, Creation, explain, is_retriable, now, pause};
 use crate::command::{BrokerArguments, print};
 use crate::failure::Failure;
 use crate::format::{self, Format, Message};
@@ -29,6 +29,8 @@ const FETCH_BYTES_MAX: i32 = 50 * 1024 * 1024;
 const PARTITION_BYTES_MAX: i32 = 1024 * 1024;
 /// A batch that unpacks to more is an attack, or needs a machine with more memory.
 const UNPACKED_BYTES_MAX: usize = 1 << 30;
+/// How long brokers may be gone before the command gives up.
+const FAILING_MAX: Duration = Duration::from_secs(60);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 const EXAMPLES: &str = "\
@@ -164,6 +166,7 @@ struct Reader<'a> {
     positions: Vec<Position>,
     /// Records still to write.
     left: u64,
+    failing_since: Option<Instant>,
     out: Vec<u8>,
 }
 
@@ -190,7 +193,15 @@ impl<'a> Reader<'a> {
             })
             .collect();
         let left = arguments.count.unwrap_or(u64::MAX);
-        Ok(Self { arguments, cluster, leaders, positions, left, out: Vec::new() })
+        Ok(Self {
+            arguments,
+            cluster,
+            leaders,
+            positions,
+            left,
+            failing_since: None,
+            out: Vec::new(),
+        })
     }
 
     fn is_done(&self) -> bool {
@@ -199,6 +210,33 @@ impl<'a> Reader<'a> {
 
     /// Asks every leader for what comes next, and writes what they have.
     fn turn(&mut self) -> Result<(), Failure> {
+        let responses = match self.fetch_all() {
+            Ok(responses) => responses,
+            Err(failure) => return self.recover(failure),
+        };
+        self.failing_since = None;
+        let mut moved = false;
+        for (leader, response) in responses {
+            if response.error.is_error() {
+                let why = explain(response.error.get(), None);
+                return Err(Failure::failed(format!("broker {leader} refused the fetch: {why}")));
+            }
+            for data in response.topics.iter().flat_map(|topic| &topic.partitions) {
+                moved |= self.take(data)?;
+            }
+            self.flush()?;
+        }
+        // The next request begins with another partition: a broker fills its answer in our order.
+        self.positions.rotate_left(1);
+        if moved {
+            pause(RETRY_PAUSE);
+            self.leaders = self.find_leaders()?;
+        }
+        Ok(())
+    }
+
+    /// One request to each leader, all at the same time.
+    fn fetch_all(&mut self) -> Result<Vec<(i32, FetchResponse<Bytes>)>, Failure> {
         let mut waiting = Vec::new();
         for (leader, partitions) in &self.leaders {
             let asked: Vec<FetchPartition> = self
@@ -220,26 +258,33 @@ impl<'a> Reader<'a> {
                 waiting.push((*leader, pending));
             }
         }
-        let mut moved = false;
+        let mut responses = Vec::new();
         for (leader, pending) in waiting {
-            let response = self.cluster.broker(leader)?.receive_fetch(pending)?;
-            if response.error.is_error() {
-                let why = explain(response.error.get(), None);
-                return Err(Failure::failed(format!("broker {leader} refused the fetch: {why}")));
-            }
-            for data in response.topics.iter().flat_map(|topic| &topic.partitions) {
-                moved |= self.take(data)?;
-            }
-            self.flush()?;
+            responses.push((leader, self.cluster.broker(leader)?.receive_fetch(pending)?));
         }
-        // The next request begins with another partition: a broker fills its answer in our order.
-        self.positions.rotate_left(1);
-        if moved {
-            pause(RETRY_PAUSE);
-            let partitions: Vec<i32> = self.positions.iter().map(|it| it.partition).collect();
-            self.leaders = by_leader(&mut self.cluster, &self.arguments.topic, &partitions)?;
+        Ok(responses)
+    }
+
+    /// A broker may start again: what was read stays read, and reading goes on.
+    fn recover(&mut self, failure: Failure) -> Result<(), Failure> {
+        let since = *self.failing_since.get_or_insert_with(now);
+        if now().duration_since(since) > FAILING_MAX {
+            return Err(failure);
+        }
+        for leader in self.leaders.keys() {
+            self.cluster.forget(*leader);
+        }
+        pause(RETRY_PAUSE);
+        match self.find_leaders() {
+            Ok(leaders) => self.leaders = leaders,
+            Err(failure) => tracing::debug!(%failure, "the leaders are unknown for now"),
         }
         Ok(())
+    }
+
+    fn find_leaders(&mut self) -> Result<BTreeMap<i32, Vec<i32>>, Failure> {
+        let partitions: Vec<i32> = self.positions.iter().map(|it| it.partition).collect();
+        by_leader(&mut self.cluster, &self.arguments.topic, &partitions)
     }
 
     /// Writes the records of one partition. True: ask for the leaders again.

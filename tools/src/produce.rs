@@ -14,13 +14,13 @@ use engine::codec::Codec;
 use engine::id::{ProducerEpoch, ProducerId, Timestamp};
 use net::api::ApiKey;
 
-use crate::cluster::{Cluster, Creation, explain, is_retriable, pause};
+use crate::cluster::{Cluster, Creation, explain, is_retriable, now, pause};
 use crate::command::BrokerArguments;
 use crate::failure::Failure;
 use crate::format::escape;
 use crate::partitioner;
 use crate::produce::outbox::{Batching, Outbox};
-use crate::produce::sender::{Acks, Sender, now};
+use crate::produce::sender::{Acks, Sender};
 
 pub(crate) mod lines;
 pub(crate) mod outbox;

@@ -12,7 +12,7 @@ use net::error_code::ErrorCode;
 use net::produce::{ProducePartition, ProduceRequest, ProduceTopic, ProducedPartition};
 use net::topic::TopicRef;
 
-use crate::cluster::{Cluster, Creation, explain, is_retriable, pause};
+use crate::cluster::{Cluster, Creation, explain, is_retriable, now, pause};
 use crate::connection::Pending;
 use crate::failure::Failure;
 use crate::produce::outbox::{Closed, Outbox};
@@ -296,9 +296,4 @@ impl Sender {
             }
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a command's own clock; there is no shard here")]
-pub(crate) fn now() -> Instant {
-    Instant::now()
 }
