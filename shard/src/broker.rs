@@ -13,9 +13,9 @@ use engine::journal::Generation;
 use engine::log::Log;
 use engine::superblock::{Shutdown, Superblock};
 use replication::config::listener::Listener;
-use replication::config::topic::Durability;
+use replication::config::topic::{Durability, TopicConfig};
 use replication::event::Event;
-use replication::image::{Image, Topic};
+use replication::image::Image;
 use replication::node::{Broker, Endpoint};
 
 use crate::io::{Class, Io};
@@ -83,7 +83,7 @@ async fn lead<I: Io>(
         }
         Ok((superblock, report)) => {
             let image = shard.image();
-            let cached = image.topics().filter(|topic| is_cached(topic));
+            let cached = image.topics().filter(|topic| is_cached(topic.config()));
             let cached_topics = cached.map(|topic| topic.name().to_string()).collect();
             tell(News::Ready(Ready { report, cached_topics }));
             serve_orders(shard, orders).await;
@@ -92,8 +92,8 @@ async fn lead<I: Io>(
     }
 }
 
-fn is_cached(topic: &Topic) -> bool {
-    matches!(topic.config().durability, Durability::Memory { .. })
+fn is_cached(config: &TopicConfig) -> bool {
+    matches!(config.durability, Durability::Memory { .. })
 }
 
 async fn bring_up<I: Io>(shard: &Rc<Shard<I>>) -> Result<(Superblock, Report), StartError> {
@@ -207,7 +207,7 @@ async fn take_down<I: Io>(shard: &Rc<Shard<I>>, superblock: Superblock) {
     let stopped = ask_all(shard, (0..shard.shard_count()).map(|_| Message::Stop)).await;
     match stopped {
         Err(error) => {
-            tracing::error!(%error, "not a clean stop: the next start replays the journal")
+            tracing::error!(%error, "not a clean stop: the next start replays the journal");
         }
         Ok(()) => {
             let clean = Superblock {
@@ -294,24 +294,29 @@ impl<I: Io> Shard<I> {
         let partitions = self.partitions();
         let fenced = partitions.iter().filter(|it| it.condition() == Condition::Fenced).count();
         let used: usize = partitions.iter().map(|it| it.memory_bytes()).sum();
+        let cached = partitions.iter().filter(|it| is_cached(&it.config())).count();
         let gauges = [
             (Metric::ConnectionsOpen, self.connections.count()),
             (Metric::Partitions, partitions.len()),
             (Metric::PartitionsFenced, fenced),
             (Metric::MemoryUsedBytes, used),
+            (Metric::PartitionsCached, cached),
         ];
         let mut recorder = self.recorder.borrow_mut();
         for (metric, value) in gauges {
             recorder.set(metric, u64::try_from(value).expect("usize fits"));
         }
+        let (sent, full) = self.route.counts();
+        recorder.set(Metric::MessagesSent, sent);
+        recorder.set(Metric::MailboxFull, full);
         recorder.snapshot(self.io.now())
     }
 }
 
 /// The metadata's log is like a topic without any config of its own, and never deletes.
-fn metadata_config(image: &Image) -> replication::config::topic::TopicConfig {
+fn metadata_config(image: &Image) -> TopicConfig {
     let configs = replication::config::broker::Configs::new();
-    replication::config::topic::TopicConfig::resolve(image.topic_defaults(), &configs)
+    TopicConfig::resolve(image.topic_defaults(), &configs)
 }
 
 /// Takes connections until the broker stops.

@@ -17,6 +17,7 @@ use engine::log::Journaling;
 use crate::buffer::Block;
 use crate::io::{Class, Io, Open, Sync};
 use crate::limits::{BLOCK_BYTES, CHECKPOINT_DIRECT_BYTES, FRAME_BYTES_MAX, SWEEP_BYTES_MIN};
+use crate::metrics::Metric;
 use crate::partition::{self, Partition};
 use crate::shard::Shard;
 use crate::signal::{self, Answer, Bell, Promise};
@@ -303,14 +304,20 @@ async fn commit<I: Io>(shard: &Rc<Shard<I>>, block: Block, place: Place, mut car
     if cfg!(bug = "ack_before_flush") {
         tell(shard, &mut cargo);
     }
+    let (began, bytes) = (shard.io.now(), block.filled());
     let written = write(shard, place, block).await;
     if let Err(error) = written {
+        shard.recorder.borrow_mut().add(Metric::DiskErrors, 1);
         tracing::error!(%error, "a journal write failed: every partition of this shard is fenced");
         shard.commit.is_broken.set(true);
         cargo.notes.into_iter().for_each(|promise| promise.keep(false));
         shard.fence_all();
         return;
     }
+    shard.recorder.borrow_mut().on_commit(shard.io.now().since(began));
+    shard.recorder.borrow_mut().add(Metric::JournalFrames, 1);
+    let bytes = u64::try_from(bytes).expect("usize fits");
+    shard.recorder.borrow_mut().add(Metric::JournalBytes, bytes);
     tell(shard, &mut cargo);
     shard.commit.committed.ring();
     if shard.commit.wants_checkpoint() {

@@ -149,8 +149,9 @@ pub trait Io: Clone + 'static {
     fn shutdown(&self, socket: &Self::Socket);
     fn peer(&self, socket: &Self::Socket) -> String;
 
-    /// Makes shard `peer` look at its mailbox. Called only if the peer says that it sleeps.
+    /// Makes shard `peer` look at its mailbox, after something was put there. Cheap if it is awake.
     fn wake(&self, peer: usize);
-    /// Ready when another shard, or a thread outside the shards, woke this one since the last call.
+    /// Ready when another shard, or a thread outside the shards, woke this one since the last call; at
+    /// times without. Who finds its mailboxes empty calls this, then looks at them again.
     async fn woken(&self);
 }

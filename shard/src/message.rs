@@ -57,8 +57,7 @@ pub enum Reply<I: Io> {
     Failed(String),
     Produced {
         items: Vec<Produced>,
-        appended_at: Nanos,
-        committed_at: Nanos,
+        times: ProduceTimes,
     },
     Fetched(Vec<Fetched<I>>),
     Offsets(Vec<(usize, Result<FoundOffset, ReadError>)>),
@@ -67,6 +66,14 @@ pub enum Reply<I: Io> {
     LogBytes(Vec<(PartitionId, u64)>),
     Commanded(Outcome),
     Metrics(Box<Snapshot>),
+}
+
+/// When a produce message got on, at its owner.
+#[derive(Clone, Copy, Debug)]
+pub struct ProduceTimes {
+    pub taken_at: Nanos,
+    pub appended_at: Nanos,
+    pub committed_at: Nanos,
 }
 
 /// One batch for one partition. `slot` is the asker's name for it.

@@ -160,11 +160,9 @@ pub enum Metric {
     BytesReceived,
     BytesSent,
     ConnectionsAccepted,
-    ConnectionsRefused,
     ConnectionsOpen,
     MemoryWaits,
     MemoryUsedBytes,
-    MemoryBudgetBytes,
     JournalFrames,
     JournalBytes,
     SegmentWrites,
@@ -174,24 +172,20 @@ pub enum Metric {
     Partitions,
     PartitionsFenced,
     PartitionsCached,
-    FetchesWaiting,
     MessagesSent,
     MailboxFull,
-    TurnsLong,
 }
 
 impl Metric {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 19] = [
         Self::Batches,
         Self::Records,
         Self::BytesReceived,
         Self::BytesSent,
         Self::ConnectionsAccepted,
-        Self::ConnectionsRefused,
         Self::ConnectionsOpen,
         Self::MemoryWaits,
         Self::MemoryUsedBytes,
-        Self::MemoryBudgetBytes,
         Self::JournalFrames,
         Self::JournalBytes,
         Self::SegmentWrites,
@@ -201,10 +195,8 @@ impl Metric {
         Self::Partitions,
         Self::PartitionsFenced,
         Self::PartitionsCached,
-        Self::FetchesWaiting,
         Self::MessagesSent,
         Self::MailboxFull,
-        Self::TurnsLong,
     ];
 
     /// Name as Prometheus wants it (without prefix), behaviour, and what it says.
@@ -219,9 +211,6 @@ impl Metric {
             Self::ConnectionsAccepted => {
                 ("connections_accepted_total", Counter, "connections accepted")
             }
-            Self::ConnectionsRefused => {
-                ("connections_refused_total", Counter, "connections closed for a limit")
-            }
             Self::ConnectionsOpen => ("connections_open", Gauge, "connections now"),
             Self::MemoryWaits => {
                 ("memory_waits_total", Counter, "requests that waited for memory before their body")
@@ -229,7 +218,6 @@ impl Metric {
             Self::MemoryUsedBytes => {
                 ("memory_used_bytes", Gauge, "bytes of the shard's budget in use")
             }
-            Self::MemoryBudgetBytes => ("memory_budget_bytes", Gauge, "the shard's memory budget"),
             Self::JournalFrames => {
                 ("journal_frames_total", Counter, "group commits to the journal")
             }
@@ -249,12 +237,10 @@ impl Metric {
             Self::PartitionsCached => {
                 ("partitions_write_caching", Gauge, "partitions acknowledged from memory")
             }
-            Self::FetchesWaiting => ("fetches_waiting", Gauge, "fetches waiting for data"),
-            Self::MessagesSent => ("messages_total", Counter, "messages sent to other shards"),
+            Self::MessagesSent => ("messages_sent", Gauge, "messages sent to other shards"),
             Self::MailboxFull => {
-                ("mailbox_full_total", Counter, "times a shard waited for room in a mailbox")
+                ("mailbox_full", Gauge, "times a shard waited for room in a mailbox")
             }
-            Self::TurnsLong => ("turns_long_total", Counter, "turns of the loop over their budget"),
         }
     }
 }

@@ -9,7 +9,8 @@ use engine::id::FilePos;
 use crate::files::Use;
 use crate::io::{Class, Io, Nanos};
 use crate::limits::BLOCK_BYTES;
-use crate::message::{ProduceError, ProduceItem, Produced, Reply};
+use crate::message::{ProduceError, ProduceItem, ProduceTimes, Produced, Reply};
+use crate::metrics::Metric;
 use crate::partition::{Partition, Produce};
 use crate::route::{ReplyTo, Route};
 use crate::shard::Shard;
@@ -18,7 +19,7 @@ use crate::writer;
 struct Count<I: Io> {
     missing: usize,
     items: Vec<Produced>,
-    appended_at: Nanos,
+    times: ProduceTimes,
     reply_to: Option<ReplyTo<I>>,
 }
 
@@ -31,12 +32,13 @@ pub struct Tally<I: Io> {
 impl<I: Io> Tally<I> {
     fn new(route: Rc<Route<I>>, missing: usize, reply_to: ReplyTo<I>, now: Nanos) -> Rc<Self> {
         let items = Vec::with_capacity(missing);
-        let count = Count { missing, items, appended_at: now, reply_to: Some(reply_to) };
+        let times = ProduceTimes { taken_at: now, appended_at: now, committed_at: now };
+        let count = Count { missing, items, times, reply_to: Some(reply_to) };
         Rc::new(Self { route, count: RefCell::new(count) })
     }
 
     pub fn on_appended(&self, at: Nanos) {
-        self.count.borrow_mut().appended_at = at;
+        self.count.borrow_mut().times.appended_at = at;
     }
 
     /// One of the batches has its result.
@@ -48,9 +50,9 @@ impl<I: Io> Tally<I> {
         if count.missing == 0 {
             let items = std::mem::take(&mut count.items);
             let reply_to = count.reply_to.take().expect("answered once");
-            let appended_at = count.appended_at;
+            let times = ProduceTimes { committed_at: at, ..count.times };
             drop(count);
-            self.route.reply(reply_to, Reply::Produced { items, appended_at, committed_at: at });
+            self.route.reply(reply_to, Reply::Produced { items, times });
         }
     }
 }
@@ -70,6 +72,7 @@ impl<I: Io> Shard<I> {
 
     fn produce_one(self: &Rc<Self>, item: ProduceItem, tally: &Rc<Tally<I>>) {
         if let Some((item, tally)) = self.try_produce(item, tally) {
+            self.recorder.borrow_mut().add(Metric::MemoryWaits, 1);
             self.stalled.borrow_mut().push_back((item, tally));
             self.make_room();
         }
@@ -94,10 +97,14 @@ impl<I: Io> Shard<I> {
             return None;
         };
         let bytes = item.admitted.batch.len();
+        let records = u64::from(item.admitted.summary.record_count);
         match partition.produce(item, tally, self.io.wall(), at, |bytes| self.io.block(bytes)) {
             Produce::Settled { wants_commit } => {
                 if wants_commit {
                     self.commit.enqueue(&partition);
+                    let mut recorder = self.recorder.borrow_mut();
+                    recorder.add(Metric::Batches, 1);
+                    recorder.add(Metric::Records, records);
                 }
                 None
             }

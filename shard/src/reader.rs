@@ -18,6 +18,7 @@ use crate::files::Use;
 use crate::io::Io;
 use crate::limits::{BLOCK_BYTES, READ_BYTES_MAX, SCAN_BYTES};
 use crate::message::ReadError;
+use crate::metrics::Metric;
 use crate::partition::Partition;
 use crate::shard::Shard;
 
@@ -152,6 +153,7 @@ impl<I: Io> Shard<I> {
             if error.kind() == io::ErrorKind::NotFound {
                 return ReadError::UnknownPartition; // Its topic was deleted meanwhile.
             }
+            self.recorder.borrow_mut().add(Metric::DiskErrors, 1);
             tracing::error!(
                 partition = ?partition.id(), segment = segment.get(), pos = pos.get(), %error,
                 "a segment cannot be read"

@@ -69,6 +69,8 @@ pub struct Route<I: Io> {
     /// Messages sent and not answered.
     calls: RefCell<BTreeMap<u64, Promise<Reply<I>>>>,
     next_call: Cell<u64>,
+    sent_count: Cell<u64>,
+    full_count: Cell<u64>,
 }
 
 impl<I: Io> Route<I> {
@@ -77,7 +79,14 @@ impl<I: Io> Route<I> {
             .into_iter()
             .map(|lanes| lanes.map(|lanes| Peer { lanes, waiting: VecDeque::new() }))
             .collect();
-        Self { io, peers: RefCell::new(peers), calls: RefCell::default(), next_call: Cell::new(0) }
+        Self {
+            io,
+            peers: RefCell::new(peers),
+            calls: RefCell::default(),
+            next_call: Cell::new(0),
+            sent_count: Cell::new(0),
+            full_count: Cell::new(0),
+        }
     }
 
     #[must_use]
@@ -136,13 +145,23 @@ impl<I: Io> Route<I> {
         is_empty
     }
 
+    /// Letters sent so far, and how many of them found their lane full.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.sent_count.get(), self.full_count.get())
+    }
+
     fn push(&self, index: usize, letter: Letter<I>) {
+        self.sent_count.set(self.sent_count.get() + 1);
         let mut peers = self.peers.borrow_mut();
         let peer = peers[index].as_mut().expect("only to other shards");
         if peer.waiting.is_empty() {
             match peer.lanes.to_peer.push(letter) {
                 Ok(()) => self.io.wake(index),
-                Err(letter) => peer.waiting.push_back(letter),
+                Err(letter) => {
+                    self.full_count.set(self.full_count.get() + 1);
+                    peer.waiting.push_back(letter);
+                }
             }
         } else {
             peer.waiting.push_back(letter);

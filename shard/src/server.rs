@@ -46,6 +46,15 @@ pub struct Facts {
     pub ready: Ready,
 }
 
+/// What every shard's thread takes with it.
+#[derive(Clone)]
+struct Common {
+    config: Arc<NodeConfig>,
+    binds: Vec<SocketAddr>,
+    request_bytes: u64,
+    news: mpsc::Sender<News>,
+}
+
 /// What one shard's thread takes with it.
 struct Seat {
     lanes: Vec<Option<Lanes<RingIo>>>,
@@ -82,17 +91,10 @@ impl Server {
         let seats = seats(cores.len(), taken_orders, &news);
         let config = Arc::new(config);
         let binds: Vec<SocketAddr> = addresses.iter().map(|(_, address)| *address).collect();
+        let common = Common { config, binds, request_bytes, news };
         let main = move |index: usize, io: RingIo| {
             let seat = take(&seats, index);
-            run_shard(
-                index,
-                io,
-                Arc::clone(&config),
-                seat,
-                binds.clone(),
-                request_bytes,
-                news.clone(),
-            )
+            run_shard(index, io, seat, common.clone())
         };
         let running = launch::start(&cores, directory, &budget, main);
         let running = running.map_err(|error| StartError(error.to_string()))?;
@@ -173,15 +175,8 @@ fn take(seats: &Seats, index: usize) -> Seat {
     seats[index].take().expect("each seat is taken once")
 }
 
-async fn run_shard(
-    index: usize,
-    io: RingIo,
-    config: Arc<NodeConfig>,
-    seat: Seat,
-    binds: Vec<SocketAddr>,
-    request_bytes: u64,
-    news: mpsc::Sender<News>,
-) {
+async fn run_shard(index: usize, io: RingIo, seat: Seat, common: Common) {
+    let Common { config, binds, request_bytes, news } = common;
     let mut listeners = Vec::with_capacity(binds.len());
     for address in binds {
         match io.listen(address) {
@@ -195,7 +190,7 @@ async fn run_shard(
     }
     drop(news);
     let shard = Shard::new(io, index, config, seat.lanes, listeners, request_bytes);
-    broker::run(shard, seat.orders, seat.news).await;
+    Box::pin(broker::run(shard, seat.orders, seat.news)).await;
 }
 
 /// Makes the data directory, and makes sure that no other broker has it.

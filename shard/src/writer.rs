@@ -14,6 +14,7 @@ use crate::commit::Note;
 use crate::files::{Use, partition_dir, sidecar_path};
 use crate::io::{Class, Io, Open, Sync};
 use crate::limits::{ALLOCATE_BYTES_MAX, ALLOCATE_BYTES_MIN, BLOCK_BYTES, DIRECT_BYTES_MIN};
+use crate::metrics::Metric;
 use crate::partition::{Condition, Partition, SegmentWrite};
 use crate::shard::Shard;
 
@@ -76,11 +77,14 @@ async fn write_next<I: Io>(shard: &Rc<Shard<I>>, partition: &Rc<Partition<I>>) -
     match store(shard, partition, &mut write).await {
         Ok(()) => {
             shard.commit.on_direct(bytes);
+            shard.recorder.borrow_mut().add(Metric::SegmentWrites, 1);
+            shard.recorder.borrow_mut().add(Metric::SegmentBytes, bytes);
             partition.on_written(write.flush, shard.io.now());
             seal_next(shard, partition);
             true
         }
         Err(error) => {
+            shard.recorder.borrow_mut().add(Metric::DiskErrors, 1);
             tracing::error!(partition = ?partition.id(), %error, "a segment write failed: fenced");
             partition.fence(shard.io.now());
             false

@@ -206,12 +206,13 @@ impl<I: Io> Pending<I> {
     pub fn finish(mut self, shard: &Shard<I>, request: &mut Request) -> Result<Frame<I>, Close> {
         let parsed = request.stages;
         for mut call in std::mem::take(&mut self.calls) {
-            let Some(Reply::Produced { items, appended_at, committed_at }) = call.take() else {
+            let Some(Reply::Produced { items, times }) = call.take() else {
                 unreachable!("a produce message is answered by what was produced");
             };
             let mut stages = parsed;
-            stages.end(Stage::Appended, appended_at);
-            stages.end(Stage::Committed, committed_at);
+            stages.end(Stage::Hopped, times.taken_at);
+            stages.end(Stage::Appended, times.appended_at);
+            stages.end(Stage::Committed, times.committed_at);
             request.stages = request.stages.later(stages);
             for produced in items {
                 self.place(shard, &produced);

@@ -81,6 +81,7 @@ impl Admin {
             topic_id,
             partition,
             log: self.recorder.log(wish.durability),
+            durability: wish.durability,
         });
         logs.collect()
     }

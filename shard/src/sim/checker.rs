@@ -57,12 +57,19 @@ impl fmt::Display for Violation {
 
 type Record = (WriterId, u64);
 
+/// What stood at an offset, as of some era: they are counted by crashes.
+#[derive(Clone, Copy)]
+struct Known {
+    record: Record,
+    era: u64,
+}
+
 struct Log {
     durability: Durability,
     is_ending: bool,
     is_final: bool,
     /// By offset: what was acknowledged or read there.
-    known: Vec<Option<Record>>,
+    known: Vec<Option<Known>>,
     /// What a crash took, of a log acknowledged from memory.
     lost: BTreeMap<Offset, Record>,
     bounds: Bounds,
@@ -82,6 +89,9 @@ struct Write {
     /// How many offsets are known to hold it.
     place_count: u32,
     place: Offset,
+    /// When it was last sent.
+    era: u64,
+    is_acked: bool,
     is_refused: bool,
 }
 
@@ -96,6 +106,7 @@ struct Question {
     position: Offset,
     /// What answers before it had shown.
     bounds: Bounds,
+    era: u64,
 }
 
 /// How far a reader has come without a gap.
@@ -186,7 +197,8 @@ impl Checker {
             }
             Event::Asked { reader, log, position } => {
                 let (log, position, bounds) = (*log, *position, self.log(*log)?.bounds);
-                let old = self.questions.insert(*reader, Question { log, position, bounds });
+                let era = self.tally.crash_count;
+                let old = self.questions.insert(*reader, Question { log, position, bounds, era });
                 if old.is_some() { Err(Violation::Senseless) } else { Ok(()) }
             }
             Event::Unanswered { reader, log } => self.answer(*reader, *log).map(|_| ()),
@@ -250,10 +262,13 @@ impl Checker {
                     sent_count: 0,
                     place_count: 0,
                     place: Offset::ZERO,
+                    era: 0,
+                    is_acked: false,
                     is_refused: false,
                 });
             }
             writes[index].sent_count += 1;
+            writes[index].era = self.tally.crash_count;
         }
         Ok(())
     }
@@ -268,7 +283,10 @@ impl Checker {
         self.tally.acked_count += u64::from(count);
         for index in 0..count {
             let record = (writer, first + u64::from(index));
-            self.learn(log, base.plus(i64::from(index)), record)?;
+            let write = self.write(log, record).ok_or(Violation::Senseless)?;
+            write.is_acked = true;
+            let era = write.era;
+            self.learn(log, base.plus(i64::from(index)), Known { record, era })?;
         }
         let bounds = &mut self.log(log)?.bounds;
         bounds.high_watermark = bounds.high_watermark.max(base.plus(i64::from(count)));
@@ -299,7 +317,8 @@ impl Checker {
             if home != log {
                 return Err(Violation::Misplaced { log, offset: *offset, home });
             }
-            self.learn(log, *offset, (writer, sequence))?;
+            let record = (writer, sequence);
+            self.learn(log, *offset, Known { record, era: question.era })?;
             self.tally.read_count += 1;
             next = next.plus(1);
         }
@@ -354,7 +373,8 @@ impl Checker {
             return Err(Violation::NotRead { log });
         };
         let state = self.log(log)?;
-        if start > state.start_asked || next < state.bounds.high_watermark {
+        let is_short = state.durability == Durability::Device && next < state.bounds.high_watermark;
+        if start > state.start_asked || is_short {
             return Err(Violation::NotRead { log });
         }
         state.is_final = true;
@@ -367,43 +387,60 @@ impl Checker {
         Ok(())
     }
 
-    /// A log acknowledged from memory ends at `end`: what was known past it is lost.
+    /// A log acknowledged from memory ended at `end` after some crash: what was known past it before
+    /// the last crash is lost.
     fn lose(&mut self, log: LogId, end: Offset) -> Result<(), Violation> {
+        let now = self.tally.crash_count;
         let state = self.log(log)?;
-        let lost = state.known.split_off(place(end).min(state.known.len()));
-        let mut offset = end;
-        for record in lost {
-            if let Some(record) = record {
-                self.log(log)?.lost.insert(offset, record);
-                self.tally.lost_count += 1;
-                let write = self.write(log, record).ok_or(Violation::Senseless)?;
-                write.place_count -= 1;
+        let mut lost = Vec::new();
+        for (index, slot) in state.known.iter_mut().enumerate().skip(place(end)) {
+            if let Some(Known { record, .. }) = slot.take_if(|known| known.era < now) {
+                let offset = Offset::new(i64::try_from(index).expect("a history fits in memory"));
+                state.lost.insert(offset, record);
+                lost.push(record);
             }
-            offset = offset.plus(1);
+        }
+        while state.known.last().is_some_and(Option::is_none) {
+            state.known.pop();
+        }
+        for record in lost {
+            self.tally.lost_count += 1;
+            self.write(log, record).ok_or(Violation::Senseless)?.place_count -= 1;
         }
         Ok(())
     }
 
     /// The record is at the offset, for ever.
-    fn learn(&mut self, log: LogId, offset: Offset, record: Record) -> Result<(), Violation> {
+    fn learn(&mut self, log: LogId, offset: Offset, known: Known) -> Result<(), Violation> {
+        let Known { record, era } = known;
         let (writer, sequence) = record;
+        let now = self.tally.crash_count;
         let state = self.log(log)?;
-        match state.known.get(place(offset)).copied().flatten() {
-            Some(known) if known == record => return Ok(()),
-            Some(was) if state.durability == Durability::Device => {
-                return Err(Violation::Changed { log, offset, was, is: record });
+        if let Some(slot) = state.known.get_mut(place(offset)).and_then(Option::as_mut) {
+            if slot.record == record {
+                slot.era = slot.era.max(era);
+                return Ok(());
             }
-            Some(_) => self.lose(log, offset)?,
-            None => {}
+            let changed = Violation::Changed { log, offset, was: slot.record, is: record };
+            match state.durability {
+                // The answer is older than the crash that took it.
+                Durability::Memory if era < slot.era => return Ok(()),
+                Durability::Memory if slot.era < now => self.lose(log, offset)?,
+                Durability::Memory | Durability::Device => return Err(changed),
+            }
         }
         let state = self.log(log)?;
         if state.lost.get(&offset) == Some(&record) {
-            return Err(Violation::Changed { log, offset, was: record, is: record });
+            let write = self.write(log, record).ok_or(Violation::Senseless)?;
+            if write.is_acked && era == now {
+                return Err(Violation::Changed { log, offset, was: record, is: record });
+            }
         }
+        let state = self.log(log)?;
         if state.known.len() <= place(offset) {
             state.known.resize(place(offset) + 1, None);
         }
-        state.known[place(offset)] = Some(record);
+        state.known[place(offset)] = Some(known);
         let retries = self.writers.get(&writer).copied();
         let phantom = Violation::Phantom { log, offset };
         let write = self.write(log, record).ok_or(phantom)?;
@@ -432,7 +469,7 @@ impl Checker {
     fn check_order(&self, id: LogId, log: &Log) -> Result<(), Violation> {
         let mut next: BTreeMap<WriterId, u64> = BTreeMap::new();
         for (index, record) in log.known.iter().enumerate() {
-            let Some((writer, sequence)) = *record else { continue };
+            let Some(Known { record: (writer, sequence), .. }) = *record else { continue };
             let next = next.entry(writer).or_default();
             let is_again = self.writers.get(&writer) == Some(&Retries::Plain);
             if sequence < *next && !is_again {

@@ -20,6 +20,9 @@ use crate::sim::chance::Chance;
 /// What a turn of a task costs, at most.
 const TURN_NANOS_END: u64 = 4_000;
 
+/// How often a task may look at the clock in one turn.
+const LOOKS_MAX: u64 = 100_000;
+
 /// Who a task belongs to: all tasks of an owner end together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Owner {
@@ -74,6 +77,8 @@ pub struct Executor {
     due: RefCell<BTreeMap<(Nanos, u64), Due>>,
     next_due: Cell<u64>,
     turn_count: Cell<u64>,
+    /// How often the running task has looked at the clock.
+    look_count: Cell<u64>,
 }
 
 impl Executor {
@@ -91,10 +96,21 @@ impl Executor {
             due: RefCell::new(BTreeMap::new()),
             next_due: Cell::new(0),
             turn_count: Cell::new(0),
+            look_count: Cell::new(0),
         }
     }
 
     pub fn now(&self) -> Nanos {
+        self.now.get()
+    }
+
+    /// The same, for a task.
+    ///
+    /// # Panics
+    /// If one turn of a task asks without end: time does not move while it runs.
+    pub fn look(&self) -> Nanos {
+        self.look_count.set(self.look_count.get() + 1);
+        assert!(self.look_count.get() < LOOKS_MAX, "a task waits for time without giving way");
         self.now.get()
     }
 
@@ -161,6 +177,7 @@ impl Executor {
         }
         let Some(id) = self.pick() else { return Turn::Idle };
         let Some((mut task, waker)) = self.take(id) else { return Turn::Ran };
+        self.look_count.set(0);
         let done = task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
         let finished = if done {
             self.slots.borrow_mut().remove(&id).map(|_| task)

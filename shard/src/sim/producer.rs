@@ -23,7 +23,7 @@ use net::topic::TopicRef;
 use crate::io::Io;
 use crate::sim::SimIo;
 use crate::sim::chance::Chance;
-use crate::sim::history::{Event, Retries, Value, WriterId};
+use crate::sim::history::{Durability, Event, Retries, Value, WriterId};
 use crate::sim::recorder::{Recorder, Target};
 use crate::sim::wire::{Gone, Wire};
 
@@ -65,6 +65,8 @@ pub struct Producer {
     targets: Vec<Target>,
     /// By target.
     next_sequences: Vec<u64>,
+    /// By target: nothing can be written to it any more.
+    is_dead: Vec<bool>,
     writer: WriterId,
     identity: Option<(ProducerId, ProducerEpoch)>,
     made_count: usize,
@@ -89,6 +91,7 @@ impl Producer {
             writer: recorder.writer(habits.retries),
             habits,
             next_sequences: vec![0; targets.len()],
+            is_dead: vec![false; targets.len()],
             targets,
             identity: None,
             made_count: 0,
@@ -120,6 +123,7 @@ impl Producer {
         let made: Vec<Vec<Unanswered>> =
             (0..self.habits.depth.min(missing)).map(|_| self.make()).collect();
         self.made_count += made.len();
+        let made = made.into_iter().filter(|batches| !batches.is_empty()).collect();
         self.send_pipelined(wire, made).await
     }
 
@@ -193,7 +197,8 @@ impl Producer {
         let first = self.chance.index(self.targets.len());
         let count = 1 + self.chance.index(self.targets.len());
         let places = (0..count).map(|index| (first + index) % self.targets.len());
-        places.collect::<Vec<_>>().into_iter().map(|target| self.make_batch(target)).collect()
+        let places: Vec<usize> = places.filter(|target| !self.is_dead[*target]).collect();
+        places.into_iter().map(|target| self.make_batch(target)).collect()
     }
 
     fn make_batch(&mut self, target: usize) -> Unanswered {
@@ -255,32 +260,34 @@ impl Producer {
 
     /// What has to be sent again.
     fn on_response(
-        &self,
-        mut batches: Vec<Unanswered>,
+        &mut self,
+        batches: Vec<Unanswered>,
         response: Option<&ProduceResponse>,
         standing: Standing,
     ) -> Vec<Unanswered> {
         let Some(response) = response else { return Vec::new() };
-        batches.retain(|batch| {
-            let target = &self.targets[batch.target];
-            let topic = reference(target, self.habits.version);
+        let mut left = Vec::new();
+        for batch in batches {
+            let target = self.targets[batch.target].clone();
+            let topic = reference(&target, self.habits.version);
             let topic = response.topics.iter().find(|it| it.topic == topic);
-            let partitions = topic.into_iter().flat_map(|topic| &topic.partitions);
-            match partitions.into_iter().find(|it| it.index == target.partition) {
-                Some(answer) => self.on_answer(batch, target, answer, standing),
+            let mut partitions = topic.into_iter().flat_map(|topic| &topic.partitions);
+            match partitions.find(|it| it.index == target.partition) {
+                Some(answer) if self.on_answer(&batch, &target, answer, standing) => {
+                    left.push(batch);
+                }
+                Some(_) => {}
                 None => {
-                    self.recorder
-                        .fail(format!("no answer for {target:?} in a response to Produce"));
-                    false
+                    self.recorder.fail(format!("no answer for {target:?} in a response to Produce"))
                 }
             }
-        });
-        batches
+        }
+        left
     }
 
     /// Whether the batch has to be sent again.
     fn on_answer(
-        &self,
+        &mut self,
         batch: &Unanswered,
         target: &Target,
         answer: &ProducedPartition,
@@ -311,6 +318,11 @@ impl Producer {
             | ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND
             | ErrorCode::THROTTLING_QUOTA_EXCEEDED => true,
             ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if standing == Standing::Pipelined => true,
+            // A crash took what was acknowledged from memory: the writer cannot go on there.
+            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if target.durability == Durability::Memory => {
+                self.is_dead[batch.target] = true;
+                false
+            }
             other => {
                 let first = batch.first;
                 self.recorder.fail(format!("log {}: batch at {first} got error {other:?}", log.0));

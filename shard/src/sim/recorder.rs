@@ -19,6 +19,7 @@ pub struct Target {
     pub topic_id: [u8; 16],
     pub partition: i32,
     pub log: LogId,
+    pub durability: Durability,
 }
 
 struct Book {
