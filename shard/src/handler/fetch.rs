@@ -113,7 +113,9 @@ async fn gather<I: Io>(
     }
     let is_refused = planned.iter().any(Result::is_err);
     let wait = Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0));
-    let wait = if is_refused { Duration::ZERO } else { wait.min(FETCH_WAIT_MAX) };
+    // Nothing to read is nothing to wait for.
+    let is_idle = is_refused || by_owner.is_empty();
+    let wait = if is_idle { Duration::ZERO } else { wait.min(FETCH_WAIT_MAX) };
     let bytes_min = u64::try_from(body.min_bytes).unwrap_or(0);
     let deadline = shard.io.now().plus(wait);
     let is_alone = by_owner.len() == 1;
