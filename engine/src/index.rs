@@ -135,14 +135,11 @@ impl Index {
     }
 
     /// ```text
-    /// u64  end, i64 max timestamp, u64 interval
+    /// u64  from, u64 end, i64 max timestamp, u64 interval
     /// u32  entry count, then of each: i64 offset, u64 position, i64 max timestamp before
     /// ```
-    ///
-    /// # Panics
-    /// If it is not complete.
     pub fn encode(&self, bytes: &mut Vec<u8>) {
-        assert!(self.is_complete());
+        bytes.put_u64(self.from.get());
         bytes.put_u64(self.end.get());
         bytes.put_i64(self.max_timestamp.get());
         bytes.put_u64(self.interval_bytes);
@@ -155,7 +152,10 @@ impl Index {
     }
 
     pub(crate) fn decode(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
-        let end = fields.pos()?;
+        let (from, end) = (fields.pos()?, fields.pos()?);
+        if from > end {
+            return Err(Malformed::Unordered);
+        }
         let max_timestamp = fields.timestamp()?;
         let interval_bytes = fields.u64()?;
         let count = fields.count(ENTRY_BYTES)?;
@@ -172,12 +172,12 @@ impl Index {
                     && last.pos < pos
                     && last.max_timestamp_before <= max_timestamp_before
             });
-            if !ascends || pos >= end || max_timestamp_before > max_timestamp {
+            if !ascends || pos < from || pos >= end || max_timestamp_before > max_timestamp {
                 return Err(Malformed::Unordered);
             }
             entries.push(Entry { offset, pos, max_timestamp_before });
         }
-        Ok(Self { from: FilePos::ZERO, end, max_timestamp, interval_bytes, entries })
+        Ok(Self { from, end, max_timestamp, interval_bytes, entries })
     }
 
     /// What is left is as dense as what will come.

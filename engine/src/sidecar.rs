@@ -15,7 +15,7 @@
 //! 40  i64  created at (ms)
 //! 48  i64  max timestamp
 //! 56  i64  base offset of the batch that has it
-//! 64       index (index.rs)
+//! 64       index (index.rs), complete unless a restart came while the segment grew
 //!          epochs of its records (epochs.rs)
 //!          producers at its end (producers.rs)
 //!  -4 u32  CRC-32C of everything before
