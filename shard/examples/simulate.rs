@@ -10,7 +10,6 @@ use std::ops::Range;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use shard::sim::disk::Crash;
 use shard::sim::scenario::{Plan, Report};
 
 const USAGE: &str = "\
@@ -121,12 +120,12 @@ impl Total {
     fn run_crash_points(&mut self, seeds: Range<u64>) -> Result<(), String> {
         for seed in seeds {
             announce(format!("--seed {seed} --step 0"));
-            let whole = crash_point(seed, 0).run(None)?;
+            let whole = Plan::crash_point(seed, 0).run(None)?;
             self.add(&whole);
             for step in 1..=whole.step_count {
                 let words = format!("--seed {seed} --step {step}");
                 announce(words.clone());
-                let report = crash_point(seed, step).run(None);
+                let report = Plan::crash_point(seed, step).run(None);
                 let report = report.map_err(|it| format!("{it}; replay with: simulate {words}"))?;
                 self.add(&report);
             }
@@ -135,7 +134,7 @@ impl Total {
     }
 
     fn replay(&mut self, seed: u64, step: Option<u64>) -> Result<(), String> {
-        let plan = step.map_or_else(|| Plan::long(seed), |step| crash_point(seed, step));
+        let plan = step.map_or_else(|| Plan::long(seed), |step| Plan::crash_point(seed, step));
         println!("{plan:#?}");
         let report = plan.run(Some(Box::new(|line| println!("{line}"))))?;
         println!("{report:#?}");
@@ -164,15 +163,5 @@ impl Total {
             real.as_secs_f64(),
             self.simulated.as_secs_f64() / real.as_secs_f64(),
         );
-    }
-}
-
-/// The short run of a seed, crashed at a step; whole for step 0.
-fn crash_point(seed: u64, step: u64) -> Plan {
-    let plan = Plan::short(seed);
-    match step {
-        0 => plan,
-        _ if (seed + step).is_multiple_of(4) => plan.crashed_at(step, Crash::Process),
-        _ => plan.crashed_at(step, Crash::Power),
     }
 }

@@ -124,6 +124,7 @@ async fn gather<I: Io>(shard: &Rc<Shard<I>>, work: &Rc<Work<I>>) {
         }
         let checkpointing = partition.begin_checkpoint();
         if writer::flush_to(shard, &partition, checkpointing.target().offset).await {
+            writer::seal_next(shard, &partition);
             work.taken.borrow_mut().push((Rc::clone(&partition), checkpointing));
         } else if partition.condition() == Condition::Fenced {
             // Its journaled tail must outlive it: without this checkpoint the journal keeps it.

@@ -181,9 +181,8 @@ impl<I: Io> Commit<I> {
 
     /// Batches must wait: what is left is for the notes that a checkpoint may need.
     fn is_nearly_full(&self) -> bool {
-        let files = u64::try_from(LIMITS.file_count_max - 1).expect("files are few");
         let frame = u64::try_from(FRAME_BYTES_MAX).expect("a frame's bytes fit");
-        self.plan.borrow().used_bytes() + frame > LIMITS.file_bytes * files
+        !self.plan.borrow().leaves_reserve(frame)
     }
 
     fn has_work(&self) -> bool {

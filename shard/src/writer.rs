@@ -117,14 +117,17 @@ async fn store<I: Io>(
     shard.io.write(&file, from, std::mem::take(&mut write.ranges), Sync::Durable).await
 }
 
-/// Seals a segment that has got its last byte, beside the writes of the next one.
-fn seal_next<I: Io>(shard: &Rc<Shard<I>>, partition: &Rc<Partition<I>>) {
-    while let Some(seal) = partition.begin_seal() {
+/// Seals the oldest segment that has got its last byte, beside the writes of the next one.
+pub fn seal_next<I: Io>(shard: &Rc<Shard<I>>, partition: &Rc<Partition<I>>) {
+    if let Some(seal) = partition.begin_seal() {
         let (shard, partition) = (Rc::clone(shard), Rc::clone(partition));
         let io = shard.io.clone();
         io.spawn(Class::Background, async move {
             match store_seal(&shard, &partition, &seal).await {
-                Ok(()) => partition.on_sealed(seal),
+                Ok(()) => {
+                    partition.on_sealed(seal);
+                    seal_next(&shard, &partition);
+                }
                 Err(error) => {
                     tracing::error!(partition = ?partition.id(), %error, "sealing failed: fenced");
                     partition.fence(shard.io.now());

@@ -383,6 +383,9 @@ impl Checker {
                 return Err(Violation::Lost { log, offset: next });
             }
             self.lose(log, next)?;
+            if next < self.log(log)?.known_end() {
+                return Err(Violation::Lost { log, offset: next });
+            }
         }
         Ok(())
     }

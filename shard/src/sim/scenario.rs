@@ -77,9 +77,8 @@ pub struct Report {
 }
 
 impl Plan {
-    /// Some fifty operations and no trouble: to be crashed at each of its steps.
-    #[must_use]
-    pub fn short(seed: u64) -> Self {
+    /// Some fifty operations and no trouble.
+    fn short(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
         let mut plan = Self::calm(seed, &mut chance, 15);
         plan.topics.truncate(1);
@@ -102,18 +101,22 @@ impl Plan {
         plan
     }
 
-    /// The same run, with a crash at a step, and no other.
+    /// A short run with one crash, at a step of its disk; without any for step 0.
     #[must_use]
-    pub fn crashed_at(mut self, step: u64, crash: Crash) -> Self {
-        self.phases = vec![Phase {
-            until: Until::Steps(step),
-            faults: Faults::none(),
-            weather: Weather::fair(),
-            wall_skew_ms: 0,
-            crash,
-            shard_count: self.shard_count,
-        }];
-        self
+    pub fn crash_point(seed: u64, step: u64) -> Self {
+        let mut plan = Self::short(seed);
+        if step > 0 {
+            let is_kill = (seed + step).is_multiple_of(4);
+            plan.phases = vec![Phase {
+                until: Until::Steps(step),
+                faults: Faults::none(),
+                weather: Weather::fair(),
+                wall_skew_ms: 0,
+                crash: if is_kill { Crash::Process } else { Crash::Power },
+                shard_count: plan.shard_count,
+            }];
+        }
+        plan
     }
 
     fn calm(seed: u64, chance: &mut Chance, request_count: u64) -> Self {

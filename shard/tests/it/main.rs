@@ -3,4 +3,5 @@
 mod conformance;
 mod mailbox;
 mod ring;
+mod simulation;
 mod world;
