@@ -42,7 +42,8 @@ pub async fn answer<I: Io>(
             return odd_id();
         }
         let may_create = request.allow_auto_topic_creation || version < 4;
-        let names = asked.iter().filter_map(|it| it.name.as_ref()).map(|it| it.0.as_str());
+        let named = asked.iter().filter(|topic| topic.topic_id.is_nil());
+        let names = named.filter_map(|it| it.name.as_ref()).map(|it| it.0.as_str());
         let refused = if may_create && image.broker_config().topics.auto_create {
             create_missing(shard, &image, names).await
         } else {
@@ -52,8 +53,9 @@ pub async fn answer<I: Io>(
         asked
             .into_iter()
             .map(|topic| match topic.name {
-                Some(name) => by_name(&image, name, &refused),
-                None => by_id(&image, topic.topic_id),
+                // Java's client sends an empty name with an id.
+                Some(name) if topic.topic_id.is_nil() => by_name(&image, name, &refused),
+                Some(_) | None => by_id(&image, topic.topic_id),
             })
             .collect()
     };

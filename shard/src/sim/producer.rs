@@ -278,7 +278,8 @@ impl Producer {
                 }
                 Some(_) => {}
                 None => {
-                    self.recorder.fail(format!("no answer for {target:?} in a response to Produce"))
+                    let failure = format!("no answer for {target:?} in a response to Produce");
+                    self.recorder.fail(failure);
                 }
             }
         }
