@@ -26,8 +26,6 @@ use crate::sim::history::{Durability, Event};
 use crate::sim::recorder::{Recorder, Target};
 use crate::sim::wire::{Gone, Wire};
 
-/// Kafka's smallest.
-const SEGMENT_BYTES: u64 = 1 << 20;
 const RETRY_NANOS: u64 = 50_000_000;
 
 /// A topic to be made.
