@@ -77,10 +77,10 @@ fn resident_kib() -> String {
 
 async fn idle(io: &RingIo, seconds: u64) {
     io.sleep(Duration::from_secs(1)).await;
-    let before = cpu_nanos("/proc/self/schedstat") + cpu_nanos("/proc/thread-self/schedstat");
+    let before = all_threads_nanos();
     let switches = context_switches();
     io.sleep(Duration::from_secs(seconds)).await;
-    let after = cpu_nanos("/proc/self/schedstat") + cpu_nanos("/proc/thread-self/schedstat");
+    let after = all_threads_nanos();
     let switches = context_switches() - switches;
     println!(
         "idle: {} us of CPU in {seconds} s, {switches} wake-ups of the process",
@@ -89,6 +89,11 @@ async fn idle(io: &RingIo, seconds: u64) {
     println!("{}", resident_kib());
     IS_OVER.store(true, Ordering::Release);
     io.wake(1);
+}
+
+fn all_threads_nanos() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    tasks.map(|it| cpu_nanos(&format!("{}/schedstat", it.unwrap().path().display()))).sum()
 }
 
 fn context_switches() -> u64 {
@@ -203,7 +208,7 @@ impl Journal {
 
     async fn run(&self, io: &RingIo) {
         let mut pos = 0;
-        loop {
+        while !IS_OVER.load(Ordering::Relaxed) {
             poll_fn(|context| {
                 if !self.pending.borrow().is_empty() {
                     return Poll::Ready(());
