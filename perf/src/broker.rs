@@ -121,6 +121,18 @@ impl Broker {
         Ok(())
     }
 
+    /// Waits until every partition answers for itself: a leader may be known before it serves.
+    pub(crate) fn until_served(&mut self, topic: &Topic<'_>) -> Result<(), Failure> {
+        let deadline = Moment::now().plus(TOPIC_WAIT);
+        loop {
+            match self.log_ends(topic.name, topic.partition_count) {
+                Ok(_) => return Ok(()),
+                Err(failure) if deadline <= Moment::now() => return Err(failure),
+                Err(_) => pause(TOPIC_PAUSE),
+            }
+        }
+    }
+
     pub(crate) fn producer_id(&mut self) -> Result<ProducerId, Failure> {
         let request = InitProducerIdRequest::default()
             .with_transactional_id(None)

@@ -73,6 +73,7 @@ pub(crate) struct Outcome {
 pub(crate) fn run(plan: &Plan<'_>) -> Result<Outcome, Failure> {
     let mut broker = Broker::connect(plan.address)?;
     broker.ensure_topic(&plan.topic)?;
+    broker.until_served(&plan.topic)?;
     let version = broker.version(ApiKey::Produce, PRODUCE_LAST)?;
     let producers = connect(plan, &mut broker, version)?;
 

@@ -1,7 +1,8 @@
 //! How long a broker takes from `exec` to its first answer, and from a kill -9 to its first
 //! acknowledgement.
 //!
-//! Invariant: the broker that was started here is dead when the measure ends, however it ends.
+//! A broker that ends before its first answer is started again, as a supervisor does: the kernel may
+//! still hold what the killed one held. Invariant: the broker that was started here is dead when the measure ends, however it ends.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
@@ -23,6 +24,8 @@ use crate::report::Report;
 
 const READY_WAIT: Duration = Duration::from_secs(120);
 const RETRY_PAUSE: Duration = Duration::from_micros(500);
+/// A broker that still ends by itself after this time will not start.
+const RESTARTS_WAIT: Duration = Duration::from_secs(5);
 const VALUE_BYTES: usize = 100;
 
 /// What to start, and where it will listen.
@@ -60,30 +63,34 @@ pub(crate) fn run_and_kill(plan: &Plan<'_>) -> Result<Report, Failure> {
     let mut running = Running::start(plan)?;
     running.until_ready(plan.address)?;
     report.put("ready_after_kill_ms", millis(start));
+    report.put("restart_count", f64::from(running.restart_count));
     running.until_acknowledged(plan)?;
     report.put("acknowledged_after_kill_ms", millis(start));
     Ok(report)
 }
 
 /// A broker that is killed when this is dropped.
-struct Running(Child);
+struct Running {
+    command: Command,
+    child: Child,
+    started: Moment,
+    restart_count: u32,
+}
 
 impl Running {
     fn start(plan: &Plan<'_>) -> Result<Self, Failure> {
         let (program, arguments) =
             plan.command.split_first().ok_or_else(|| Failure::new("give the command after --"))?;
-        let output = |path: &Path| {
-            let file = File::options().create(true).append(true).open(path);
-            file.map_err(|error| Failure::io(format!("open {}", path.display()), error))
-        };
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         if let Some(path) = plan.log {
-            command.stdout(output(path)?).stderr(output(path)?);
+            let failed = |error| Failure::io(format!("open {}", path.display()), error);
+            let log = File::options().create(true).append(true).open(path).map_err(failed)?;
+            command.stdout(log.try_clone().map_err(failed)?).stderr(log);
         }
-        let child =
-            command.spawn().map_err(|error| Failure::io(format!("start {program}"), error))?;
-        Ok(Self(child))
+        let started = Moment::now();
+        let child = spawn(&mut command)?;
+        Ok(Self { command, child, started, restart_count: 0 })
     }
 
     fn until_ready(&mut self, address: SocketAddr) -> Result<Broker, Failure> {
@@ -106,12 +113,14 @@ impl Running {
             if let Some(answer) = attempt() {
                 return Ok(answer);
             }
-            let ended =
-                self.0.try_wait().map_err(|error| Failure::io("watch the broker", error))?;
-            if let Some(status) = ended {
-                return Err(Failure::new(format!(
-                    "the broker ended, {status}: --log FILE says why"
-                )));
+            let ended = self.child.try_wait();
+            if let Some(status) = ended.map_err(|error| Failure::io("watch the broker", error))? {
+                if RESTARTS_WAIT < Moment::now().since(self.started) {
+                    let why = format!("the broker ended, {status}: --log FILE says why");
+                    return Err(Failure::new(why));
+                }
+                self.child = spawn(&mut self.command)?;
+                self.restart_count += 1;
             }
             if deadline <= Moment::now() {
                 return Err(Failure::new("the broker does not answer: --log FILE says why"));
@@ -124,10 +133,15 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // It may have ended by itself: then there is nothing to kill, and that was said.
-        if self.0.kill().is_ok() && self.0.wait().is_err() {
+        if self.child.kill().is_ok() && self.child.wait().is_err() {
             // Nobody else waits for it, so that this cannot be; there is nothing to do about it.
         }
     }
+}
+
+fn spawn(command: &mut Command) -> Result<Child, Failure> {
+    let program = command.get_program().display().to_string();
+    command.spawn().map_err(|error| Failure::io(format!("start {program}"), error))
 }
 
 /// On a connection of its own.
