@@ -53,7 +53,8 @@ fn sealed(choice: u8, bytes: &[u8]) -> Vec<u8> {
             bytes.resize(bytes.len().max(FRAME_CRC_AT + 4), 0);
             let payload_bytes = bytes.len() - FRAME_CRC_AT - 4;
             bytes[..4].copy_from_slice(b"ODRJ");
-            bytes[4..24].copy_from_slice(&[0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+            bytes[4..24]
+                .copy_from_slice(&[0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
             let payload_field = u32::try_from(payload_bytes).expect("inputs are small");
             bytes[32..36].copy_from_slice(&payload_field.to_be_bytes());
             let crc = crc32c::crc32c(&bytes[..FRAME_CRC_AT]);

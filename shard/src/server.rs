@@ -27,6 +27,10 @@ const MEMORY_SHARE: u64 = 4;
 /// Memory of a shard for requests: one in so many of its bytes; the rest holds logs.
 const REQUEST_SHARE: u64 = 4;
 
+/// How often, and after which pause, an address is tried that is in use.
+const PROBES_MAX: u32 = 1_000;
+const PROBE_PAUSE: Duration = Duration::from_millis(2);
+
 /// A broker that serves clients.
 pub struct Server {
     running: Running,
@@ -227,10 +231,25 @@ fn addresses(listeners: &[Listener]) -> Result<Vec<(String, SocketAddr)>, StartE
             let mut found =
                 (host, *port).to_socket_addrs().map_err(|error| cannot(error.to_string()))?;
             let address = found.next().ok_or_else(|| cannot(format!("{host} has no address")))?;
-            TcpListener::bind(address).map_err(|error| cannot(error.to_string()))?;
+            probe(address).map_err(|error| cannot(error.to_string()))?;
             Ok((listener.name.to_string(), address))
         })
         .collect()
+}
+
+/// Whether nobody else listens on `address`. A broker that was killed a moment ago may still do: the
+/// kernel takes its rings down, and the listeners that they hold, after the process has ended.
+#[expect(clippy::disallowed_methods, reason = "no shard runs yet")]
+fn probe(address: SocketAddr) -> io::Result<()> {
+    for _ in 0..PROBES_MAX {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                std::thread::sleep(PROBE_PAUSE);
+            }
+            other => return other.map(drop),
+        }
+    }
+    TcpListener::bind(address).map(drop)
 }
 
 /// Clients are sent where the listener is bound, or to this machine's name if that is everywhere.
