@@ -19,7 +19,7 @@ const CRATES: [(&str, &[&str]); 6] = [
     ("replication", &["engine"]),
     ("shard", &["engine", "net", "replication"]),
     ("tools", &["engine", "net", "replication", "shard"]),
-    ("perf", &["engine", "net", "shard"]),
+    ("perf", &["net"]),
 ];
 
 /// Crates that are state machines: bytes, times and inputs come in, plans and outputs go out.
