@@ -374,29 +374,39 @@ async fn create<I: Io>(io: &I, id: PartitionId, segment: Offset) -> io::Result<I
     io.open(&path, Open::CreateDirect).await
 }
 
-/// Writes `bytes` at `pos`, whatever its alignment, keeping what is before them in their block.
+/// Writes `bytes` at `pos`, whatever its alignment, keeping what else is in its first and last block:
+/// a batch that only the file has may stand right behind one that only the journal had.
 async fn overwrite<I: Io>(io: &I, file: &I::File, pos: u64, bytes: &[u8]) -> io::Result<()> {
     let skip = usize_of(pos % bytes_u64(BLOCK_BYTES));
-    let mut start = pos - bytes_u64(skip);
-    let mut rest = bytes;
-    let mut front = vec![0; skip];
+    let end = pos + bytes_u64(bytes.len());
+    let used = usize_of(end % bytes_u64(BLOCK_BYTES));
+    let mut whole = vec![0; skip];
     if skip > 0 {
-        let (read, block) = io.read(file, start, need(io, BLOCK_BYTES)?).await;
-        let kept = read?.min(skip);
-        front[..kept].copy_from_slice(&block.as_slice()[..kept]);
+        let before = read_block(io, file, pos - bytes_u64(skip)).await?;
+        let kept = before.len().min(skip);
+        whole[..kept].copy_from_slice(&before[..kept]);
     }
-    while !front.is_empty() || !rest.is_empty() {
+    whole.extend_from_slice(bytes);
+    if used > 0 {
+        let after = read_block(io, file, end - bytes_u64(used)).await?;
+        whole.extend_from_slice(after.get(used..).unwrap_or_default());
+    }
+    let mut start = pos - bytes_u64(skip);
+    for part in whole.chunks(READ_BYTES_MAX) {
         let mut block = need(io, READ_BYTES_MAX)?;
-        block.append(&front);
-        front.clear();
-        let taken = rest.len().min(block.capacity() - block.filled());
-        block.append(&rest[..taken]);
-        rest = &rest[taken..];
-        let end = block.filled().next_multiple_of(BLOCK_BYTES);
+        block.append(part);
+        let end = part.len().next_multiple_of(BLOCK_BYTES);
         io.write(file, start, vec![block.disk(0..end)], Sync::Lazy).await?;
         start += bytes_u64(end);
     }
     Ok(())
+}
+
+/// One block of a file, or what it has of it.
+async fn read_block<I: Io>(io: &I, file: &I::File, pos: u64) -> io::Result<Vec<u8>> {
+    let (read, block) = io.read(file, pos, need(io, BLOCK_BYTES)?).await;
+    let read = read?;
+    Ok(block.as_slice()[..read].to_vec())
 }
 
 /// Applies every event of the metadata's log.
