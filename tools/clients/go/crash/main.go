@@ -54,6 +54,7 @@ type Broker struct {
 	command []string
 	log     *os.File
 	process *exec.Cmd
+	ended   chan struct{} // closed when the process is gone
 }
 
 func (b *Broker) start() error {
@@ -61,12 +62,22 @@ func (b *Broker) start() error {
 	b.process.Stdout, b.process.Stderr = b.log, b.log
 	// It must not outlive us.
 	b.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	return b.process.Start()
+	if err := b.process.Start(); err != nil {
+		return err
+	}
+	process, ended := b.process, make(chan struct{})
+	b.ended = ended
+	go func() {
+		process.Wait() // How it ended is in its log; mostly we killed it.
+		close(ended)
+	}()
+	return nil
 }
 
 func (b *Broker) kill() {
-	if err := b.process.Process.Kill(); err == nil {
-		b.process.Wait() // Says "killed": that is what we asked for.
+	if b.process.Process != nil {
+		b.process.Process.Kill() // It may be gone by itself.
+		<-b.ended
 	}
 }
 
@@ -103,7 +114,7 @@ func run(address string, cycles int, seed int64, logPath string, ready time.Dura
 		return err
 	}
 	defer func() { broker.kill() }()
-	if err := begin(load, ready); err != nil {
+	if err := begin(load, ready, broker.ended); err != nil {
 		return err
 	}
 	var times []time.Duration
@@ -129,7 +140,7 @@ func run(address string, cycles int, seed int64, logPath string, ready time.Dura
 		if err := broker.start(); err != nil {
 			return err
 		}
-		if err := load.probe(uint64(cycle), ready); err != nil {
+		if err := load.probe(uint64(cycle), ready, broker.ended); err != nil {
 			return err
 		}
 		times = append(times, time.Since(at))
@@ -146,7 +157,7 @@ func run(address string, cycles int, seed int64, logPath string, ready time.Dura
 }
 
 // begin creates the topics and starts everything.
-func begin(load *Load, ready time.Duration) error {
+func begin(load *Load, ready time.Duration, ended <-chan struct{}) error {
 	var wire *Wire
 	var err error
 	for until := time.Now().Add(ready); ; time.Sleep(5 * time.Millisecond) {
@@ -172,7 +183,7 @@ func begin(load *Load, ready time.Duration) error {
 			}
 		}
 	}
-	if err := load.probe(0, ready); err != nil {
+	if err := load.probe(0, ready, ended); err != nil {
 		return err
 	}
 	for _, stream := range streams() {
@@ -189,10 +200,15 @@ func begin(load *Load, ready time.Duration) error {
 }
 
 // probe sends one record as soon as anybody answers.
-func (l *Load) probe(seq uint64, ready time.Duration) error {
+func (l *Load) probe(seq uint64, ready time.Duration, ended <-chan struct{}) error {
 	id := ID{Producer: 800, Seq: seq}
 	var last error
 	for until := time.Now().Add(ready); time.Now().Before(until); time.Sleep(time.Millisecond) {
+		select {
+		case <-ended:
+			return errors.New("the broker ended by itself; its log says why")
+		default:
+		}
 		wire, err := Dial(l.address)
 		if err != nil {
 			last = err
