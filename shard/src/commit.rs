@@ -383,8 +383,10 @@ async fn prepare<I: Io>(shard: &Shard<I>, file: usize) -> io::Result<I::File> {
     let wanted = LIMITS.file_bytes;
     if shard.io.file_bytes(&opened).await? < wanted {
         fill(shard, &opened, wanted).await?;
-        shard.io.sync_dir(&journal_dir(shard.index)).await?;
     }
+    // Also of a file that is there: a run that was killed may have made it, and not durably.
+    shard.io.sync(&opened).await?;
+    shard.io.sync_dir(&journal_dir(shard.index)).await?;
     Ok(opened)
 }
 
@@ -406,7 +408,7 @@ async fn fill<I: Io>(shard: &Shard<I>, file: &I::File, bytes: u64) -> io::Result
         shard.io.write(file, pos, vec![zeros.disk(0..zeros.filled())], Sync::Lazy).await?;
         pos += step;
     }
-    shard.io.sync(file).await
+    Ok(())
 }
 
 /// Makes the file after `file` ready ahead of its first frame.

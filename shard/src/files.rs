@@ -3,7 +3,7 @@
 //! No path is ever made from what a client sent: topics are named by their id.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use engine::id::{Offset, PartitionId, TopicId};
@@ -53,12 +53,15 @@ type OpenFiles<F> = (u64, BTreeMap<Key, OpenFile<F>>);
 /// At most `FILES_OPEN_MAX` open files, the least recently used closed first.
 pub struct Files<I: Io> {
     io: I,
+    /// Partitions whose directories were made durable by this run of the broker: that a name is there
+    /// does not say that it is durable, if a run before was killed.
+    settled: RefCell<BTreeSet<PartitionId>>,
     open: RefCell<OpenFiles<I::File>>,
 }
 
 impl<I: Io> Files<I> {
     pub fn new(io: I) -> Self {
-        Self { io, open: RefCell::new((0, BTreeMap::new())) }
+        Self { io, settled: RefCell::default(), open: RefCell::new((0, BTreeMap::new())) }
     }
 
     /// The file, opened if need be. It must exist.
@@ -86,18 +89,16 @@ impl<I: Io> Files<I> {
         let key = (partition, segment, Use::Direct);
         let dir = partition_dir(partition);
         let path = segment_path(partition, segment);
-        let file = match self.io.open(&path, Open::CreateDirect).await {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let topic_dir = topic_dir(partition.topic);
-                self.io.make_dir(&topic_dir).await?;
-                self.io.make_dir(&dir).await?;
-                self.io.sync_dir("topics").await?;
-                self.io.sync_dir(&topic_dir).await?;
-                self.io.open(&path, Open::CreateDirect).await?
-            }
-            Err(error) => return Err(error),
-        };
+        let is_settled = self.settled.borrow().contains(&partition);
+        if !is_settled {
+            let topic_dir = topic_dir(partition.topic);
+            self.io.make_dir(&topic_dir).await?;
+            self.io.make_dir(&dir).await?;
+            self.io.sync_dir("topics").await?;
+            self.io.sync_dir(&topic_dir).await?;
+            self.settled.borrow_mut().insert(partition);
+        }
+        let file = self.io.open(&path, Open::CreateDirect).await?;
         self.io.sync_dir(&dir).await?;
         self.keep(key, file.clone());
         Ok(file)

@@ -214,6 +214,7 @@ impl Stored {
                 }
             }
         }
+        settle_dirs(io, entries.keys()).await?;
         let metadata = entries.remove(&METADATA).unwrap_or_default();
         let manifest = self.manifests.remove(&METADATA);
         let (log, _) = recover_partition(io, METADATA, manifest, metadata, now).await?;
@@ -242,6 +243,23 @@ impl Stored {
         }
         Ok(())
     }
+}
+
+/// Makes the names of these partitions' directories durable: a run that was killed may have made them,
+/// and not durably.
+async fn settle_dirs<I: Io>(
+    io: &I,
+    partitions: impl Iterator<Item = &PartitionId>,
+) -> Result<(), StartError> {
+    let topics: BTreeSet<TopicId> = partitions.map(|id| id.topic).collect();
+    let dirs = topics.into_iter().map(topic_dir);
+    for dir in std::iter::once("topics".to_owned()).chain(dirs) {
+        match io.sync_dir(&dir).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other.map_err(|error| failed(&dir, &error))?,
+        }
+    }
+    Ok(())
 }
 
 impl Journal {
