@@ -382,12 +382,21 @@ impl<I: Io> Partition<I> {
 
     // Reads.
 
-    /// Rings when something past `from` can be read; at once if it already can.
+    /// Rings when something past `from` can be read, at once if it already can; or the partition goes.
     pub fn watch(&self, watch: Watch) {
         let mut state = self.state.borrow_mut();
-        if state.condition != Condition::Open || state.readable_end().offset > watch.from {
-            watch.promise.offer(());
-            return;
+        let has_news = state.readable_end().offset > watch.from;
+        match state.condition {
+            Condition::Removed => {
+                watch.promise.offer(());
+                return;
+            }
+            Condition::Open | Condition::Fenced if has_news => {
+                watch.promise.offer(());
+                return;
+            }
+            Condition::Fenced => return, // Nothing will come: whoever waits has a deadline.
+            Condition::Open => {}
         }
         state.watches.retain(|it| it.promise.is_wanted());
         state.watches.push(watch);
