@@ -106,6 +106,8 @@ struct Question {
     position: Offset,
     /// What answers before it had shown.
     bounds: Bounds,
+    /// Up to here the log was known.
+    known_end: Offset,
     era: u64,
 }
 
@@ -114,6 +116,8 @@ struct Question {
 struct Coverage {
     start: Offset,
     next: Offset,
+    /// What was known of the log before its last question.
+    owed_end: Offset,
 }
 
 /// Counts, for the report.
@@ -196,9 +200,12 @@ impl Checker {
                 Ok(())
             }
             Event::Asked { reader, log, position } => {
-                let (log, position, bounds) = (*log, *position, self.log(*log)?.bounds);
+                let (log, position, state) = (*log, *position, self.log(*log)?);
+                let (bounds, known_end) = (state.bounds, state.known_end());
                 let era = self.tally.crash_count;
-                let old = self.questions.insert(*reader, Question { log, position, bounds, era });
+                let old = self
+                    .questions
+                    .insert(*reader, Question { log, position, bounds, known_end, era });
                 if old.is_some() { Err(Violation::Senseless) } else { Ok(()) }
             }
             Event::Unanswered { reader, log } => self.answer(*reader, *log).map(|_| ()),
@@ -322,12 +329,14 @@ impl Checker {
             self.tally.read_count += 1;
             next = next.plus(1);
         }
-        let fresh = Coverage { start: question.position, next: question.position };
+        let Question { position, known_end: owed_end, .. } = question;
+        let fresh = Coverage { start: position, next: position, owed_end };
         let coverage = self.coverage.entry((reader, log)).or_insert(fresh);
         if coverage.next != question.position {
             *coverage = fresh;
         }
         coverage.next = next;
+        coverage.owed_end = owed_end;
         Ok(())
     }
 
@@ -369,23 +378,19 @@ impl Checker {
 
     fn on_final(&mut self, reader: ReaderId, log: LogId) -> Result<(), Violation> {
         let coverage = self.coverage.get(&(reader, log)).copied();
-        let Some(Coverage { start, next }) = coverage else {
+        let Some(Coverage { start, next, owed_end }) = coverage else {
             return Err(Violation::NotRead { log });
         };
         let state = self.log(log)?;
-        let is_short = state.durability == Durability::Device && next < state.bounds.high_watermark;
-        if start > state.start_asked || is_short {
+        if start > state.start_asked {
             return Err(Violation::NotRead { log });
         }
         state.is_final = true;
-        if next < state.known_end() {
+        if next < owed_end {
             if state.durability == Durability::Device {
                 return Err(Violation::Lost { log, offset: next });
             }
             self.lose(log, next)?;
-            if next < self.log(log)?.known_end() {
-                return Err(Violation::Lost { log, offset: next });
-            }
         }
         Ok(())
     }

@@ -79,18 +79,21 @@ enum Loss {
     Writes(u64),
     /// Any subset of the blocks.
     Blocks(u64),
+    /// All but a few blocks.
+    Most(u64),
     /// Any subset of the sectors.
     Sectors(u64),
 }
 
 impl Loss {
     fn pick(chance: &mut Chance, first: Mutation, end: Mutation) -> Self {
-        match chance.below(6) {
+        match chance.below(7) {
             0 => Self::Everything,
             1 => Self::Nothing,
             2 => Self::After(chance.between(first, end.max(first + 1))),
             3 => Self::Writes(chance.next()),
             4 => Self::Blocks(chance.next()),
+            5 => Self::Most(chance.next()),
             _ => Self::Sectors(chance.next()),
         }
     }
@@ -104,6 +107,7 @@ impl Loss {
             Self::After(last) => all(mutation <= last),
             Self::Writes(salt) => all(mix(salt ^ mutation) & 1 == 0),
             Self::Blocks(salt) => all(mix(mix(salt ^ mutation) ^ page) & 1 == 0),
+            Self::Most(salt) => all(!mix(mix(salt ^ mutation) ^ page).is_multiple_of(16)),
             Self::Sectors(salt) => mix(mix(salt ^ mutation) ^ page).to_be_bytes()[0],
         }
     }

@@ -42,6 +42,9 @@ pub struct Habits {
     pub request_count: usize,
     /// Values are smaller than this.
     pub value_bytes_max: usize,
+    /// Every batch is one record, and whole blocks of the disk: what stands after it on the disk from
+    /// an earlier life then looks like its successor.
+    pub batch_bytes: Option<usize>,
     pub codec: Codec,
     /// Longest pause between two rounds.
     pub pause_nanos: u64,
@@ -203,23 +206,45 @@ impl Producer {
 
     fn make_batch(&mut self, target: usize) -> Unanswered {
         let first = self.next_sequences[target];
-        let count = 1 + self.chance.below(8);
+        let (count, bytes) = match self.habits.batch_bytes {
+            Some(bytes) => (1, self.fill_batch(target, first, bytes)),
+            None => {
+                let count = 1 + self.chance.below(8);
+                let few = if self.chance.one_in(4) { self.habits.value_bytes_max } else { 200 };
+                let sizes: Vec<usize> = (0..count).map(|_| self.chance.index(few.max(1))).collect();
+                (count, self.begin_batch(target, first, &sizes).build_with(self.habits.codec))
+            }
+        };
+        self.next_sequences[target] += count;
+        let count = u32::try_from(count).expect("a batch is small");
+        Unanswered { target, first, count, bytes: Bytes::from(bytes) }
+    }
+
+    /// A batch of one record that is `bytes` long.
+    fn fill_batch(&self, target: usize, first: u64, bytes: usize) -> Vec<u8> {
+        let mut value_bytes = bytes / 2;
+        loop {
+            let builder = self.begin_batch(target, first, &[value_bytes]);
+            if builder.len_bytes() == bytes {
+                return builder.build();
+            }
+            value_bytes = value_bytes + bytes - builder.len_bytes();
+        }
+    }
+
+    /// Records with values of these sizes.
+    fn begin_batch(&self, target: usize, first: u64, sizes: &[usize]) -> BatchBuilder {
         let mut builder = BatchBuilder::new();
         if let Some((id, epoch)) = self.identity {
-            let first = i32::try_from(first).expect("a simulated producer is soon done");
-            builder = builder.producer(id, epoch, Sequence::ZERO.plus(first.unsigned_abs()));
+            let first = u32::try_from(first).expect("a simulated producer is soon done");
+            builder = builder.producer(id, epoch, Sequence::ZERO.plus(first));
         }
-        let bytes_end = if self.chance.one_in(4) { self.habits.value_bytes_max } else { 200 };
-        for sequence in first..first + count {
+        for (sequence, bytes) in (first..).zip(sizes) {
             let log = self.targets[target].log;
             let value = Value { run: self.recorder.run(), log, writer: self.writer, sequence };
-            let bytes = self.chance.index(bytes_end.max(1));
-            builder.push(self.io.wall(), None, Some(&value.encode(bytes)), &[]);
+            builder.push(self.io.wall(), None, Some(&value.encode(*bytes)), &[]);
         }
-        self.next_sequences[target] += count;
-        let bytes = Bytes::from(builder.build_with(self.habits.codec));
-        let count = u32::try_from(count).expect("a batch is small");
-        Unanswered { target, first, count, bytes }
+        builder
     }
 
     async fn send(&mut self, wire: &mut Wire, batches: &[Unanswered]) -> Result<Envelope, Gone> {

@@ -123,7 +123,12 @@ impl Plan {
         let request_count = usize::try_from(request_count).expect("a run is short");
         let topics = (0..chance.between(1, 4)).map(|index| wish(chance, format!("t{index}")));
         let topics = topics.collect();
-        let producers = (0..chance.between(1, 5)).map(|_| habits(chance, request_count)).collect();
+        let mut producers: Vec<_> =
+            (0..chance.between(1, 5)).map(|_| habits(chance, request_count)).collect();
+        if chance.one_in(4) {
+            let batch_bytes = Some([4_096, 16_384, 65_536][chance.index(3)]);
+            producers.iter_mut().for_each(|habits| habits.batch_bytes = batch_bytes);
+        }
         let consumers = (0..chance.between(0, 4)).map(|_| manners(chance)).collect();
         let shard_count = 1 + chance.index(3);
         let (cut_count, churn_count, phases) = (0, 0, Vec::new());
@@ -169,6 +174,7 @@ fn habits(chance: &mut Chance, request_count: usize) -> Habits {
         version,
         request_count: request_count / 2 + chance.index(request_count / 2 + 1),
         value_bytes_max: [100, 2_000, 20_000, 80_000][chance.index(4)],
+        batch_bytes: None,
         codec: if chance.one_in(4) { codecs[chance.index(4)] } else { Codec::None },
         pause_nanos: [1, 1_000_000, 50_000_000][chance.index(3)],
     }
