@@ -309,7 +309,7 @@ impl Log {
 
     #[must_use]
     pub const fn log_start(&self) -> Offset {
-        self.start.offset
+        self.start.durable
     }
 
     #[must_use]
@@ -566,14 +566,17 @@ impl Log {
         self.check();
     }
 
-    /// Raises the log start, if `to` is above it: `None` if there is nothing to do.
+    /// Raises the log start, if `to` is above it: `None` if there is nothing to do. Nobody sees it
+    /// before it is durable.
     pub fn begin_delete(&mut self, to: Offset) -> Result<Option<Deletion>, BeyondDurable> {
         if to > self.durable_end().offset {
             return Err(BeyondDurable);
         }
-        if to <= self.start.offset {
+        if to <= self.start.durable {
             return Ok(None);
         }
+        // One that is on its way may go further.
+        let to = to.max(self.start.offset);
         self.start.offset = to;
         self.epochs.truncate_start(to);
         self.since_checkpoint.dirty = true;
@@ -609,7 +612,7 @@ impl Log {
     /// `None`: outside of `[log_start, log_end)`.
     #[must_use]
     pub fn locate(&self, offset: Offset) -> Option<Located> {
-        if offset < self.start.offset || self.log_end().offset <= offset {
+        if offset < self.start.durable || self.log_end().offset <= offset {
             return None;
         }
         self.segments.reaching(offset).first().map(|it| locate_in(it, offset))
@@ -619,7 +622,7 @@ impl Log {
     /// It need not be in that segment: ask again from the segment's end.
     #[must_use]
     pub fn locate_time(&self, timestamp: Timestamp, from: Offset) -> Option<Located> {
-        let from = from.max(self.start.offset);
+        let from = from.max(self.start.durable);
         let late_enough = |it: &&Segment| {
             it.max_timestamp().is_some_and(|largest| timestamp <= largest.timestamp)
         };
@@ -952,12 +955,17 @@ mod tests {
         flush_all(&mut log);
         let deletion =
             log.begin_delete(Offset::new(13)).expect("durable").expect("above the start");
-        assert_eq!((log.log_start(), deletion.log_start()), (Offset::new(13), Offset::new(13)));
-        assert_eq!(log.begin_delete(Offset::new(13)), Ok(None));
+        assert_eq!((log.log_start(), deletion.log_start()), (Offset::ZERO, Offset::new(13)));
+        let lower = log.begin_delete(Offset::new(5)).expect("durable").expect("not durable yet");
+        assert_eq!(lower.log_start(), Offset::new(13), "the journal never lowers a log start");
         seal_all(&mut log);
         let _manifest = checkpoint(&mut log);
         assert_eq!(log.expired_segments().count(), 0, "the deletion is not durable");
+        assert!(log.locate(Offset::ZERO).is_some(), "nobody was told that it is gone");
         log.on_deleted(deletion);
+        log.on_deleted(lower);
+        assert_eq!(log.log_start(), Offset::new(13));
+        assert_eq!(log.begin_delete(Offset::new(13)), Ok(None));
         let expired: Vec<Offset> = log.expired_segments().collect();
         assert_eq!(expired, [Offset::ZERO, Offset::new(6)]);
         log.on_unlinked(Offset::ZERO);

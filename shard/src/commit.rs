@@ -199,6 +199,10 @@ pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
             rung.wait().await;
             continue;
         }
+        if shard.commit.is_broken.get() {
+            refuse(&shard);
+            continue;
+        }
         let Some(block) = shard.io.block(FRAME_BYTES_MAX) else {
             shard.trim(FRAME_BYTES_MAX);
             shard.io.yield_now().await;
@@ -215,6 +219,17 @@ pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
             signal::either(woken, freed).await;
         }
     }
+}
+
+/// A frame could not be written: none may follow it, so nothing is taken any more.
+fn refuse<I: Io>(shard: &Shard<I>) {
+    let (partitions, notes) = {
+        let mut queue = shard.commit.queue.borrow_mut();
+        (std::mem::take(&mut queue.partitions), std::mem::take(&mut queue.notes))
+    };
+    let now = shard.io.now();
+    partitions.iter().for_each(|partition| partition.fence(now));
+    notes.into_iter().for_each(|(_, promise)| promise.keep(false));
 }
 
 /// Fills a frame from the queue, in order, as far as it goes. `None` if nothing is for the journal.

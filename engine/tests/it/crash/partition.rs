@@ -52,6 +52,8 @@ pub(crate) struct Partition {
     /// What a client was told to be stored.
     pub(crate) acked_end: Offset,
     pub(crate) log_start_acked: Offset,
+    /// Of the deletions that were begun.
+    pub(crate) log_start_asked: Offset,
     pub(crate) created_acked: bool,
 }
 
@@ -69,6 +71,7 @@ impl Partition {
             key,
             acked_end: log.log_end().offset,
             log_start_acked: log.log_start(),
+            log_start_asked: log.log_start(),
             log,
             stored: Vec::new(),
             lost: VecDeque::new(),

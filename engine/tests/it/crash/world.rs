@@ -407,11 +407,13 @@ impl World {
     }
 
     fn delete_records(&mut self, key: u32) {
-        let log = &mut self.partitions.get_mut(&key).unwrap().log;
+        let partition = self.partitions.get_mut(&key).unwrap();
+        let log = &mut partition.log;
         let room = log.durable_end().offset.get() - log.log_start().get();
         let ahead = self.dice.below(u64::try_from(room).unwrap() + 1) / (1 + self.dice.below(3));
         let to = log.log_start().plus(i64::try_from(ahead).unwrap());
         if let Some(deletion) = log.begin_delete(to).expect("it is durable") {
+            partition.log_start_asked = deletion.log_start();
             self.queued.push_back(Queued::Deletion(key, deletion));
         }
     }
