@@ -77,21 +77,23 @@ impl<I: Io> Shard<I> {
     async fn fetch(&self, order: &FetchOrder) -> Vec<Fetched<I>> {
         let deadline = self.io.now().plus(order.wait);
         loop {
+            // What comes while the disk is read is news already.
+            let seen = self.readable_ends(order);
             let fetched = self.fetch_now(order).await;
             let now = self.io.now();
             if now >= deadline || is_enough(order, &fetched) || self.is_stopping() {
                 return fetched;
             }
-            let seen: Vec<_> = order
-                .items
-                .iter()
-                .filter_map(|item| {
-                    let partition = self.partition(item.partition)?;
-                    Some((item.partition, partition.readable_end().offset))
-                })
-                .collect();
             self.watch(&seen, deadline.since(now)).wait().await;
         }
+    }
+
+    fn readable_ends(&self, order: &FetchOrder) -> Vec<(PartitionId, Offset)> {
+        let end = |item: &FetchItem| {
+            let partition = self.partition(item.partition)?;
+            Some((item.partition, partition.readable_end().offset))
+        };
+        order.items.iter().filter_map(end).collect()
     }
 
     /// `None` if something must be read from disk.
@@ -145,6 +147,8 @@ impl<I: Io> Shard<I> {
         let Some(found) = self.find(&partition, Offset::new(item.offset)).await? else {
             return Ok(log);
         };
+        // The search may have waited for the disk, and found what came meanwhile.
+        log.high_watermark = partition.readable_end().offset.max(log.high_watermark);
         let bytes = share(&found, item.bytes_max.min(left), is_first);
         log.first_bytes = u64_of(found.extent.len_bytes);
         log.parts = self.parts(&partition, &found, bytes).await?;

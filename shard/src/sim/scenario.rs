@@ -98,7 +98,44 @@ impl Plan {
         plan.cut_count = chance.index(6);
         plan.churn_count = chance.index(3);
         plan.phases = (0..chance.below(4)).map(|_| phase(&mut chance)).collect();
+        if chance.one_in(4) {
+            plan.crowd(&mut chance);
+        }
         plan
+    }
+
+    /// Several producers write batches of whole blocks to one partition, and the power goes again and
+    /// again: what an earlier life left behind the log's end looks like the next batches of this one.
+    fn crowd(&mut self, chance: &mut Chance) {
+        self.topics.truncate(1);
+        self.topics[0].partition_count = 1;
+        let (batch_bytes, request_count) =
+            [(4_096, 1_000), (16_384, 700), (65_536, 200)][chance.index(3)];
+        let batch_bytes = Some(batch_bytes);
+        self.producers = (0..chance.between(3, 6))
+            .map(|_| {
+                let retries = Retries::Deduplicated;
+                let (codec, pause_nanos) = (Codec::None, 1_000_000);
+                Habits {
+                    retries,
+                    acks: -1,
+                    depth: 5,
+                    batch_bytes,
+                    codec,
+                    pause_nanos,
+                    ..habits(chance, request_count)
+                }
+            })
+            .collect();
+        self.phases = (0..4)
+            .map(|_| Phase {
+                until: Until::Passed(Duration::from_nanos(chance.between(15_000_000, 120_000_000))),
+                faults: Faults::none(),
+                weather: Weather::fair(),
+                crash: Crash::Power,
+                ..phase(chance)
+            })
+            .collect();
     }
 
     /// A short run with one crash, at a step of its disk; without any for step 0.
@@ -123,12 +160,7 @@ impl Plan {
         let request_count = usize::try_from(request_count).expect("a run is short");
         let topics = (0..chance.between(1, 4)).map(|index| wish(chance, format!("t{index}")));
         let topics = topics.collect();
-        let mut producers: Vec<_> =
-            (0..chance.between(1, 5)).map(|_| habits(chance, request_count)).collect();
-        if chance.one_in(4) {
-            let batch_bytes = Some([4_096, 16_384, 65_536][chance.index(3)]);
-            producers.iter_mut().for_each(|habits| habits.batch_bytes = batch_bytes);
-        }
+        let producers = (0..chance.between(1, 5)).map(|_| habits(chance, request_count)).collect();
         let consumers = (0..chance.between(0, 4)).map(|_| manners(chance)).collect();
         let shard_count = 1 + chance.index(3);
         let (cut_count, churn_count, phases) = (0, 0, Vec::new());
@@ -145,7 +177,7 @@ fn wish(chance: &mut Chance, name: String) -> Wish {
     Wish {
         name,
         partition_count: 1 + i32::from(chance.one_in(2)) * 2,
-        durability: if chance.one_in(8) { Durability::Memory } else { Durability::Device },
+        durability: if chance.one_in(4) { Durability::Memory } else { Durability::Device },
         segment_ms: 1 << chance.between(7, 14),
     }
 }
