@@ -48,15 +48,6 @@ pub struct Rules {
     pub index_interval_bytes: u64,
 }
 
-/// When a record counts as stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acknowledge {
-    /// On the device.
-    Durable,
-    /// In memory: the topic says `write.caching=true`.
-    Cached,
-}
-
 /// Where a batch goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -327,16 +318,6 @@ impl Log {
     #[must_use]
     pub fn durable_end(&self) -> Point {
         self.commit.durable_end()
-    }
-
-    /// What consumers may read. It goes back if a topic's `write.caching` is turned off before the
-    /// tail is durable.
-    #[must_use]
-    pub fn high_watermark(&self, acknowledge: Acknowledge) -> Offset {
-        match acknowledge {
-            Acknowledge::Durable => self.durable_end().offset,
-            Acknowledge::Cached => self.log_end().offset,
-        }
     }
 
     #[must_use]
@@ -783,7 +764,7 @@ fn locate_in(segment: &Segment, offset: Offset) -> Located {
 
 #[cfg(test)]
 mod tests {
-    use super::{Acknowledge, Append, BeyondDurable, Log, Rules};
+    use super::{Append, BeyondDurable, Log, Rules};
     use crate::batch::{Batch, Summary};
     use crate::id::{
         FilePos, LeaderEpoch, Offset, PartitionId, PartitionIndex, Timestamp, TopicId,
@@ -887,8 +868,6 @@ mod tests {
         assert_eq!(log.durable_end().offset, Offset::ZERO);
         log.on_flushed(flush);
         assert_eq!(log.durable_end().offset, later.base_offset);
-        assert_eq!(log.high_watermark(Acknowledge::Durable), later.base_offset);
-        assert_eq!(log.high_watermark(Acknowledge::Cached), later.end.offset);
         let flush = log.begin_flush(None).expect("the other batch is pending");
         assert_eq!((flush.from(), flush.start().pos), (FilePos::ZERO, later.pos));
     }

@@ -7,14 +7,13 @@
 //! Strangers' bytes can not panic here, and nothing is allocated because a length was announced.
 //!
 //! A server asks in this order: `frame` puts received bytes together, `header` and `request` read one
-//! frame, `response` writes the answer, and `connection` keeps the answers in the order of requests.
+//! frame, `response` writes the answer.
 //! A client uses `client`.
 
 pub mod api;
 pub mod api_versions;
 pub mod client;
 pub mod codec;
-pub mod connection;
 pub mod error_code;
 pub mod fetch;
 pub mod fetch_session;
