@@ -338,13 +338,13 @@ async fn stop<I: Io>(shard: &Rc<Shard<I>>) -> io::Result<()> {
     while shard.connections.count() > 0 && shard.io.now() < deadline {
         for connection in shard.connections.all() {
             if connection.idle_since().is_some() {
-                shard.io.shutdown(connection.socket());
+                connection.end(shard);
             }
         }
         shard.io.sleep(Duration::from_millis(10)).await;
     }
     for connection in shard.connections.all() {
-        shard.io.shutdown(connection.socket());
+        connection.end(shard);
     }
-    checkpoint::make(shard).await
+    checkpoint::make_last(shard).await
 }

@@ -28,6 +28,30 @@ pub fn checkpoint_path(shard: usize, generation: u64) -> String {
     format!("checkpoint/{shard}.{generation}")
 }
 
+/// Lets one checkpoint be made at a time. One per shard.
+#[derive(Default)]
+pub struct Turnstile {
+    is_taken: Cell<bool>,
+    left: Bell,
+}
+
+impl Turnstile {
+    async fn enter(&self) {
+        loop {
+            let left = self.left.next();
+            if !self.is_taken.replace(true) {
+                return;
+            }
+            left.wait().await;
+        }
+    }
+
+    fn leave(&self) {
+        self.is_taken.set(false);
+        self.left.ring();
+    }
+}
+
 /// Makes a checkpoint whenever one is due.
 pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
     loop {
@@ -83,8 +107,26 @@ struct Work<I: Io> {
     done: Bell,
 }
 
-/// Makes a checkpoint now.
+/// Makes a checkpoint now, or as soon as another one is made.
 pub async fn make<I: Io>(shard: &Rc<Shard<I>>) -> io::Result<()> {
+    shard.checkpoints.enter().await;
+    let made = make_alone(shard).await;
+    shard.checkpoints.leave();
+    made
+}
+
+/// Makes checkpoints until the last one holds everything: nothing was journaled since it began.
+pub async fn make_last<I: Io>(shard: &Rc<Shard<I>>) -> io::Result<()> {
+    loop {
+        let sequence = shard.commit.next_sequence();
+        make(shard).await?;
+        if shard.commit.next_sequence() == sequence && !shard.commit.has_work() {
+            return Ok(());
+        }
+    }
+}
+
+async fn make_alone<I: Io>(shard: &Rc<Shard<I>>) -> io::Result<()> {
     let sequence = shard.commit.next_sequence();
     let work = Rc::new(Work {
         left: RefCell::new(shard.partitions()),

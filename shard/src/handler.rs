@@ -176,6 +176,7 @@ pub const fn read_code(error: ReadError) -> ErrorCode {
         ReadError::FencedEpoch => ErrorCode::FENCED_LEADER_EPOCH,
         ReadError::UnknownEpoch => ErrorCode::UNKNOWN_LEADER_EPOCH,
         ReadError::UnsupportedVersion => ErrorCode::UNSUPPORTED_VERSION,
+        ReadError::Stopping => ErrorCode::NOT_LEADER_OR_FOLLOWER,
     }
 }
 

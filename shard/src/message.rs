@@ -116,6 +116,7 @@ pub enum ReadError {
     /// The epoch that the client knows is newer than ours.
     UnknownEpoch,
     UnsupportedVersion,
+    Stopping,
 }
 
 /// What one fetch wants of one owner.
@@ -148,6 +149,8 @@ pub struct FetchedLog<I: Io> {
     pub log_start: Offset,
     /// Of the first batch, if there is one.
     pub first_bytes: u64,
+    /// The client would take more, and there is more, but not in one piece.
+    pub is_cut: bool,
     pub parts: Vec<Part<I>>,
 }
 

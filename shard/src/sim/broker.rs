@@ -1,6 +1,6 @@
 //! Starts a broker on a node of a simulated world, as the command does on a machine.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 
@@ -23,6 +23,8 @@ pub struct Started {
     news: Rc<RefCell<mpsc::Receiver<News>>>,
     told: Rc<RefCell<Option<Result<Report, String>>>>,
     orders: mpsc::Sender<Order>,
+    /// Its first shard has ended.
+    has_ended: Rc<Cell<bool>>,
 }
 
 impl Started {
@@ -49,11 +51,18 @@ impl Started {
         self.told.borrow().as_ref().and_then(|told| told.as_ref().err().cloned())
     }
 
-    /// Orders a clean stop. Shard 0 must be woken to see it.
-    pub fn order_stop(&self) {
+    /// Orders a clean stop of `node`, on which this was started.
+    pub fn order_stop(&self, world: &World, node: usize) {
         if self.orders.send(Order::Stop).is_err() {
             tracing::debug!("the broker has ended already");
         }
+        world.io(node, 0).wake(0);
+    }
+
+    /// Whether it has stopped, well or not.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.has_ended.get()
     }
 }
 
@@ -84,6 +93,7 @@ pub fn start_with(world: &World, node: usize, shard_count: usize, config: NodeCo
     let config = Arc::new(config);
     let (orders, mut taken_orders) = (mpsc::channel(), None);
     let (news, mut taken_news) = (mpsc::channel(), None);
+    let has_ended = Rc::new(Cell::new(false));
     taken_orders.replace(orders.1);
     taken_news.replace(news.0);
     for (index, lanes) in route::lanes(shard_count).into_iter().enumerate() {
@@ -92,7 +102,16 @@ pub fn start_with(world: &World, node: usize, shard_count: usize, config: NodeCo
         let config = Arc::clone(&config);
         let shard = Shard::new(io.clone(), index, config, lanes, listeners, REQUEST_MEMORY_BYTES);
         let run = broker::run(shard, taken_orders.take(), taken_news.take());
-        io.spawn(Class::Foreground, run);
+        let end = (index == 0).then(|| Rc::clone(&has_ended));
+        io.spawn(Class::Foreground, async move {
+            Box::pin(run).await;
+            end.inspect(|end| end.set(true));
+        });
     }
-    Started { news: Rc::new(RefCell::new(news.1)), told: Rc::default(), orders: orders.0 }
+    Started {
+        has_ended,
+        news: Rc::new(RefCell::new(news.1)),
+        told: Rc::default(),
+        orders: orders.0,
+    }
 }

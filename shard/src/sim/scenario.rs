@@ -39,14 +39,25 @@ pub enum Until {
     Passed(Duration),
 }
 
-/// A time of one kind of trouble, and the crash that ends it.
+/// How a phase ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Crash(Crash),
+    /// A clean stop; then the power goes, too. On a good disk it leaves nothing to replay.
+    Stop,
+}
+
+/// Longest clean stop, disks that stall included.
+const STOP_MAX: Duration = Duration::from_secs(120);
+
+/// A time of one kind of trouble, and what ends it.
 #[derive(Clone, Debug)]
 pub struct Phase {
     pub until: Until,
     pub faults: Faults,
     pub weather: Weather,
     pub wall_skew_ms: i64,
-    pub crash: Crash,
+    pub ending: Ending,
     /// Of the node that comes back.
     pub shard_count: usize,
 }
@@ -132,7 +143,7 @@ impl Plan {
                 until: Until::Passed(Duration::from_nanos(chance.between(15_000_000, 120_000_000))),
                 faults: Faults::none(),
                 weather: Weather::fair(),
-                crash: Crash::Power,
+                ending: Ending::Crash(Crash::Power),
                 ..phase(chance)
             })
             .collect();
@@ -149,7 +160,7 @@ impl Plan {
                 faults: Faults::none(),
                 weather: Weather::fair(),
                 wall_skew_ms: 0,
-                crash: if is_kill { Crash::Process } else { Crash::Power },
+                ending: Ending::Crash(if is_kill { Crash::Process } else { Crash::Power }),
                 shard_count: plan.shard_count,
             }];
         }
@@ -252,7 +263,11 @@ fn phase(chance: &mut Chance) -> Phase {
         faults,
         weather,
         wall_skew_ms: [0, 0, 0, 3_600_000, -3_600_000][chance.index(5)],
-        crash: if chance.one_in(3) { Crash::Process } else { Crash::Power },
+        ending: match chance.below(6) {
+            0 => Ending::Stop,
+            1 | 2 => Ending::Crash(Crash::Process),
+            _ => Ending::Crash(Crash::Power),
+        },
         shard_count: 1 + chance.index(3),
     }
 }
@@ -376,8 +391,38 @@ impl<'plan> Run<'plan> {
         {
             return Err(format!("the broker stopped on a good disk: {reason}"));
         }
-        self.crash(phase.crash, phase.shard_count);
-        Ok(())
+        match phase.ending {
+            Ending::Crash(crash) => {
+                self.crash(crash, phase.shard_count);
+                Ok(())
+            }
+            Ending::Stop => self.stop(phase),
+        }
+    }
+
+    /// Stops the broker cleanly, cuts the power, and starts it again.
+    fn stop(&mut self, phase: &Phase) -> Result<(), String> {
+        let was_ready = self.started.ready().is_some();
+        let (recorder, started) = (self.recorder.clone(), self.started.clone());
+        started.order_stop(&self.world, self.node);
+        let ended = self.world.run(STOP_MAX, || recorder.has_failed() || started.has_ended());
+        if let Some(failure) = self.recorder.failure() {
+            return Err(failure);
+        }
+        if ended != Ended::Done {
+            return Err(format!("a clean stop does not end within {STOP_MAX:?}: {ended:?}"));
+        }
+        self.crash(Crash::Power, phase.shard_count);
+        if !was_ready || phase.faults.may_stop_a_broker() {
+            return Ok(());
+        }
+        let (recorder, started) = (self.recorder.clone(), self.started.clone());
+        self.world.run(STOP_MAX, || recorder.has_failed() || started.ready().is_some());
+        match self.started.ready() {
+            Some(report) if report.journal_frames == 0 => Ok(()),
+            Some(report) => Err(format!("replay after a clean stop: {report:?}")),
+            None => Err(format!("no start after a clean stop: {:?}", self.started.stopped())),
+        }
     }
 
     /// No more faults, and a broker that has seen none.
