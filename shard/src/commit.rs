@@ -10,7 +10,7 @@ use std::io;
 use std::rc::Rc;
 
 use engine::id::{Offset, PartitionId, PartitionIndex, Timestamp, TopicId};
-use engine::journal::plan::{JournalLimits, JournalPlan, Place};
+use engine::journal::plan::{JournalFull, JournalLimits, JournalPlan, Place};
 use engine::journal::{self, AppendHeader, Entry, FrameWriter, Generation};
 use engine::log::Journaling;
 
@@ -46,7 +46,25 @@ impl Note {
 
 struct Queue<I: Io> {
     partitions: VecDeque<Rc<Partition<I>>>,
-    notes: VecDeque<(Note, Promise<bool>)>,
+    /// The last room of a journal is for these: without them there is no checkpoint that frees it.
+    intents: VecDeque<(Note, Promise<bool>)>,
+    other_notes: VecDeque<(Note, Promise<bool>)>,
+}
+
+impl<I: Io> Queue<I> {
+    fn next_note(&mut self, which: Which) -> Option<(Note, Promise<bool>)> {
+        self.intents.pop_front().or_else(|| match which {
+            Which::All => self.other_notes.pop_front(),
+            Which::IntentsOnly => None,
+        })
+    }
+}
+
+/// What may enter a frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    All,
+    IntentsOnly,
 }
 
 /// What a frame carries besides bytes: who is told when it is durable.
@@ -75,7 +93,7 @@ pub struct Commit<I: Io> {
     pressed: Bell,
     /// Rings when a checkpoint has freed journal files.
     freed: Bell,
-    /// Rings with every frame.
+    /// Rings with every frame, also with one that failed.
     committed: Bell,
     is_broken: Cell<bool>,
 }
@@ -83,7 +101,11 @@ pub struct Commit<I: Io> {
 impl<I: Io> Default for Commit<I> {
     fn default() -> Self {
         Self {
-            queue: RefCell::new(Queue { partitions: VecDeque::new(), notes: VecDeque::new() }),
+            queue: RefCell::new(Queue {
+                partitions: VecDeque::new(),
+                intents: VecDeque::new(),
+                other_notes: VecDeque::new(),
+            }),
             bell: Bell::default(),
             plan: RefCell::new(JournalPlan::new(LIMITS, 0)),
             files: RefCell::default(),
@@ -136,7 +158,12 @@ impl<I: Io> Commit<I> {
         if self.is_broken.get() {
             promise.keep(false);
         } else {
-            self.queue.borrow_mut().notes.push_back((note, promise));
+            let mut queue = self.queue.borrow_mut();
+            match note {
+                Note::Intent { .. } => queue.intents.push_back((note, promise)),
+                Note::LogStart { .. } => queue.other_notes.push_back((note, promise)),
+            }
+            drop(queue);
             self.bell.ring();
         }
         answer
@@ -179,20 +206,23 @@ impl<I: Io> Commit<I> {
         self.direct_bytes.get() >= CHECKPOINT_DIRECT_BYTES || self.plan.borrow().wants_checkpoint()
     }
 
-    /// Batches must wait: what is left is for the notes that a checkpoint may need.
-    fn is_nearly_full(&self) -> bool {
+    /// When the journal is nearly full, all but intents must wait for a checkpoint.
+    fn which(&self) -> Which {
         let frame = u64::try_from(FRAME_BYTES_MAX).expect("a frame's bytes fit");
-        !self.plan.borrow().leaves_reserve(frame)
+        if self.plan.borrow().leaves_reserve(frame) { Which::All } else { Which::IntentsOnly }
     }
 
-    fn has_work(&self) -> bool {
+    /// Something waits for a frame.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
         let queue = self.queue.borrow();
-        !queue.partitions.is_empty() || !queue.notes.is_empty()
+        !queue.partitions.is_empty() || !queue.intents.is_empty() || !queue.other_notes.is_empty()
     }
 }
 
 /// The commit loop of a shard.
 pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
+    let mut spare = None;
     while !shard.has_ended() {
         let rung = shard.commit.bell.next();
         if !shard.commit.has_work() {
@@ -203,52 +233,69 @@ pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
             refuse(&shard);
             continue;
         }
-        let Some(block) = shard.io.block(FRAME_BYTES_MAX) else {
-            shard.trim(FRAME_BYTES_MAX);
-            shard.io.yield_now().await;
-            continue;
+        let block = match spare.take() {
+            Some(block) => block,
+            None => shard.wait_for_block(FRAME_BYTES_MAX).await,
         };
-        let is_nearly_full = shard.commit.is_nearly_full();
-        let (loaded, cargo) = load(&shard, block, is_nearly_full);
-        if let Some((block, place)) = loaded {
-            commit(&shard, block, place, cargo).await;
-        } else if is_nearly_full {
-            // Batches wait for a checkpoint; only notes, which it may need, may still pass.
-            shard.commit.press();
-            let (woken, freed) = (shard.commit.bell.next(), shard.commit.freed.next());
-            signal::either(woken, freed).await;
+        let which = shard.commit.which();
+        match load(&shard, block, which) {
+            Loaded::Frame(block, place, cargo) => {
+                commit(&shard, block, place, cargo).await;
+                // The frame's own memory, so that others' need never keeps the shard from committing.
+                spare = shard.io.block(FRAME_BYTES_MAX);
+            }
+            Loaded::Nothing(block) => {
+                spare = Some(block);
+                if which == Which::IntentsOnly {
+                    shard.commit.press();
+                    let (woken, freed) = (shard.commit.bell.next(), shard.commit.freed.next());
+                    signal::either(woken, freed).await;
+                }
+            }
+            Loaded::NoRoom(cargo) => {
+                tracing::error!("the journal has no room left for what a checkpoint needs");
+                fail(&shard, cargo);
+            }
         }
     }
 }
 
+enum Loaded<I: Io> {
+    Frame(Block, Place, Cargo<I>),
+    Nothing(Block),
+    NoRoom(Cargo<I>),
+}
+
 /// A frame could not be written: none may follow it, so nothing is taken any more.
 fn refuse<I: Io>(shard: &Shard<I>) {
-    let (partitions, notes) = {
+    let (partitions, mut notes, mut others) = {
         let mut queue = shard.commit.queue.borrow_mut();
-        (std::mem::take(&mut queue.partitions), std::mem::take(&mut queue.notes))
+        let partitions = std::mem::take(&mut queue.partitions);
+        (partitions, std::mem::take(&mut queue.intents), std::mem::take(&mut queue.other_notes))
     };
+    notes.append(&mut others);
     let now = shard.io.now();
     partitions.iter().for_each(|partition| partition.fence(now));
     notes.into_iter().for_each(|(_, promise)| promise.keep(false));
 }
 
-/// Fills a frame from the queue, in order, as far as it goes. `None` if nothing is for the journal.
-fn load<I: Io>(
-    shard: &Rc<Shard<I>>,
-    mut block: Block,
-    notes_only: bool,
-) -> (Option<(Block, Place)>, Cargo<I>) {
+/// Fills a frame from the queue, in order, as far as it goes.
+fn load<I: Io>(shard: &Rc<Shard<I>>, mut block: Block, which: Which) -> Loaded<I> {
     let commit = &shard.commit;
     let mut cargo = Cargo { batches: Vec::new(), notes: Vec::new() };
-    let mut place = None;
+    let mut placed = None;
     block.append_with(|buffer| {
         let mut frame = FrameWriter::begin(buffer);
         while frame.room() > BLOCK_BYTES {
-            let Some((note, promise)) = commit.queue.borrow_mut().notes.pop_front() else { break };
+            let next = commit.queue.borrow_mut().next_note(which);
+            let Some((note, promise)) = next else { break };
             frame.push(&note.entry()).expect("a note is far below a block");
             cargo.notes.push(promise);
         }
-        let count = if notes_only { 0 } else { commit.queue.borrow().partitions.len() };
+        let count = match which {
+            Which::All => commit.queue.borrow().partitions.len(),
+            Which::IntentsOnly => 0,
+        };
         for _ in 0..count {
             if frame.room() < BLOCK_BYTES {
                 break;
@@ -261,11 +308,14 @@ fn load<I: Io>(
             return 0;
         }
         let bytes = u64::try_from(frame.frame_bytes()).expect("a frame's bytes fit");
-        let placed = commit.plan.borrow_mut().place(bytes).expect("the reserve is larger");
-        place = Some(placed);
-        frame.finish(commit.generation.get(), placed.sequence)
+        let place = placed.insert(commit.plan.borrow_mut().place(bytes));
+        place.map_or(0, |place| frame.finish(commit.generation.get(), place.sequence))
     });
-    (place.map(|place| (block, place)), cargo)
+    match placed {
+        Some(Ok(place)) => Loaded::Frame(block, place, cargo),
+        Some(Err(JournalFull)) => Loaded::NoRoom(cargo),
+        None => Loaded::Nothing(block),
+    }
 }
 
 /// What a batch takes in a frame: its entry, and perhaps that of its segment.
@@ -323,9 +373,7 @@ async fn commit<I: Io>(shard: &Rc<Shard<I>>, block: Block, place: Place, mut car
     if let Err(error) = written {
         shard.recorder.borrow_mut().add(Metric::DiskErrors, 1);
         tracing::error!(%error, "a journal write failed: every partition of this shard is fenced");
-        shard.commit.is_broken.set(true);
-        cargo.notes.into_iter().for_each(|promise| promise.keep(false));
-        shard.fence_all();
+        fail(shard, cargo);
         return;
     }
     shard.recorder.borrow_mut().on_commit(shard.io.now().since(began));
@@ -337,6 +385,14 @@ async fn commit<I: Io>(shard: &Rc<Shard<I>>, block: Block, place: Place, mut car
     if shard.commit.wants_checkpoint() {
         shard.commit.press();
     }
+}
+
+/// A frame cannot be written, and so no later one.
+fn fail<I: Io>(shard: &Rc<Shard<I>>, cargo: Cargo<I>) {
+    shard.commit.is_broken.set(true);
+    cargo.notes.into_iter().for_each(|promise| promise.keep(false));
+    shard.fence_all();
+    shard.commit.committed.ring();
 }
 
 /// The frame is durable.
@@ -407,12 +463,7 @@ async fn prepare<I: Io>(shard: &Shard<I>, file: usize) -> io::Result<I::File> {
 
 /// Writes zeros to a whole new file.
 async fn fill<I: Io>(shard: &Shard<I>, file: &I::File, bytes: u64) -> io::Result<()> {
-    let mut zeros = loop {
-        match shard.io.block(FRAME_BYTES_MAX) {
-            Some(block) => break block,
-            None => shard.freed.next().wait().await,
-        }
-    };
+    let mut zeros = shard.wait_for_block(FRAME_BYTES_MAX).await;
     zeros.append_with(|buffer| {
         buffer.fill(0);
         buffer.len()

@@ -1,7 +1,8 @@
 //! One client's connection: a task that reads requests, and a task that sends answers in their order.
 //!
 //! Produce requests may overtake each other inside the broker, never in their answers; any other
-//! request is answered before the next one is parsed. Knows no log.
+//! request waits for those before it, and is answered before the next one is parsed: a client that
+//! sends Produce and ListOffsets at once sees its own records, as with Kafka. Knows no log.
 //! Invariant: at most `PIPELINE_MAX` answers wait here; past it the socket is not read.
 
 use std::cell::{Cell, RefCell};
@@ -11,6 +12,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::Bytes;
+use net::api::ApiKey;
 use net::frame::Assembler;
 use net::header::RequestHeader;
 use net::outgoing::Piece;
@@ -51,10 +53,14 @@ pub struct Connection<I: Io> {
     added: Bell,
     /// Rings when a turn was taken.
     taken: Bell,
+    /// Rings when answers were sent.
+    sent: Bell,
+    /// Requests that are parsed, and whose answer is not sent to its end.
+    in_hand_count: Cell<usize>,
     /// Bytes that this connection holds of the shard's request memory.
     held_bytes: Cell<u64>,
     last_active: Cell<Nanos>,
-    is_closed: Cell<bool>,
+    is_ending: Cell<bool>,
 }
 
 impl<I: Io> Connection<I> {
@@ -64,19 +70,28 @@ impl<I: Io> Connection<I> {
     }
 
     #[must_use]
-    pub fn socket(&self) -> &I::Socket {
-        &self.socket
-    }
-
-    #[must_use]
     pub fn listener(&self) -> usize {
         self.listener
     }
 
-    /// Nothing was received for long, and nothing waits for an answer.
+    /// Since when nothing was received, if no request is in hand.
     #[must_use]
     pub fn idle_since(&self) -> Option<Nanos> {
-        self.turns.borrow().is_empty().then(|| self.last_active.get())
+        (self.in_hand_count.get() == 0).then(|| self.last_active.get())
+    }
+
+    /// Ends it, whatever it does.
+    pub fn end(&self, shard: &Shard<I>) {
+        self.is_ending.set(true);
+        shard.io.shutdown(&self.socket);
+        shard.permits.look_again();
+    }
+
+    /// Until the request in hand is the only one.
+    async fn wait_for_earlier(&self) {
+        while self.in_hand_count.get() > 1 && !self.is_ending.get() {
+            self.sent.next().wait().await;
+        }
     }
 
     fn push(&self, turn: Turn<I>) {
@@ -94,9 +109,11 @@ pub fn start<I: Io>(shard: &Rc<Shard<I>>, socket: I::Socket, listener: usize) {
         turns: RefCell::default(),
         added: Bell::default(),
         taken: Bell::default(),
+        sent: Bell::default(),
+        in_hand_count: Cell::new(0),
         held_bytes: Cell::new(0),
         last_active: Cell::new(shard.io.now()),
-        is_closed: Cell::new(false),
+        is_ending: Cell::new(false),
     });
     shard.connections.add(&connection);
     shard.recorder.borrow_mut().add(Metric::ConnectionsAccepted, 1);
@@ -115,10 +132,10 @@ async fn read_requests<I: Io>(shard: &Rc<Shard<I>>, connection: &Rc<Connection<I
     let limit = usize::try_from(shard.limits().request_bytes_max).unwrap_or(usize::MAX);
     let mut assembler = Assembler::new(limit);
     let mut frames = VecDeque::new();
-    while !connection.is_closed.get() {
-        shard.permits.wait(connection.id).await;
+    loop {
+        shard.permits.wait(connection.id, || connection.is_ending.get()).await;
         let Ok(received) = shard.io.receive(&connection.socket).await else { return };
-        if received.is_empty() {
+        if received.is_empty() || connection.is_ending.get() {
             return;
         }
         let started = shard.io.now();
@@ -178,6 +195,10 @@ async fn on_frame<I: Io>(
         tracing::info!(%peer, ?error, "a request header cannot be read: connection closed");
         Broken
     })?;
+    connection.in_hand_count.set(connection.in_hand_count.get() + 1);
+    if header.api != ApiKey::Produce {
+        connection.wait_for_earlier().await;
+    }
     let mut request = Request { header, bytes, stages: Stages::begin(started) };
     let answered = handler::answer(shard, connection, &mut request, &body).await;
     let answered = answered.map_err(|close| {
@@ -189,7 +210,7 @@ async fn on_frame<I: Io>(
     while connection.turns.borrow().len() >= PIPELINE_MAX {
         connection.taken.next().wait().await;
     }
-    Ok(())
+    if connection.is_ending.get() { Err(Broken) } else { Ok(()) }
 }
 
 /// Sends answers in the order of their requests, as many at a time as are ready.
@@ -307,6 +328,8 @@ async fn flush<I: Io>(
 
 fn on_sent<I: Io>(shard: &Rc<Shard<I>>, connection: &Connection<I>, finished: &mut Vec<Request>) {
     let (now, wall) = (shard.io.now(), shard.io.wall());
+    connection.in_hand_count.set(connection.in_hand_count.get() - finished.len());
+    connection.sent.ring();
     for mut request in finished.drain(..) {
         request.stages.end(Stage::Sent, now);
         let finished = Finished {
@@ -324,10 +347,10 @@ fn on_sent<I: Io>(shard: &Rc<Shard<I>>, connection: &Connection<I>, finished: &m
 }
 
 fn close<I: Io>(shard: &Rc<Shard<I>>, connection: &Rc<Connection<I>>) {
-    connection.is_closed.set(true);
-    shard.io.shutdown(&connection.socket);
+    connection.end(shard);
     connection.turns.borrow_mut().clear();
     connection.taken.ring();
+    connection.sent.ring();
     shard.permits.end_frame(connection.id);
     shard.permits.give_back(connection.held_bytes.take());
     shard.connections.remove(connection.id);

@@ -82,7 +82,7 @@ pub async fn sweep<I: Io>(shard: Rc<Shard<I>>) {
         let now = shard.io.now();
         for connection in shard.connections.all() {
             if connection.idle_since().is_some_and(|since| now.since(since) >= idle) {
-                shard.io.shutdown(connection.socket());
+                connection.end(&shard);
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::reader::{self, Found, Look};
 use crate::route::ReplyTo;
 use crate::shard::Shard;
 use crate::signal;
+use crate::timer::Deadline;
 
 /// The client's idea of the leader's epoch; negative ones are not checked.
 pub fn check_epoch(epoch: LeaderEpoch) -> Result<(), ReadError> {
@@ -48,21 +49,23 @@ impl<I: Io> Shard<I> {
         wait: std::time::Duration,
         reply_to: ReplyTo<I>,
     ) {
-        let news = self.watch(partitions, wait);
+        let (news, deadline) = self.watch(partitions, wait);
         let shard = Rc::clone(self);
         self.io.spawn(Class::Foreground, async move {
             news.wait().await;
+            shard.timers.forget(&deadline);
             shard.route.reply(reply_to, Reply::Done);
         });
     }
 
-    fn watch(
+    /// The answer comes with news past one of the offsets, or after `wait`.
+    pub fn watch(
         &self,
         partitions: &[(PartitionId, Offset)],
         wait: std::time::Duration,
-    ) -> signal::Answer<()> {
+    ) -> (signal::Answer<()>, Deadline) {
         let (promise, answer) = signal::promise();
-        self.timers.add(self.io.now().plus(wait), promise.clone());
+        let deadline = self.timers.add(self.io.now().plus(wait), promise.clone());
         for (id, from) in partitions {
             match self.partition(*id) {
                 Some(it) => it.watch(Watch { from: *from, promise: promise.clone() }),
@@ -71,7 +74,7 @@ impl<I: Io> Shard<I> {
                 }
             }
         }
-        answer
+        (answer, deadline)
     }
 
     async fn fetch(&self, order: &FetchOrder) -> Vec<Fetched<I>> {
@@ -84,7 +87,9 @@ impl<I: Io> Shard<I> {
             if now >= deadline || is_enough(order, &fetched) || self.is_stopping() {
                 return fetched;
             }
-            self.watch(&seen, deadline.since(now)).wait().await;
+            let (news, alarm) = self.watch(&seen, deadline.since(now));
+            news.wait().await;
+            self.timers.forget(&alarm);
         }
     }
 
@@ -114,6 +119,8 @@ impl<I: Io> Shard<I> {
                             let parts = partition.tail_bytes(found.segment, found.pos, end)?;
                             log.first_bytes = u64_of(found.extent.len_bytes);
                             log.parts = parts.into_iter().map(Part::Memory).collect();
+                            log.is_cut =
+                                is_cut(&partition, &found, bytes, item.bytes_max.min(left));
                         }
                     }
                     Ok(log)
@@ -152,6 +159,7 @@ impl<I: Io> Shard<I> {
         let bytes = share(&found, item.bytes_max.min(left), is_first);
         log.first_bytes = u64_of(found.extent.len_bytes);
         log.parts = self.parts(&partition, &found, bytes).await?;
+        log.is_cut = is_cut(&partition, &found, log.bytes(), item.bytes_max.min(left));
         Ok(log)
     }
 
@@ -175,6 +183,10 @@ impl<I: Io> Shard<I> {
         let mut parts = Vec::new();
         let mut pos = found.pos;
         while pos < end {
+            // Who holds some memory does not wait for more, but for the batch that makes an answer.
+            if first_end <= pos && self.io.block(READ_BYTES_MAX).is_none() {
+                break;
+            }
             let part = self.read(partition, found.segment, pos, end, false).await?;
             pos = pos.plus(u64_of(part.len()));
             parts.push(Part::Memory(part));
@@ -198,7 +210,13 @@ impl<I: Io> Shard<I> {
             return Err(ReadError::OutOfRange);
         }
         let high_watermark = partition.readable_end().offset;
-        let log = FetchedLog { high_watermark, log_start, first_bytes: 0, parts: Vec::new() };
+        let log = FetchedLog {
+            high_watermark,
+            log_start,
+            first_bytes: 0,
+            is_cut: false,
+            parts: Vec::new(),
+        };
         Ok((partition, log))
     }
 }
@@ -217,6 +235,13 @@ fn share(found: &Found, limit: u64, is_first: bool) -> u64 {
     }
 }
 
+/// Whether there is more that the client would take: an answer with less than it wants is due now.
+fn is_cut<I: Io>(partition: &Partition<I>, found: &Found, bytes: u64, limit: u64) -> bool {
+    let end = partition.readable_end();
+    let is_at_end = found.segment == end.segment && end.pos <= found.pos.plus(bytes);
+    0 < bytes && bytes < limit && !is_at_end
+}
+
 fn count<I: Io>(result: &Result<FetchedLog<I>, ReadError>, left: &mut u64, is_first: &mut bool) {
     if let Ok(log) = result {
         let bytes = log.bytes();
@@ -228,7 +253,8 @@ fn count<I: Io>(result: &Result<FetchedLog<I>, ReadError>, left: &mut u64, is_fi
 fn is_enough<I: Io>(order: &FetchOrder, fetched: &[Fetched<I>]) -> bool {
     let bytes: u64 =
         fetched.iter().filter_map(|it| it.result.as_ref().ok()).map(FetchedLog::bytes).sum();
-    bytes >= order.bytes_min || fetched.iter().any(|it| it.result.is_err())
+    let is_due = |it: &Fetched<I>| it.result.as_ref().map_or(true, |log| log.is_cut);
+    bytes >= order.bytes_min || fetched.iter().any(is_due)
 }
 
 fn u64_of(bytes: usize) -> u64 {

@@ -1,6 +1,7 @@
 //! Questions about a log's offsets at its owner: by time, by epoch, its ends; and deletion of records.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use engine::extent::Extent;
 use engine::id::{LeaderEpoch, Offset, Timestamp};
@@ -19,6 +20,10 @@ use crate::partition::{Condition, LEADER_EPOCH, Partition};
 use crate::reader::Found;
 use crate::route::ReplyTo;
 use crate::shard::Shard;
+use crate::signal;
+
+/// Longest wait for a batch that is on its way to the disk.
+const NEWEST_WAIT_MAX: Duration = Duration::from_secs(5);
 
 const NONE: FoundOffset =
     FoundOffset { timestamp: Timestamp::NONE, offset: None, leader_epoch: LeaderEpoch::NONE };
@@ -85,12 +90,22 @@ impl<I: Io> Shard<I> {
         let Some((largest, located)) = partition.with_log(|log| log.max_timestamp()) else {
             return Ok(NONE);
         };
+        self.wait_until_readable(partition, largest.batch).await;
         let is_wanted = |extent: &Extent| extent.end > largest.batch;
         let Some(batch) = self.find_from(partition, located, is_wanted).await? else {
             return Ok(NONE);
         };
         let found = self.look_up(partition, &batch, Wanted::Latest, Offset::ZERO).await?;
         Ok(found.unwrap_or(NONE))
+    }
+
+    /// The newest batch may be on its way to the disk. It comes, or the partition is closed.
+    async fn wait_until_readable(&self, partition: &Partition<I>, offset: Offset) {
+        if partition.readable_end().offset <= offset {
+            let (news, alarm) = self.watch(&[(partition.id(), offset)], NEWEST_WAIT_MAX);
+            news.wait().await;
+            self.timers.forget(&alarm);
+        }
     }
 
     /// Opens a stored batch, in slices between which other tasks run.
@@ -147,6 +162,9 @@ impl<I: Io> Shard<I> {
         if partition.condition() == Condition::Fenced {
             return Err(ReadError::Fenced);
         }
+        if self.is_stopping() {
+            return Err(ReadError::Stopping); // The last checkpoint may have been made without it.
+        }
         let high_watermark = partition.readable_end().offset;
         let to = match item.to {
             -1 => high_watermark,
@@ -155,6 +173,7 @@ impl<I: Io> Shard<I> {
         if to > high_watermark {
             return Err(ReadError::OutOfRange);
         }
+        self.wait_until_durable(&partition, to).await;
         let deletion = partition.change_log(|log| log.begin_delete(to));
         let Some(deletion) = deletion.map_err(|_beyond| ReadError::OutOfRange)? else {
             return Ok(partition.with_log(|log| log.log_start()));
@@ -167,6 +186,18 @@ impl<I: Io> Shard<I> {
         partition.change_log(|log| log.on_deleted(deletion));
         self.drop_segments(&partition).await;
         Ok(log_start)
+    }
+
+    /// With `write.caching` clients see more than is durable.
+    async fn wait_until_durable(&self, partition: &Partition<I>, offset: Offset) {
+        loop {
+            let (committed, written) = (self.commit.next_committed(), partition.next_written());
+            let is_durable = partition.with_log(|log| log.durable_end().offset) >= offset;
+            if is_durable || partition.condition() != Condition::Open {
+                return;
+            }
+            signal::either(committed, written).await;
+        }
     }
 
     /// Removes the files of segments that lie wholly before the log's start.

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine::id::{FilePos, LeaderEpoch, Offset, PartitionId, Timestamp};
@@ -18,7 +19,7 @@ use crate::buffer::{Block, DiskRange};
 use crate::io::{Io, Nanos};
 use crate::limits::{DIRECT_BYTES_MIN, SEGMENT_WRITE_BYTES_MAX};
 use crate::message::{Appended, ProduceError, ProduceItem, Produced};
-use crate::produce::Tally;
+use crate::produce::{Stalled, Tally};
 use crate::signal::{Answer, Bell, Promise};
 use crate::tail::Tail;
 
@@ -57,8 +58,32 @@ pub struct Watch {
     pub promise: Promise<()>,
 }
 
+/// What of a topic with `write.caching` is acknowledged from memory.
+/// Invariant: `since` has one entry for each batch that is not durable, oldest first.
+#[derive(Default)]
+struct Cached {
+    end: Option<Point>,
+    since: VecDeque<(Offset, Nanos)>,
+}
+
+impl Cached {
+    /// Goes on to the log's end, unless more records or older ones than allowed are not durable.
+    fn advance(&mut self, log: &Log, (records_max, ms_max): (i64, i64), now: Nanos) {
+        let (durable, end) = (log.durable_end().offset, log.log_end());
+        while self.since.front().is_some_and(|(end, _)| *end <= durable) {
+            self.since.pop_front();
+        }
+        let age = self.since.front().map_or(Duration::ZERO, |(_, at)| now.since(*at));
+        let is_young = i64::try_from(age.as_millis()).is_ok_and(|age_ms| age_ms < ms_max);
+        if end.offset.get() - durable.get() < records_max && is_young {
+            self.end = Some(end);
+        }
+    }
+}
+
 struct State<I: Io> {
     log: Log,
+    cached: Cached,
     tail: Tail,
     config: Arc<TopicConfig>,
     condition: Condition,
@@ -70,7 +95,7 @@ struct State<I: Io> {
     /// A task writes its segments.
     is_writing: bool,
     /// Produce requests that came while the tail was being read back, in order.
-    cold: Option<Vec<(ProduceItem, Rc<Tally<I>>)>>,
+    cold: Option<Stalled<I>>,
     /// End of the disk space reserved for the segment that is written.
     allocated: (Offset, u64),
 }
@@ -117,6 +142,7 @@ impl<I: Io> Partition<I> {
         let id = log.id();
         let state = State {
             log,
+            cached: Cached::default(),
             tail: Tail::default(),
             config,
             condition: Condition::Open,
@@ -206,7 +232,7 @@ impl<I: Io> Partition<I> {
     pub fn wait_for_tail(&self, item: ProduceItem, tally: &Rc<Tally<I>>) -> bool {
         let mut state = self.state.borrow_mut();
         let is_first = state.cold.is_none();
-        state.cold.get_or_insert_default().push((item, Rc::clone(tally)));
+        state.cold.get_or_insert_default().push_back((item, Rc::clone(tally)));
         is_first
     }
 
@@ -220,13 +246,14 @@ impl<I: Io> Partition<I> {
     }
 
     /// The tail's last block was read (`None`: it could not be). Gives back what waited for it.
-    pub fn on_tail_read(&self, block: Option<Block>) -> Vec<(ProduceItem, Rc<Tally<I>>)> {
+    pub fn on_tail_read(&self, block: Option<Block>) -> Stalled<I> {
         let (segment, start, _) = self.cold_block();
         let mut state = self.state.borrow_mut();
         let waiting = state.cold.take().expect("a read of the tail was begun");
         match block {
             Some(block) => state.tail.warm(segment, start, block),
-            None => state.condition = Condition::Fenced,
+            None if state.condition == Condition::Open => state.condition = Condition::Fenced,
+            None => {}
         }
         waiting
     }
@@ -375,9 +402,8 @@ impl<I: Io> Partition<I> {
                 Produced { slot: waiting.slot, log_start: Some(log_start), result: Err(error) };
             waiting.tally.settle(refused, at);
         }
-        for watch in std::mem::take(&mut state.watches) {
-            watch.promise.offer(());
-        }
+        drop(state);
+        self.dismiss();
     }
 
     // Reads.
@@ -400,6 +426,13 @@ impl<I: Io> Partition<I> {
         }
         state.watches.retain(|it| it.promise.is_wanted());
         state.watches.push(watch);
+    }
+
+    /// Whoever waits for news is told to look: none will come.
+    pub fn dismiss(&self) {
+        for watch in std::mem::take(&mut self.state.borrow_mut().watches) {
+            watch.promise.offer(());
+        }
     }
 
     /// The end of what the file of `segment` holds for sure.
@@ -527,7 +560,8 @@ impl<I: Io> State<I> {
         };
         let appended = Appended { base_offset: append.base_offset, append_time };
         self.wait(item.slot, end.offset, appended, tally, at);
-        if self.is_caching() {
+        if self.caching().is_some() {
+            self.cached.since.push_back((end.offset, at));
             self.on_durable(at);
         }
         Produce::Settled { wants_commit: true }
@@ -553,6 +587,9 @@ impl<I: Io> State<I> {
     }
 
     fn on_durable(&mut self, at: Nanos) {
+        if let Some(bounds) = self.caching() {
+            self.cached.advance(&self.log, bounds, at);
+        }
         let end = self.readable_end().offset;
         let log_start = self.log.log_start();
         while self.waiting.front().is_some_and(|it| it.end <= end) {
@@ -567,11 +604,19 @@ impl<I: Io> State<I> {
     }
 
     fn readable_end(&self) -> Point {
-        if self.is_caching() { self.log.log_end() } else { self.log.durable_end() }
+        let durable = self.log.durable_end();
+        match self.cached.end {
+            Some(end) if self.caching().is_some() && end.offset > durable.offset => end,
+            Some(_) | None => durable,
+        }
     }
 
-    fn is_caching(&self) -> bool {
-        matches!(self.config.durability, Durability::Memory { .. })
+    /// How many records, and for how many milliseconds, may be acknowledged from memory.
+    fn caching(&self) -> Option<(i64, i64)> {
+        match self.config.durability {
+            Durability::Memory { records_max, ms_max } => Some((records_max, ms_max)),
+            Durability::Device => None,
+        }
     }
 }
 

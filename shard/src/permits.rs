@@ -22,9 +22,9 @@ impl Permits {
         Self { bytes_max, used_bytes: Cell::new(0), elder: Cell::new(None), freed: Bell::default() }
     }
 
-    /// Until `connection` may read.
-    pub async fn wait(&self, connection: u64) {
-        while self.used_bytes.get() >= self.bytes_max {
+    /// Until `connection` may read, or `is_over`.
+    pub async fn wait(&self, connection: u64, is_over: impl Fn() -> bool) {
+        while self.used_bytes.get() >= self.bytes_max && !is_over() {
             if self.elder.get().is_none_or(|elder| elder == connection) {
                 self.elder.set(Some(connection));
                 return;
@@ -51,6 +51,11 @@ impl Permits {
             self.elder.set(None);
             self.freed.ring();
         }
+    }
+
+    /// A connection that waits may be over.
+    pub fn look_again(&self) {
+        self.freed.ring();
     }
 
     #[must_use]

@@ -2,19 +2,24 @@
 //! when the last of them is durable or refused.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use engine::id::FilePos;
 
 use crate::files::Use;
 use crate::io::{Class, Io, Nanos};
-use crate::limits::BLOCK_BYTES;
+use crate::limits::{BLOCK_BYTES, MEMORY_LOOK};
 use crate::message::{ProduceError, ProduceItem, ProduceTimes, Produced, Reply};
 use crate::metrics::Metric;
 use crate::partition::{Partition, Produce};
 use crate::route::{ReplyTo, Route};
 use crate::shard::Shard;
+use crate::signal;
 use crate::writer;
+
+/// Batches for which there is no memory, in order.
+pub type Stalled<I> = VecDeque<(ProduceItem, Rc<Tally<I>>)>;
 
 struct Count<I: Io> {
     missing: usize,
@@ -61,29 +66,56 @@ impl<I: Io> Shard<I> {
     pub fn on_produce(self: &Rc<Self>, items: Vec<ProduceItem>, reply_to: ReplyTo<I>) {
         let now = self.io.now();
         let tally = Tally::new(Rc::clone(&self.route), items.len(), reply_to, now);
-        for item in items {
-            if self.stalled.borrow().is_empty() {
-                self.produce_one(item, &tally);
-            } else {
-                self.stalled.borrow_mut().push_back((item, Rc::clone(&tally)));
-            }
+        let items: VecDeque<_> = items.into_iter().map(|item| (item, Rc::clone(&tally))).collect();
+        if self.stalled.borrow().is_empty() {
+            let left = self.produce_all(items);
+            self.stall(left);
+        } else {
+            self.stalled.borrow_mut().extend(items);
         }
     }
 
-    fn produce_one(self: &Rc<Self>, item: ProduceItem, tally: &Rc<Tally<I>>) {
-        if let Some((item, tally)) = self.try_produce(item, tally) {
-            self.recorder.borrow_mut().add(Metric::MemoryWaits, 1);
-            self.stalled.borrow_mut().push_back((item, tally));
+    /// Orders batches as far as there is memory. Gives back the rest.
+    fn produce_all(self: &Rc<Self>, mut items: Stalled<I>) -> Stalled<I> {
+        while let Some((item, tally)) = items.pop_front() {
+            if let Some(item) = self.try_produce(item, &tally) {
+                items.push_front((item, tally));
+                break;
+            }
+        }
+        items
+    }
+
+    /// `items` wait for memory, before all that wait already.
+    fn stall(self: &Rc<Self>, mut items: Stalled<I>) {
+        if items.is_empty() {
+            return;
+        }
+        self.recorder.borrow_mut().add(Metric::MemoryWaits, 1);
+        let mut later = self.stalled.take();
+        let is_first = later.is_empty();
+        items.append(&mut later);
+        *self.stalled.borrow_mut() = items;
+        if is_first {
+            let shard = Rc::clone(self);
+            self.io.spawn(Class::Foreground, async move { shard.resume_until_done().await });
+        }
+    }
+
+    async fn resume_until_done(self: Rc<Self>) {
+        while !self.stalled.borrow().is_empty() && !self.has_ended() {
             self.make_room();
+            self.next_freed().await;
+            self.resume();
         }
     }
 
     /// Gives back the batch if there is no memory for it.
     fn try_produce(
         self: &Rc<Self>,
-        item: ProduceItem,
+        mut item: ProduceItem,
         tally: &Rc<Tally<I>>,
-    ) -> Option<(ProduceItem, Rc<Tally<I>>)> {
+    ) -> Option<ProduceItem> {
         let at = self.io.now();
         let refuse = |slot, error| {
             tally.settle(Produced { slot, log_start: None, result: Err(error) }, at);
@@ -98,30 +130,26 @@ impl<I: Io> Shard<I> {
         };
         let bytes = item.admitted.batch.len();
         let records = u64::from(item.admitted.summary.record_count);
-        match partition.produce(item, tally, self.io.wall(), at, |bytes| self.io.block(bytes)) {
-            Produce::Settled { wants_commit } => {
-                if wants_commit {
-                    self.commit.enqueue(&partition);
-                    let mut recorder = self.recorder.borrow_mut();
-                    recorder.add(Metric::Batches, 1);
-                    recorder.add(Metric::Records, records);
+        loop {
+            match partition.produce(item, tally, self.io.wall(), at, |bytes| self.io.block(bytes)) {
+                Produce::Settled { wants_commit } => {
+                    if wants_commit {
+                        self.commit.enqueue(&partition);
+                        let mut recorder = self.recorder.borrow_mut();
+                        recorder.add(Metric::Batches, 1);
+                        recorder.add(Metric::Records, records);
+                    }
+                    return None;
                 }
-                None
-            }
-            Produce::Cold(item) => {
-                if partition.wait_for_tail(item, tally) {
-                    let shard = Rc::clone(self);
-                    self.io.spawn(Class::Foreground, async move {
-                        shard.warm(partition).await;
-                    });
+                Produce::Cold(item) => {
+                    if partition.wait_for_tail(item, tally) {
+                        let warm = Rc::clone(self).warm(partition);
+                        self.io.spawn(Class::Foreground, warm);
+                    }
+                    return None;
                 }
-                None
-            }
-            Produce::NoMemory(item) => {
-                if self.trim(bytes) >= bytes {
-                    return self.try_produce(item, tally);
-                }
-                Some((item, Rc::clone(tally)))
+                Produce::NoMemory(refused) if self.trim(bytes) >= bytes => item = refused,
+                Produce::NoMemory(refused) => return Some(refused),
             }
         }
     }
@@ -133,9 +161,9 @@ impl<I: Io> Shard<I> {
         if block.is_none() {
             tracing::error!(partition = ?partition.id(), "the end of the log cannot be read: fenced");
         }
-        for (item, tally) in partition.on_tail_read(block) {
-            self.produce_one(item, &tally);
-        }
+        // They came before all that wait for memory now.
+        let left = self.produce_all(partition.on_tail_read(block));
+        self.stall(left);
     }
 
     async fn read_block(
@@ -169,12 +197,19 @@ impl<I: Io> Shard<I> {
     /// Memory was freed: orders what waited for it, as far as it goes.
     pub fn on_freed(self: &Rc<Self>) {
         self.freed.ring();
-        loop {
-            let Some((item, tally)) = self.stalled.borrow_mut().pop_front() else { return };
-            if let Some(stalled) = self.try_produce(item, &tally) {
-                self.stalled.borrow_mut().push_front(stalled);
-                return;
-            }
-        }
+        self.resume();
+    }
+
+    fn resume(self: &Rc<Self>) {
+        let items = self.stalled.take();
+        let left = self.produce_all(items);
+        *self.stalled.borrow_mut() = left;
+    }
+
+    /// Until there may be more memory. Blocks that an answer held come back silently, when its last
+    /// byte is sent: so a look now and then is part of it.
+    pub async fn next_freed(&self) {
+        let again = self.timers.at(self.io.now().plus(MEMORY_LOOK));
+        signal::either(self.freed.next(), again).await;
     }
 }

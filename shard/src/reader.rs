@@ -211,7 +211,7 @@ impl<I: Io> Shard<I> {
                 return block;
             }
             if self.trim(bytes) < bytes {
-                self.freed.next().wait().await;
+                self.next_freed().await;
             }
         }
     }

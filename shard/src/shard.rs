@@ -3,7 +3,7 @@
 //! Only its own tasks touch it. Every change is one synchronous call: no borrow crosses an await.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,17 +17,18 @@ use replication::config::node::NodeConfig;
 use replication::image::Image;
 use replication::placement::Placement;
 
+use crate::checkpoint::Turnstile;
 use crate::commit::Commit;
 use crate::connections::Connections;
 use crate::controller::Controller;
 use crate::files::Files;
 use crate::io::{Class, Io};
 use crate::limits::MESSAGES_PER_TURN_MAX;
-use crate::message::{Message, ProduceItem, ReadError, Reply};
+use crate::message::{Message, ReadError, Reply};
 use crate::metrics::Recorder;
 use crate::partition::{Condition, LEADER_EPOCH, Partition};
 use crate::permits::Permits;
-use crate::produce::Tally;
+use crate::produce::Stalled;
 use crate::removal;
 use crate::route::{Lanes, Letter, ReplyTo, Route};
 use crate::signal::{self, Answer, Bell};
@@ -61,9 +62,9 @@ pub struct Shard<I: Io> {
     pub files: Files<I>,
     pub timers: Rc<Timers<I>>,
     pub commit: Commit<I>,
+    pub checkpoints: Turnstile,
     pub recorder: RefCell<Recorder>,
-    /// Batches for which there was no memory, in order.
-    pub stalled: RefCell<VecDeque<(ProduceItem, Rc<Tally<I>>)>>,
+    pub stalled: RefCell<Stalled<I>>,
     /// Rings when memory was freed.
     pub freed: Bell,
     /// Rings when the phase changes.
@@ -106,6 +107,7 @@ impl<I: Io> Shard<I> {
             files: Files::new(io.clone()),
             timers: Timers::new(io.clone()),
             commit: Commit::default(),
+            checkpoints: Turnstile::default(),
             recorder: RefCell::new(Recorder::new(index)),
             stalled: RefCell::default(),
             freed: Bell::default(),
@@ -156,6 +158,7 @@ impl<I: Io> Shard<I> {
         self.phase.set(Phase::Stopping);
         self.phased.ring();
         self.commit.press();
+        self.partitions().iter().for_each(|partition| partition.dismiss());
     }
 
     #[must_use]
@@ -255,9 +258,10 @@ impl<I: Io> Shard<I> {
     }
 
     /// Nothing can be committed any more: every partition is closed until the next start.
-    pub fn fence_all(&self) {
+    pub fn fence_all(self: &Rc<Self>) {
         let now = self.io.now();
         self.partitions().iter().for_each(|partition| partition.fence(now));
+        self.on_freed();
     }
 
     // Memory.

@@ -51,7 +51,13 @@ impl<T> Promise<T> {
     /// Whether somebody still waits.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        Rc::strong_count(&self.slot) > 1
+        matches!(&*self.slot.borrow(), Slot::Empty(_))
+    }
+}
+
+impl<T> Drop for Answer<T> {
+    fn drop(&mut self) {
+        *self.slot.borrow_mut() = Slot::Taken;
     }
 }
 
@@ -163,6 +169,16 @@ mod tests {
         assert!(!promise.offer(2));
         assert_eq!(answer.take(), Some(1));
         assert_eq!(answer.take(), None);
+    }
+
+    #[test]
+    fn a_promise_is_wanted_until_it_is_kept_or_nobody_waits() {
+        let (promise, answer) = promise();
+        let copy = promise.clone();
+        assert!(promise.is_wanted() && copy.is_wanted());
+        drop(answer);
+        assert!(!promise.is_wanted() && !copy.is_wanted());
+        assert!(!copy.offer(1));
     }
 
     #[test]

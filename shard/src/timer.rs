@@ -9,6 +9,9 @@ use std::rc::Rc;
 use crate::io::{Class, Io, Nanos};
 use crate::signal::{self, Answer, Promise};
 
+/// Names one deadline.
+pub struct Deadline(Nanos, u64);
+
 /// One per shard.
 pub struct Timers<I: Io> {
     io: I,
@@ -31,11 +34,17 @@ impl<I: Io> Timers<I> {
     }
 
     /// Gives `promise` its value at `deadline`, unless it has one by then.
-    pub fn add(self: &Rc<Self>, deadline: Nanos, promise: Promise<()>) {
+    pub fn add(self: &Rc<Self>, deadline: Nanos, promise: Promise<()>) -> Deadline {
         let id = self.next_id.get();
         self.next_id.set(id + 1);
         self.due.borrow_mut().insert((deadline, id), promise);
         self.arm();
+        Deadline(deadline, id)
+    }
+
+    /// Nobody waits for it any more. One that has passed is forgotten already.
+    pub fn forget(&self, deadline: &Deadline) {
+        self.due.borrow_mut().remove(&(deadline.0, deadline.1));
     }
 
     fn arm(self: &Rc<Self>) {

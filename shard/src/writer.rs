@@ -45,13 +45,16 @@ pub async fn flush_to<I: Io>(
         }
         let written = partition.next_written();
         if partition.begin_writing() {
-            write_next(shard, partition).await;
+            let is_written = write_next(shard, partition).await;
             end(shard, partition);
+            if !is_written {
+                break;
+            }
         } else {
             written.wait().await;
         }
     }
-    true
+    partition.with_log(|log| log.flushed().offset) >= target
 }
 
 fn end<I: Io>(shard: &Rc<Shard<I>>, partition: &Rc<Partition<I>>) {
