@@ -114,20 +114,40 @@ pub fn create_topics(image: &Image, topics: &[NewTopic<'_>]) -> Vec<Creation> {
         .collect()
 }
 
-/// The topic that asking for its metadata makes, with the broker's defaults.
-///
-/// # Errors
-/// As [`create_topics`]; whether the broker creates topics at all is the caller's question.
-pub fn auto_create(image: &Image, name: &str, id: TopicId) -> Result<NewTopicEvent, Refusal> {
-    let topic = NewTopic {
-        name,
-        partition_count: -1,
-        replication_factor: -1,
-        assignments: vec![],
-        configs: vec![],
-        id,
-    };
-    create_topics(image, &[topic]).pop().expect("one name, one outcome").result
+/// The topics that asking for their metadata makes, with the broker's defaults. Names that are there,
+/// and repetitions, are left out; whether the broker creates topics at all is the caller's question.
+#[must_use]
+pub fn auto_create(
+    image: &Image,
+    names: &[impl AsRef<str>],
+    mut draw_id: impl FnMut() -> TopicId,
+) -> Vec<Creation> {
+    let mut seen = BTreeSet::new();
+    let missing = names.iter().map(AsRef::as_ref);
+    let missing = missing.filter(|name| image.topic(name).is_none() && seen.insert(*name));
+    let (internal, topics): (Vec<&str>, Vec<&str>) = missing.partition(|name| is_reserved(name));
+    let topics: Vec<NewTopic<'_>> = topics
+        .into_iter()
+        .map(|name| NewTopic {
+            name,
+            partition_count: -1,
+            replication_factor: -1,
+            assignments: vec![],
+            configs: vec![],
+            id: draw_id(),
+        })
+        .collect();
+    let mut created = create_topics(image, &topics);
+    created.extend(internal.into_iter().map(|name| Creation {
+        name: name.to_owned(),
+        result: refuse(Reason::InvalidRequest, "Internal topics are not created by asking."),
+    }));
+    created
+}
+
+/// Whether the broker itself is to make it, when it has a use for it.
+fn is_reserved(name: &str) -> bool {
+    name == METADATA_TOPIC_NAME || TopicName::checked(name).is_ok_and(|it| it.is_internal())
 }
 
 /// Each topic once.

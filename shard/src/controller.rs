@@ -47,7 +47,7 @@ pub enum Command {
 /// What a command is answered.
 pub enum Outcome {
     CreateTopics(CreateTopicsResponse),
-    AutoCreate(Vec<(String, ErrorCode)>),
+    AutoCreate,
     DeleteTopics(DeleteTopicsResponse),
     CreatePartitions(CreatePartitionsResponse),
     AlterConfigs(AlterConfigsResponse),
@@ -93,8 +93,11 @@ impl<I: Io> Controller<I> {
     /// The newest state: what commands are judged against.
     #[must_use]
     pub fn image(&self) -> Arc<Image> {
-        let cluster = self.cluster.borrow();
-        Arc::clone(cluster.as_ref().expect("the cluster is known before commands come").image())
+        Arc::clone(self.cluster().image())
+    }
+
+    fn cluster(&self) -> Cluster {
+        self.cluster.borrow().clone().expect("the cluster is known before commands come")
     }
 }
 
@@ -128,10 +131,19 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Makes `events` durable, then true, then known to every shard.
+    /// Makes `events` durable, then true, then known to every shard. What contradicts the state must
+    /// not become durable: no start could read it.
     pub async fn commit_events(self: &Rc<Self>, events: &[Event]) -> Result<(), ErrorCode> {
         if events.is_empty() {
             return Ok(());
+        }
+        let mut next = self.controller.cluster();
+        let version = next.image().version();
+        for event in events {
+            if let Err(conflict) = next.apply(event) {
+                tracing::error!(?conflict, ?event, "a command contradicts the cluster's metadata");
+                return Err(ErrorCode::UNKNOWN_SERVER_ERROR);
+            }
         }
         let item = ProduceItem { slot: 0, partition: METADATA, admitted: self.pack(events) };
         let Reply::Produced { items, .. } = self.call(0, Message::Produce(vec![item])).wait().await
@@ -141,14 +153,10 @@ impl<I: Io> Shard<I> {
         if items.iter().any(|item| item.result.is_err()) {
             return Err(ErrorCode::KAFKA_STORAGE_ERROR);
         }
-        let image = {
-            let mut cluster = self.controller.cluster.borrow_mut();
-            let cluster = cluster.as_mut().expect("begun before commands come");
-            for event in events {
-                cluster.apply(event).expect("an event is judged against the state it changes");
-            }
-            Arc::clone(cluster.image())
-        };
+        let image = Arc::clone(next.image());
+        let replaced = self.controller.cluster.borrow_mut().replace(next);
+        let replaced = replaced.map(|it| it.image().version());
+        assert_eq!(replaced, Some(version), "commands change the state one at a time");
         let calls: Vec<_> = (0..self.shard_count())
             .map(|shard| self.call(shard, Message::Image(Arc::clone(&image))))
             .collect();
@@ -192,7 +200,8 @@ async fn execute<I: Io>(shard: &Rc<Shard<I>>, command: Command) -> Outcome {
             Outcome::CreateTopics(admin::execute_create(shard, &request, version).await)
         }
         Command::AutoCreate(names) => {
-            Outcome::AutoCreate(admin::execute_auto_create(shard, names).await)
+            admin::execute_auto_create(shard, &names).await;
+            Outcome::AutoCreate
         }
         Command::DeleteTopics(request, version) => {
             Outcome::DeleteTopics(admin::execute_delete(shard, &request, version).await)

@@ -7,7 +7,7 @@
 //! create TOPIC [+ TOPIC ...]                TOPIC: NAME [partitions=N] [factor=N]
 //! [assign=P:N,N;P:N] [KEY[=VALUE] ...] validate TOPIC [+ ...]                    as create, and
 //! nothing is created
-//! auto NAME
+//! auto NAME ...                             as Metadata for all of them
 //! delete NAME|id:N|NAME/id:N [+ ...]        id:N is the id of the Nth topic created, id:0 the zero
 //! id grow NAME TOTAL [N,N;N] [+ ...]
 //! alter RESOURCE [OPERATION:KEY[=VALUE] ...] [+ ...]   OPERATION: set delete append subtract, or a
@@ -90,10 +90,7 @@ impl Scene {
             }
             "create" => self.create(&parts, true),
             "validate" => self.create(&parts, false),
-            "auto" => {
-                let created = auto_create(self.cluster.image(), &arguments[0], topic_id(99));
-                vec![self.outcome(&arguments[0], created.map(|it| Some(it.event)))]
-            }
+            "auto" => self.auto(arguments),
             "delete" => self.delete(&parts),
             "grow" => self.grow(&parts),
             "alter" => self.alter(&parts),
@@ -136,6 +133,18 @@ impl Scene {
                     |_| format!("{}: could be created", creation.name),
                 ),
             })
+            .collect()
+    }
+
+    fn auto(&mut self, names: &[String]) -> Vec<String> {
+        let draw_id = || {
+            self.created += 1;
+            topic_id(self.created)
+        };
+        let creations = auto_create(self.cluster.image(), names, draw_id);
+        creations
+            .into_iter()
+            .map(|it| self.outcome(&it.name, it.result.map(|created| Some(created.event))))
             .collect()
     }
 

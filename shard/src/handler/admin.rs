@@ -121,28 +121,19 @@ fn message(refusal: &Refusal) -> Option<StrBytes> {
     (!refusal.message.is_empty()).then(|| text(refusal.message.clone()))
 }
 
-/// The names that could not be made, and why.
-pub async fn execute_auto_create<I: Io>(
-    shard: &Rc<Shard<I>>,
-    names: Vec<String>,
-) -> Vec<(String, ErrorCode)> {
-    let mut refused = Vec::new();
-    let mut events = Vec::new();
-    let image = shard.controller.image();
-    let mut seen = std::collections::BTreeSet::new();
-    for name in &names {
-        if image.topic(name).is_some() || !seen.insert(name) {
-            continue; // Somebody was faster, or it was asked for twice.
-        }
-        match topics::auto_create(&image, name, shard.draw_topic_id()) {
-            Ok(topic) => events.push(topic.event),
-            Err(refusal) => refused.push((name.clone(), reason_code(refusal.reason))),
-        }
+/// Makes what can be made. Clients are not told what cannot: they see topics that are not there.
+pub async fn execute_auto_create<I: Io>(shard: &Rc<Shard<I>>, names: &[String]) {
+    let created = topics::auto_create(&shard.controller.image(), names, || shard.draw_topic_id());
+    let refused = created.iter().find_map(|it| Some((&it.name, it.result.as_ref().err()?)));
+    if let Some((topic, refusal)) = refused {
+        let why = &refusal.message;
+        tracing::info!(topic, %why, "a topic that was asked for is not created, maybe others too");
     }
+    let events: Vec<Event> =
+        created.into_iter().filter_map(|it| Some(it.result.ok()?.event)).collect();
     if let Err(code) = shard.commit_events(&events).await {
-        refused.extend(names.into_iter().map(|name| (name, code)));
+        tracing::warn!(?code, "topics that were asked for are not created");
     }
-    refused
 }
 
 pub async fn delete_topics<I: Io>(

@@ -18,7 +18,7 @@ use replication::topic_name;
 use uuid::Uuid;
 
 use crate::connection::Connection;
-use crate::controller::{Command, Outcome};
+use crate::controller::Command;
 use crate::handler::text;
 use crate::io::Io;
 use crate::shard::Shard;
@@ -44,17 +44,15 @@ pub async fn answer<I: Io>(
         let may_create = request.allow_auto_topic_creation || version < 4;
         let named = asked.iter().filter(|topic| topic.topic_id.is_nil());
         let names = named.filter_map(|it| it.name.as_ref()).map(|it| it.0.as_str());
-        let refused = if may_create && image.broker_config().topics.auto_create {
-            create_missing(shard, &image, names).await
-        } else {
-            Vec::new()
-        };
+        if may_create && image.broker_config().topics.auto_create {
+            create_missing(shard, &image, names).await;
+        }
         let image = shard.image();
         asked
             .into_iter()
             .map(|topic| match topic.name {
                 // Java's client sends an empty name with an id.
-                Some(name) if topic.topic_id.is_nil() => by_name(&image, name, &refused),
+                Some(name) if topic.topic_id.is_nil() => by_name(&image, name),
                 Some(_) | None => by_id(&image, topic.topic_id),
             })
             .collect()
@@ -92,37 +90,29 @@ fn odd_id() -> MetadataResponse {
         .with_cluster_authorized_operations(NO_OPERATIONS)
 }
 
-/// Makes topics that are asked for and not there. Gives those that could not be made.
+/// Makes topics that are asked for and not there, as far as it may.
 async fn create_missing<'a, I: Io>(
     shard: &Rc<Shard<I>>,
     image: &Image,
     names: impl Iterator<Item = &'a str>,
-) -> Vec<(String, ErrorCode)> {
+) {
     let is_missing =
         |name: &&str| image.topic(name).is_none() && topic_name::TopicName::checked(name).is_ok();
     let missing: Vec<String> = names.filter(is_missing).map(str::to_owned).collect();
-    if missing.is_empty() {
-        return Vec::new();
-    }
-    match shard.command(Command::AutoCreate(missing)).await {
-        Outcome::AutoCreate(refused) => refused,
-        _ => unreachable!("an outcome is of the command that was sent"),
+    if !missing.is_empty() {
+        shard.command(Command::AutoCreate(missing)).await;
     }
 }
 
-fn by_name(
-    image: &Image,
-    name: TopicName,
-    refused: &[(String, ErrorCode)],
-) -> MetadataResponseTopic {
+/// A topic that could not be created is one that is not there: clients ask again.
+fn by_name(image: &Image, name: TopicName) -> MetadataResponseTopic {
     if let Some(topic) = image.topic(&name) {
         return described(topic);
     }
     let code = if topic_name::TopicName::checked(&name).is_err() {
         ErrorCode::INVALID_TOPIC_EXCEPTION
     } else {
-        let refused = refused.iter().find(|(refused, _)| *refused == *name.0);
-        refused.map_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, |(_, code)| *code)
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
     };
     MetadataResponseTopic::default()
         .with_error_code(code.get())

@@ -1,5 +1,6 @@
 //! Tests of the crate through its public interface.
 
+mod answers;
 mod conformance;
 mod mailbox;
 mod ring;
