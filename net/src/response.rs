@@ -2,6 +2,8 @@
 //!
 //! Knows no request but what `Reply` says of it.
 
+mod codes;
+
 use kafka_protocol::messages::{
     AlterConfigsResponse, ApiVersionsResponse, CreatePartitionsResponse, CreateTopicsResponse,
     DeleteRecordsResponse, DeleteTopicsResponse, DescribeClusterResponse, DescribeConfigsResponse,

@@ -7,9 +7,11 @@ use std::rc::Rc;
 use engine::id::{LeaderEpoch, Offset, PartitionId};
 
 use crate::files::Use;
-use crate::io::{Class, Io};
+use crate::io::{Class, Io, Nanos};
 use crate::limits::READ_BYTES_MAX;
-use crate::message::{FetchItem, FetchOrder, Fetched, FetchedLog, Part, ReadError, Reply};
+use crate::message::{
+    FetchItem, FetchOrder, FetchTimes, Fetched, FetchedLog, Part, ReadError, Reply,
+};
 use crate::partition::{Condition, LEADER_EPOCH, Partition, Watch};
 use crate::reader::{self, Found, Look};
 use crate::route::ReplyTo;
@@ -29,16 +31,19 @@ pub fn check_epoch(epoch: LeaderEpoch) -> Result<(), ReadError> {
 
 impl<I: Io> Shard<I> {
     pub fn on_fetch(self: &Rc<Self>, order: FetchOrder, reply_to: ReplyTo<I>) {
-        if let Some(fetched) = self.fetch_from_memory(&order)
-            && (order.wait.is_zero() || is_enough(&order, &fetched))
+        let taken_at = self.io.now();
+        if let Some(logs) = self.fetch_from_memory(&order)
+            && (order.wait.is_zero() || is_enough(&order, &logs))
         {
-            self.route.reply(reply_to, Reply::Fetched(fetched));
+            let found_at = self.io.now();
+            let times = FetchTimes { taken_at, looked_at: taken_at, found_at };
+            self.route.reply(reply_to, Reply::Fetched { logs, times });
             return;
         }
         let shard = Rc::clone(self);
         self.io.spawn(Class::Foreground, async move {
-            let fetched = shard.fetch(&order).await;
-            shard.route.reply(reply_to, Reply::Fetched(fetched));
+            let (logs, times) = shard.fetch(&order, taken_at).await;
+            shard.route.reply(reply_to, Reply::Fetched { logs, times });
         });
     }
 
@@ -77,19 +82,21 @@ impl<I: Io> Shard<I> {
         (answer, deadline)
     }
 
-    async fn fetch(&self, order: &FetchOrder) -> Vec<Fetched<I>> {
-        let deadline = self.io.now().plus(order.wait);
+    async fn fetch(&self, order: &FetchOrder, taken_at: Nanos) -> (Vec<Fetched<I>>, FetchTimes) {
+        let deadline = taken_at.plus(order.wait);
+        let mut looked_at = taken_at;
         loop {
             // What comes while the disk is read is news already.
             let seen = self.readable_ends(order);
             let fetched = self.fetch_now(order).await;
             let now = self.io.now();
             if now >= deadline || is_enough(order, &fetched) || self.is_stopping() {
-                return fetched;
+                return (fetched, FetchTimes { taken_at, looked_at, found_at: now });
             }
             let (news, alarm) = self.watch(&seen, deadline.since(now));
             news.wait().await;
             self.timers.forget(&alarm);
+            looked_at = self.io.now();
         }
     }
 

@@ -77,6 +77,9 @@ pub async fn answer<I: Io>(
     request.stages.end(Stage::Parsed, shard.io.now());
     let response = respond(shard, connection, request, decoded).await;
     request.stages.end(Stage::Appended, shard.io.now());
+    let mut recorder = shard.recorder.borrow_mut();
+    response.codes(|code| recorder.on_error(code.get()));
+    drop(recorder);
     let frame = response.encode(request.header.reply());
     frame.map(Answered::Frame).map_err(|_error| Close("an answer cannot be written"))
 }

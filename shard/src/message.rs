@@ -59,7 +59,10 @@ pub enum Reply<I: Io> {
         items: Vec<Produced>,
         times: ProduceTimes,
     },
-    Fetched(Vec<Fetched<I>>),
+    Fetched {
+        logs: Vec<Fetched<I>>,
+        times: FetchTimes,
+    },
     Offsets(Vec<(usize, Result<FoundOffset, ReadError>)>),
     Deleted(Vec<(usize, Result<Offset, ReadError>)>),
     EpochEnds(Vec<(usize, Result<FoundEpoch, ReadError>)>),
@@ -74,6 +77,15 @@ pub struct ProduceTimes {
     pub taken_at: Nanos,
     pub appended_at: Nanos,
     pub committed_at: Nanos,
+}
+
+/// When a fetch got on, at its owner.
+#[derive(Clone, Copy, Debug)]
+pub struct FetchTimes {
+    pub taken_at: Nanos,
+    /// When its last look began: what came before was a wait for data.
+    pub looked_at: Nanos,
+    pub found_at: Nanos,
 }
 
 /// One batch for one partition. `slot` is the asker's name for it.

@@ -49,13 +49,14 @@ static HONOURED: &[Definition] = &[
     )
     .checked(Check::AtLeast(1)),
     key("delete.topic.enable", Kind::Boolean, Some("true"), "Whether topics can be deleted."),
+    // An answer's length has 31 bits, and what is not records stays far below half of that.
     key(
         "fetch.max.bytes",
         Kind::Int,
         Some("57671680"),
         "The most that one fetch is answered with.",
     )
-    .checked(Check::AtLeast(1_024)),
+    .checked(Check::Between(1_024, 1 << 30)),
     key(
         "listener.security.protocol.map",
         Kind::Text,

@@ -23,11 +23,11 @@ use crate::signal::{self, Answer};
 
 /// First version that names topics by id.
 const TOPIC_IDS_FROM: i16 = 13;
-/// First version whose unknown isolation levels fail the whole request.
-const ISOLATION_CHECKED_FROM: i16 = 5;
+/// First version in which an error of the whole request stands alone.
+const BARE_ERRORS_FROM: i16 = 13;
 
-/// One partition of the plan: where it is read, or why it is not.
-type Planned = Result<(PartitionId, FetchItem), ErrorCode>;
+/// One partition of the plan: where it is read, or what it is answered without.
+type Planned<I> = Result<(PartitionId, FetchItem), FetchedPartition<Records<I>>>;
 
 pub async fn answer<I: Io>(
     shard: &Rc<Shard<I>>,
@@ -35,9 +35,8 @@ pub async fn answer<I: Io>(
     body: FetchRequest,
 ) -> FetchResponse<Records<I>> {
     let version = request.header.version;
-    let is_isolation_known = matches!(body.isolation_level, 0 | 1);
-    if !is_isolation_known && version >= ISOLATION_CHECKED_FROM {
-        return FetchResponse::empty(ErrorCode::UNKNOWN_SERVER_ERROR, 0);
+    if !matches!(body.isolation_level, 0 | 1) {
+        return unknown_isolation(&body, version);
     }
     let kind = TopicKind::of(version, TOPIC_IDS_FROM);
     let plan = shard.sessions.borrow_mut().plan(shard.io.wall().get(), kind, &body);
@@ -45,27 +44,18 @@ pub async fn answer<I: Io>(
         Ok(plan) => plan,
         Err(code) => return FetchResponse::empty(code, 0),
     };
-    let planned: Vec<Planned> = plan
-        .targets()
-        .iter()
-        .enumerate()
-        .map(|(slot, target)| {
-            if is_isolation_known && body.max_bytes >= 0 && target.partition.max_bytes >= 0 {
-                find(shard, slot, target)
-            } else {
-                Err(ErrorCode::UNKNOWN_SERVER_ERROR)
-            }
-        })
-        .collect();
+    let targets = plan.targets().iter().enumerate();
+    let planned = targets.map(|(slot, target)| find(shard, slot, target, body.max_bytes));
+    let planned: Vec<Planned<I>> = planned.collect();
     let fetched = gather(shard, request, &body, &planned).await;
 
     let mut response = FetchResponse::empty(ErrorCode::NONE, 0);
-    let mut left = u64::try_from(body.max_bytes).unwrap_or(0).min(shard.limits().fetch_bytes_max);
+    let mut left = bytes_max(shard, body.max_bytes);
     let mut is_first = true;
     for ((target, planned), fetched) in plan.targets().iter().zip(planned).zip(fetched) {
         let index = target.partition.index;
         let mut partition = match (planned, fetched) {
-            (Err(code), _) => FetchedPartition::refused(index, code),
+            (Err(refused), _) => refused,
             (Ok(_), Some(Fetched { result: Err(error), .. })) => {
                 FetchedPartition::refused(index, read_code(error))
             }
@@ -83,19 +73,54 @@ pub async fn answer<I: Io>(
     shard.sessions.borrow_mut().complete(now, plan, random, response)
 }
 
-fn find<I: Io>(shard: &Shard<I>, slot: usize, target: &Target) -> Planned {
+/// Kafka fails the whole request. Older versions say so in every partition that it names.
+fn unknown_isolation<I: Io>(body: &FetchRequest, version: i16) -> FetchResponse<Records<I>> {
+    let code = ErrorCode::UNKNOWN_SERVER_ERROR;
+    let mut response = FetchResponse::empty(code, body.session_id);
+    if version < BARE_ERRORS_FROM {
+        for topic in &body.topics {
+            for partition in &topic.partitions {
+                response.push(&topic.topic, unplanned(partition.index, code));
+            }
+        }
+    }
+    response
+}
+
+/// The answer for a partition that no log was asked for. As in Kafka, it says that nothing was aborted,
+/// where an error of the log says nothing of it.
+fn unplanned<R>(index: i32, code: ErrorCode) -> FetchedPartition<R> {
+    FetchedPartition { aborted: Some(Vec::new()), ..FetchedPartition::refused(index, code) }
+}
+
+/// What a client may have of what it asked for.
+fn bytes_max<I: Io>(shard: &Shard<I>, asked: i32) -> u64 {
+    u64::try_from(asked).unwrap_or(0).min(shard.limits().fetch_bytes_max)
+}
+
+fn find<I: Io>(
+    shard: &Shard<I>,
+    slot: usize,
+    target: &Target,
+    bytes_max_of_all: i32,
+) -> Planned<I> {
     let image = shard.image();
-    let topic = handler::find_topic(&image, &target.topic)?;
+    let unplanned = |code| unplanned(target.partition.index, code);
+    let topic = handler::find_topic(&image, &target.topic).map_err(unplanned)?;
     let index = PartitionIndex::checked(target.partition.index)
         .filter(|index| topic.partition(*index).is_some())
-        .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        .ok_or_else(|| unplanned(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))?;
+    if bytes_max_of_all < 0 || target.partition.max_bytes < 0 {
+        let code = ErrorCode::UNKNOWN_SERVER_ERROR;
+        return Err(FetchedPartition::refused(target.partition.index, code));
+    }
     let partition = PartitionId { topic: topic.id(), index };
     let item = FetchItem {
         slot,
         partition,
         offset: target.partition.fetch_offset,
         leader_epoch: LeaderEpoch::new(target.partition.current_leader_epoch),
-        bytes_max: u64::try_from(target.partition.max_bytes).unwrap_or(0),
+        bytes_max: bytes_max(shard, target.partition.max_bytes),
     };
     Ok((partition, item))
 }
@@ -105,7 +130,7 @@ async fn gather<I: Io>(
     shard: &Rc<Shard<I>>,
     request: &mut Request,
     body: &FetchRequest,
-    planned: &[Planned],
+    planned: &[Planned<I>],
 ) -> Vec<Option<Fetched<I>>> {
     let mut by_owner: BTreeMap<usize, Vec<FetchItem>> = BTreeMap::new();
     for (partition, item) in planned.iter().flatten() {
@@ -116,29 +141,33 @@ async fn gather<I: Io>(
     // Nothing to read is nothing to wait for.
     let is_idle = is_refused || by_owner.is_empty();
     let wait = if is_idle { Duration::ZERO } else { wait.min(FETCH_WAIT_MAX) };
-    let bytes_min = u64::try_from(body.min_bytes).unwrap_or(0);
+    let bytes_max = bytes_max(shard, body.max_bytes);
+    let bytes_min = u64::try_from(body.min_bytes).unwrap_or(0).min(bytes_max);
     let deadline = shard.io.now().plus(wait);
     let is_alone = by_owner.len() == 1;
+    let mut begun = request.stages;
     loop {
         // The owner of all waits by itself; several are asked, and then watched.
         let owner_wait = if is_alone { deadline.since(shard.io.now()) } else { Duration::ZERO };
         let calls: Vec<_> = by_owner
             .iter()
             .map(|(owner, items)| {
-                let order = FetchOrder {
-                    items: items.clone(),
-                    bytes_min,
-                    bytes_max: u64::try_from(body.max_bytes).unwrap_or(0),
-                    wait: owner_wait,
-                };
+                let order =
+                    FetchOrder { items: items.clone(), bytes_min, bytes_max, wait: owner_wait };
                 shard.call(*owner, Message::Fetch(order))
             })
             .collect();
         let mut fetched: Vec<Option<Fetched<I>>> = planned.iter().map(|_| None).collect();
+        let mut ended = begun;
         for call in calls {
-            let Reply::Fetched(logs) = call.wait().await else {
+            let Reply::Fetched { logs, times } = call.wait().await else {
                 unreachable!("a fetch is answered by what was fetched");
             };
+            let mut stages = begun;
+            stages.end(Stage::Hopped, times.taken_at);
+            stages.skip(times.looked_at);
+            stages.end(Stage::Appended, times.found_at);
+            ended = ended.later(stages);
             for log in logs {
                 let slot = log.slot;
                 fetched[slot] = Some(log);
@@ -146,13 +175,11 @@ async fn gather<I: Io>(
         }
         let now = shard.io.now();
         if is_alone || now >= deadline || is_enough(&fetched, bytes_min) || shard.is_stopping() {
-            if !wait.is_zero() {
-                request.stages.skip(now); // The wait was the client's own wish.
-            }
-            request.stages.end(Stage::Hopped, now);
+            request.stages = ended;
             return fetched;
         }
         watch(shard, &by_owner, &fetched, deadline).await;
+        begun.skip(shard.io.now()); // The wait was the client's own wish.
     }
 }
 

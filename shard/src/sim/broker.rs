@@ -9,10 +9,11 @@ use replication::config::properties::Property;
 
 use crate::broker::{self, News, Order};
 use crate::io::{Class, Io};
+use crate::metrics::Snapshot;
 use crate::recovery::Report;
 use crate::route;
 use crate::shard::Shard;
-use crate::sim::World;
+use crate::sim::{SimIo, World};
 
 /// Memory for requests, small so that scenarios meet its end.
 const REQUEST_MEMORY_BYTES: u64 = 4 << 20;
@@ -25,6 +26,8 @@ pub struct Started {
     orders: mpsc::Sender<Order>,
     /// Its first shard has ended.
     has_ended: Rc<Cell<bool>>,
+    /// Shard 0's, to be woken when there is an order.
+    io: SimIo,
 }
 
 impl Started {
@@ -51,12 +54,24 @@ impl Started {
         self.told.borrow().as_ref().and_then(|told| told.as_ref().err().cloned())
     }
 
-    /// Orders a clean stop of `node`, on which this was started.
-    pub fn order_stop(&self, world: &World, node: usize) {
-        if self.orders.send(Order::Stop).is_err() {
+    /// Orders a clean stop.
+    pub fn order_stop(&self) {
+        self.order(Order::Stop);
+    }
+
+    /// Where to find what every shard has counted by now, a moment later.
+    #[must_use]
+    pub fn order_metrics(&self) -> mpsc::Receiver<Vec<Snapshot>> {
+        let (sender, receiver) = mpsc::channel();
+        self.order(Order::Metrics(sender));
+        receiver
+    }
+
+    fn order(&self, order: Order) {
+        if self.orders.send(order).is_err() {
             tracing::debug!("the broker has ended already");
         }
-        world.io(node, 0).wake(0);
+        self.io.wake(0);
     }
 
     /// Whether it has stopped, well or not.
@@ -113,5 +128,6 @@ pub fn start_with(world: &World, node: usize, shard_count: usize, config: NodeCo
         news: Rc::new(RefCell::new(news.1)),
         told: Rc::default(),
         orders: orders.0,
+        io: world.io(node, 0),
     }
 }

@@ -404,7 +404,7 @@ impl<'plan> Run<'plan> {
     fn stop(&mut self, phase: &Phase) -> Result<(), String> {
         let was_ready = self.started.ready().is_some();
         let (recorder, started) = (self.recorder.clone(), self.started.clone());
-        started.order_stop(&self.world, self.node);
+        started.order_stop();
         let ended = self.world.run(STOP_MAX, || recorder.has_failed() || started.has_ended());
         if let Some(failure) = self.recorder.failure() {
             return Err(failure);
