@@ -260,6 +260,10 @@ pub async fn init_producer_id<I: Io>(
     if request.transactional_id.is_some() {
         return no_producer_id(ErrorCode::INVALID_REQUEST);
     }
+    // A producer that has an id has an epoch. What it has counts for transactions only.
+    if (request.producer_id.0 == -1) != (request.producer_epoch == -1) {
+        return no_producer_id(ErrorCode::INVALID_REQUEST);
+    }
     match shard.command(Command::InitProducerId).await {
         Outcome::InitProducerId(response) => response,
         _ => unreachable!("an outcome is of the command that was sent"),

@@ -94,19 +94,24 @@ pub async fn list<I: Io>(
     let mut topics: Vec<ListOffsetsTopicResponse> = Vec::with_capacity(request.topics.len());
     let mut places = Vec::new();
     let mut orders = ByOwner::new();
+    let mut counts: BTreeMap<(TopicName, i32), usize> = BTreeMap::new();
+    for topic in &request.topics {
+        for asked in &topic.partitions {
+            *counts.entry((topic.name.clone(), asked.partition_index)).or_default() += 1;
+        }
+    }
     for topic in request.topics {
         let mut partitions: Vec<ListOffsetsPartitionResponse> = Vec::new();
-        let mut counts: BTreeMap<i32, usize> = BTreeMap::new();
-        for asked in &topic.partitions {
-            *counts.entry(asked.partition_index).or_default() += 1;
-        }
         for asked in topic.partitions {
             let index = asked.partition_index;
-            if counts.get(&index).is_some_and(|count| *count > 1) {
-                if partitions.iter().all(|it| it.partition_index != index) {
+            // What is asked twice is answered once. Without a count, it has been.
+            match counts.remove(&(topic.name.clone(), index)) {
+                Some(1) => {}
+                Some(_) => {
                     partitions.push(refused_offset(index, ErrorCode::INVALID_REQUEST));
+                    continue;
                 }
-                continue;
+                None => continue,
             }
             let query = find(shard, &topic.name, index).and_then(|partition| {
                 if !matches!(request.isolation_level, 0 | 1) {
@@ -126,8 +131,10 @@ pub async fn list<I: Io>(
                 }
             }
         }
-        let answer = ListOffsetsTopicResponse::default().with_name(topic.name);
-        topics.push(answer.with_partitions(partitions));
+        if !partitions.is_empty() {
+            let answer = ListOffsetsTopicResponse::default().with_name(topic.name);
+            topics.push(answer.with_partitions(partitions));
+        }
     }
     for reply in orders.ask(shard, Message::ListOffsets).await {
         let Reply::Offsets(found) = reply else { unreachable!("offsets were asked for") };

@@ -1,7 +1,8 @@
 //! Produce: each batch is checked where its connection lives, ordered and stored where its partition
 //! lives, and answered when it is on the device.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -11,12 +12,12 @@ use engine::admission::{
     Admission, Admitted, Keys, LogStart, Permit, Progress, Refusal, Rules, Validation,
 };
 use engine::batch::TimestampType;
-use engine::id::{PartitionId, PartitionIndex};
+use engine::id::{LeaderEpoch, PartitionId, PartitionIndex};
 use net::error_code::ErrorCode;
 use net::outgoing::Outgoing;
 use net::produce::{
-    ProducePartition, ProduceRequest, ProduceResponse, ProducedPartition, ProducedTopic,
-    RecordError,
+    ProducePartition, ProduceRequest, ProduceResponse, ProduceTopic, ProducedPartition,
+    ProducedTopic, RecordError,
 };
 use net::topic::TopicRef;
 use replication::config::topic::{self, Clock, TopicConfig};
@@ -25,13 +26,15 @@ use crate::connection::{Frame, Request};
 use crate::handler::{self, Close};
 use crate::io::Io;
 use crate::limits::{ADMISSION_SLICE_BYTES, DECOMPRESSED_BYTES_MAX};
-use crate::message::{Message, ProduceItem, Produced, Reply};
+use crate::message::{Message, OffsetQuery, OffsetSpec, ProduceItem, Produced, Reply};
 use crate::metrics::Stage;
 use crate::shard::Shard;
 use crate::signal::Answer;
 
 /// Before it, clients do not know zstd.
 const ZSTD_FROM: i16 = 7;
+/// The client that may write to internal topics.
+const ADMIN_CLIENT: &str = "__admin_client";
 
 /// A produce request whose batches are on their way.
 pub struct Pending<I: Io> {
@@ -57,17 +60,11 @@ pub async fn begin<I: Io>(
         calls: Vec::new(),
     };
     let mut orders: BTreeMap<usize, Vec<ProduceItem>> = BTreeMap::new();
-    for topic in decoded.topics {
-        if topic.partitions.is_empty() {
-            continue;
-        }
+    for topic in merged(decoded.topics) {
         let place = pending.response.topics.len();
-        let partitions = last_of_each(topic.partitions);
-        let mut produced = Vec::with_capacity(partitions.len());
-        for partition in partitions {
-            let version = request.header.version;
-            let asked = (decoded.acks, version);
-            let checked = check(shard, asked, &topic.topic, &partition).await;
+        let mut produced = Vec::with_capacity(topic.partitions.len());
+        for partition in topic.partitions {
+            let checked = check(shard, request, decoded.acks, &topic.topic, &partition).await;
             match checked {
                 Ok((id, admitted)) => {
                     let slot = pending.places.len();
@@ -91,20 +88,33 @@ pub async fn begin<I: Io>(
     Ok(pending)
 }
 
-/// A partition named twice is appended to once: the last one counts.
-fn last_of_each(mut partitions: Vec<ProducePartition>) -> Vec<ProducePartition> {
-    if partitions.len() > 1 {
-        partitions.reverse();
-        let mut seen = std::collections::BTreeSet::new();
-        partitions.retain(|partition| seen.insert(partition.index));
-        partitions.reverse();
+/// Each topic once, and each of its partitions once: what is named twice is appended to once, and the
+/// last one counts. A topic without partitions is left out.
+fn merged(topics: Vec<ProduceTopic>) -> Vec<ProduceTopic> {
+    let mut merged: Vec<ProduceTopic> = Vec::with_capacity(topics.len());
+    let mut places: BTreeMap<TopicRef, usize> = BTreeMap::new();
+    for topic in topics.into_iter().filter(|topic| !topic.partitions.is_empty()) {
+        match places.entry(topic.topic.clone()) {
+            Entry::Occupied(place) => merged[*place.get()].partitions.extend(topic.partitions),
+            Entry::Vacant(place) => {
+                place.insert(merged.len());
+                merged.push(topic);
+            }
+        }
     }
-    partitions
+    for topic in merged.iter_mut().filter(|topic| topic.partitions.len() > 1) {
+        topic.partitions.reverse();
+        let mut seen = BTreeSet::new();
+        topic.partitions.retain(|partition| seen.insert(partition.index));
+        topic.partitions.reverse();
+    }
+    merged
 }
 
 async fn check<I: Io>(
     shard: &Rc<Shard<I>>,
-    (acks, version): (i16, i16),
+    request: &Request,
+    acks: i16,
     topic: &TopicRef,
     partition: &ProducePartition,
 ) -> Result<(PartitionId, Admitted), ProducedPartition> {
@@ -114,7 +124,8 @@ async fn check<I: Io>(
     }
     let image = shard.image();
     let found = handler::find_topic(&image, topic).map_err(refused)?;
-    if found.name().is_internal() {
+    let is_admin = request.header.client_id.as_deref() == Some(ADMIN_CLIENT);
+    if found.name().is_internal() && !is_admin {
         return Err(refused(ErrorCode::INVALID_TOPIC_EXCEPTION));
     }
     let index = PartitionIndex::checked(partition.index)
@@ -122,9 +133,9 @@ async fn check<I: Io>(
         .ok_or_else(|| refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))?;
     let id = PartitionId { topic: found.id(), index };
     let config = Arc::clone(found.config());
-    match admit(shard, &config, partition.records.clone(), version).await {
+    match admit(shard, &config, partition.records.clone(), request.header.version).await {
         Ok(admitted) => Ok((id, admitted)),
-        Err(refusal) => Err(refuse(shard, id, partition.index, &refusal)),
+        Err(refusal) => Err(refuse(shard, id, partition.index, &refusal).await),
     }
 }
 
@@ -163,20 +174,16 @@ fn rules(config: &TopicConfig, version: i16) -> Rules {
     }
 }
 
-fn refuse<I: Io>(
-    shard: &Shard<I>,
+async fn refuse<I: Io>(
+    shard: &Rc<Shard<I>>,
     id: PartitionId,
     index: i32,
     refusal: &Refusal,
 ) -> ProducedPartition {
     let mut refused = ProducedPartition::refused(index, handler::refusal_code(refusal));
-    shard.recorder.borrow_mut().on_error(refused.error.get());
     refused.error_message = refusal.message().map(handler::text);
     if refusal.log_start() == LogStart::Known {
-        // Exact where this shard owns the partition; elsewhere what is true until records are deleted.
-        let log_start =
-            shard.partition(id).map_or(0, |it| it.with_log(|log| log.log_start().get()));
-        refused.log_start_offset = log_start;
+        refused.log_start_offset = log_start(shard, id).await;
     }
     refused.record_errors = refusal
         .offenders()
@@ -187,6 +194,16 @@ fn refuse<I: Io>(
         })
         .collect();
     refused
+}
+
+/// As its owner knows it; -1 if it does not.
+async fn log_start<I: Io>(shard: &Rc<Shard<I>>, partition: PartitionId) -> i64 {
+    let spec = OffsetSpec::Earliest;
+    let query = OffsetQuery { slot: 0, partition, leader_epoch: LeaderEpoch::NONE, spec };
+    let call = shard.call(shard.owner(partition), Message::ListOffsets(vec![query]));
+    let Reply::Offsets(found) = call.wait().await else { unreachable!("offsets were asked for") };
+    let found = found.first().and_then(|(_, result)| result.as_ref().ok()?.offset);
+    found.map_or(-1, |offset| offset.get())
 }
 
 impl<I: Io> Pending<I> {
@@ -215,9 +232,13 @@ impl<I: Io> Pending<I> {
             stages.end(Stage::Committed, times.committed_at);
             request.stages = request.stages.later(stages);
             for produced in items {
-                self.place(shard, &produced);
+                self.place(&produced);
             }
         }
+        let partitions = self.response.topics.iter().flat_map(|topic| &topic.partitions);
+        let mut recorder = shard.recorder.borrow_mut();
+        partitions.for_each(|it| recorder.on_error(it.error.get()));
+        drop(recorder);
         if self.acks == 0 {
             let partitions = self.response.topics.iter().flat_map(|topic| &topic.partitions);
             if partitions.map(|it| it.error).any(ErrorCode::is_error) {
@@ -231,7 +252,7 @@ impl<I: Io> Pending<I> {
         Ok(frame.finish())
     }
 
-    fn place(&mut self, shard: &Shard<I>, produced: &Produced) {
+    fn place(&mut self, produced: &Produced) {
         let (topic, partition) = self.places[produced.slot];
         let target = &mut self.response.topics[topic].partitions[partition];
         target.log_start_offset = produced.log_start.map_or(-1, |it| it.get());
@@ -241,10 +262,7 @@ impl<I: Io> Pending<I> {
                 target.base_offset = appended.base_offset.get();
                 target.log_append_time_ms = appended.append_time.get();
             }
-            Err(error) => {
-                target.error = handler::produce_code(*error);
-                shard.recorder.borrow_mut().on_error(target.error.get());
-            }
+            Err(error) => target.error = handler::produce_code(*error),
         }
     }
 }

@@ -5,14 +5,30 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use engine::id::Timestamp;
+use engine::records::builder::BatchBuilder;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::delete_records_request::{
+    DeleteRecordsPartition, DeleteRecordsTopic,
+};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    CreateTopicsRequest, CreateTopicsResponse, MetadataRequest, MetadataResponse, TopicName,
+    CreateTopicsRequest, CreateTopicsResponse, DeleteRecordsRequest, DeleteRecordsResponse,
+    InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse,
+    MetadataRequest, MetadataResponse, ProducerId, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use net::api::ApiKey;
+use net::client::{self, Envelope};
+use net::error_code::ErrorCode;
+use net::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, SESSIONLESS_EPOCH};
+use net::produce::{ProducePartition, ProduceRequest, ProduceResponse, ProduceTopic};
+use net::topic::TopicRef;
 use shard::io::{Class, Io};
+use shard::metrics::{Kind, Snapshot, Stage};
+use shard::sim::broker::Started;
 use shard::sim::wire::Wire;
 use shard::sim::{Ended, SimIo, World, broker};
 
@@ -33,7 +49,8 @@ fn play<F: Future<Output = ()> + 'static>(
     let started = broker::start_with(&world, node, SHARD_COUNT, broker::config(&settings));
     let io = world.outside();
     let is_done = Rc::new(Cell::new(false));
-    let (scene, done) = (scene(Client { io: io.clone(), node }), Rc::clone(&is_done));
+    let (scene, done) =
+        (scene(Client { io: io.clone(), node, started: started.clone() }), Rc::clone(&is_done));
     io.spawn(Class::Foreground, async move {
         scene.await;
         done.set(true);
@@ -46,12 +63,36 @@ fn play<F: Future<Output = ()> + 'static>(
 struct Client {
     io: SimIo,
     node: usize,
+    started: Started,
 }
 
 impl Client {
     async fn ask<T: Decodable>(&self, api: ApiKey, version: i16, request: &impl Encodable) -> T {
         let mut wire = Wire::connect(&self.io, self.node).await;
         wire.call(api, version, request).await.expect("the broker answers")
+    }
+
+    async fn produce(&self, client_id: &'static str, request: &ProduceRequest) -> ProduceResponse {
+        let mut wire = Wire::connect(&self.io, self.node).await;
+        let client_id = StrBytes::from_static_str(client_id);
+        let envelope = Envelope { client_id, ..wire.envelope(12) };
+        wire.send(client::encode_produce(&envelope, request)).await.unwrap();
+        let body = wire.receive(ApiKey::Produce, &envelope).await.unwrap();
+        client::decode_produce(12, &body).unwrap()
+    }
+
+    async fn fetch(&self, version: i16, request: &FetchRequest) -> FetchResponse<Bytes> {
+        let mut wire = Wire::connect(&self.io, self.node).await;
+        let envelope = wire.envelope(version);
+        wire.send(client::encode_fetch(&envelope, request)).await.unwrap();
+        let body = wire.receive(ApiKey::Fetch, &envelope).await.unwrap();
+        client::decode_fetch(version, &body).unwrap()
+    }
+
+    /// Appends a batch with these values.
+    async fn append(&self, topic: &str, partition: i32, values: &[&[u8]]) {
+        let answer = self.produce("sim", &produce(&[(topic, &[(partition, batch(values))])])).await;
+        assert_eq!(answer.topics[0].partitions[0].error, ErrorCode::NONE);
     }
 
     /// Name, code and number of partitions of each topic in the answer.
@@ -65,6 +106,20 @@ impl Client {
         topics
             .map(|it| (it.name.unwrap().to_string(), it.error_code, it.partitions.len()))
             .collect()
+    }
+
+    /// By all shards so far.
+    async fn counted(&self) -> Snapshot {
+        let metrics = self.started.order_metrics();
+        let mut snapshots = loop {
+            match metrics.try_recv() {
+                Ok(snapshots) => break snapshots.into_iter(),
+                Err(_) => self.io.sleep(Duration::from_millis(1)).await,
+            }
+        };
+        let mut all = snapshots.next().unwrap();
+        snapshots.for_each(|it| all.merge(&it));
+        all
     }
 
     /// The topic's id.
@@ -82,6 +137,71 @@ impl Client {
 
 fn topic_name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
+}
+
+/// A batch for each partition.
+type Batches<'a> = (&'a str, &'a [(i32, Bytes)]);
+
+fn produce(topics: &[Batches<'_>]) -> ProduceRequest {
+    let topic = |(topic, partitions): &Batches<'_>| ProduceTopic {
+        topic: by_name(topic),
+        partitions: partitions
+            .iter()
+            .map(|(index, batch)| ProducePartition { index: *index, records: Some(batch.clone()) })
+            .collect(),
+    };
+    let topics = topics.iter().map(topic).collect();
+    ProduceRequest { transactional_id: None, acks: -1, timeout_ms: 1_000, topics }
+}
+
+fn batch(values: &[&[u8]]) -> Bytes {
+    let mut batch = BatchBuilder::new();
+    values.iter().for_each(|value| batch.push(Timestamp::new(1), None, Some(value), &[]));
+    Bytes::from(batch.build())
+}
+
+/// Index and code of each partition, in the order of the answer.
+fn produced(answer: &ProduceResponse) -> Vec<(i32, i16)> {
+    let partitions = answer.topics.iter().flat_map(|it| &it.partitions);
+    partitions.map(|it| (it.index, it.error.get())).collect()
+}
+
+fn by_name(name: &str) -> TopicRef {
+    TopicRef::Name(StrBytes::from_string(name.to_owned()))
+}
+
+/// From the beginning of these partitions, without a wait and with room for everything.
+fn fetch(topics: &[(TopicRef, &[i32])]) -> FetchRequest {
+    let partition = |index: &i32| FetchPartition {
+        index: *index,
+        current_leader_epoch: -1,
+        fetch_offset: 0,
+        last_fetched_epoch: -1,
+        log_start_offset: -1,
+        max_bytes: i32::MAX,
+    };
+    let topic = |(topic, indexes): &(TopicRef, &[i32])| FetchTopic {
+        topic: topic.clone(),
+        partitions: indexes.iter().map(partition).collect(),
+    };
+    FetchRequest {
+        replica_id: -1,
+        max_wait_ms: 0,
+        min_bytes: 1,
+        max_bytes: i32::MAX,
+        isolation_level: 0,
+        session_id: 0,
+        session_epoch: SESSIONLESS_EPOCH,
+        topics: topics.iter().map(topic).collect(),
+        forgotten: vec![],
+        rack_id: StrBytes::new(),
+    }
+}
+
+/// Code, whether it is said what was aborted, and bytes of each partition.
+fn fetched(answer: &FetchResponse<Bytes>) -> Vec<(i16, bool, usize)> {
+    let partitions = answer.topics.iter().flat_map(|it| &it.partitions);
+    partitions.map(|it| (it.error.get(), it.aborted.is_some(), it.record_bytes())).collect()
 }
 
 fn owned(rows: &[(&str, i16, usize)]) -> Vec<(String, i16, usize)> {
@@ -120,5 +240,179 @@ fn asking_for_metadata_creates_what_a_client_may_create() {
     let settings = [("auto.create.topics.enable", "true"), ("default.replication.factor", "3")];
     play(&settings, async |client: Client| {
         assert_eq!(client.metadata(&["r"]).await, owned(&[("r", 3, 0)]));
+    });
+}
+
+#[test]
+fn an_isolation_level_that_is_unknown_fails_the_whole_fetch() {
+    play(&[], async |client: Client| {
+        let id = TopicRef::Id(client.create("t", 2).await);
+        for (version, topic) in [(4, by_name("t")), (12, by_name("t")), (13, id.clone()), (18, id)]
+        {
+            let body = FetchRequest { isolation_level: 5, ..fetch(&[(topic, &[0, 7])]) };
+            let answer = client.fetch(version, &body).await;
+            // There was no place for it before version 7.
+            assert_eq!(answer.error.get(), if version < 7 { 0 } else { -1 }, "{version}");
+            let want = if version < 13 { vec![(-1, true, 0); 2] } else { vec![] };
+            assert_eq!(fetched(&answer), want, "{version}");
+        }
+    });
+}
+
+#[test]
+fn only_a_log_says_nothing_of_aborted_transactions() {
+    play(&[], async |client: Client| {
+        client.create("t", 2).await;
+        client.append("t", 0, &[b"x"]).await;
+        let body = fetch(&[(by_name("t"), &[0, 1, 2]), (by_name("u"), &[0])]);
+        let bytes = batch(&[b"x"]).len();
+        for (isolation_level, is_said) in [(0, false), (1, true)] {
+            let body = FetchRequest { isolation_level, ..body.clone() };
+            let want = [(0, is_said, bytes), (0, is_said, 0), (3, true, 0), (3, true, 0)];
+            assert_eq!(fetched(&client.fetch(12, &body).await), want);
+            let body = FetchRequest { max_bytes: -1, ..body };
+            let want = [(-1, false, 0), (-1, false, 0), (3, true, 0), (3, true, 0)];
+            assert_eq!(fetched(&client.fetch(12, &body).await), want);
+        }
+        let mut past = fetch(&[(by_name("t"), &[0])]);
+        past.topics[0].partitions[0].fetch_offset = 9;
+        assert_eq!(fetched(&client.fetch(12, &past).await), [(1, false, 0)]);
+    });
+}
+
+#[test]
+fn a_fetch_is_answered_with_no_more_than_the_broker_allows() {
+    play(&[("fetch.max.bytes", "1024")], async |client: Client| {
+        client.create("t", 1).await;
+        for _ in 0..4 {
+            client.append("t", 0, &[&[7; 500]]).await;
+        }
+        // Nobody waits for more than there can be.
+        let all = fetch(&[(by_name("t"), &[0])]);
+        let body = FetchRequest { max_wait_ms: 60_000, min_bytes: i32::MAX, ..all };
+        let before = client.io.now();
+        assert_eq!(fetched(&client.fetch(12, &body).await), [(0, false, 1024)]);
+        assert!(client.io.now().since(before) < Duration::from_secs(1));
+    });
+}
+
+#[test]
+fn a_partition_that_is_named_twice_is_appended_to_once() {
+    play(&[], async |client: Client| {
+        client.create("t", 2).await;
+        client.create("u", 1).await;
+        let (one, other) = (batch(&[b"lost", b"lost"]), batch(&[b"kept"]));
+        let body = produce(&[
+            ("t", &[(0, one.clone()), (1, one.clone()), (1, other.clone())]),
+            ("u", &[(0, other.clone())]),
+            ("t", &[(0, other.clone())]),
+            ("v", &[]),
+        ]);
+        let answer = client.produce("sim", &body).await;
+        assert_eq!(produced(&answer), [(1, 0), (0, 0), (0, 0)]);
+        assert_eq!(answer.topics.len(), 2);
+        let logs = client.fetch(12, &fetch(&[(by_name("t"), &[0, 1])])).await;
+        assert_eq!(fetched(&logs), [(0, false, other.len()); 2]);
+    });
+}
+
+#[test]
+fn internal_topics_are_written_by_the_admin_client_only() {
+    play(&[], async |client: Client| {
+        client.create("__consumer_offsets", 1).await;
+        for (client_id, code) in [("sim", 17), ("__admin_client", 0)] {
+            let body = produce(&[("__consumer_offsets", &[(0, batch(&[b"x"]))])]);
+            assert_eq!(produced(&client.produce(client_id, &body).await), [(0, code)]);
+        }
+    });
+}
+
+#[test]
+fn a_refused_batch_is_told_where_the_log_starts_whichever_core_owns_it() {
+    play(&[], async |client: Client| {
+        client.create("t", 4).await;
+        let mut good = vec![];
+        let mut bad = vec![];
+        for index in 0..4 {
+            client.append("t", index, &[b"x", b"y"]).await;
+            let cut = DeleteRecordsPartition::default().with_partition_index(index).with_offset(1);
+            good.push(cut);
+            // A base offset that is not 0.
+            let mut batch = batch(&[b"x"]).to_vec();
+            batch[7] = 1;
+            bad.push((index, Bytes::from(batch)));
+        }
+        let topic = DeleteRecordsTopic::default().with_name(topic_name("t")).with_partitions(good);
+        let request = DeleteRecordsRequest::default().with_topics(vec![topic]);
+        let cut: DeleteRecordsResponse = client.ask(ApiKey::DeleteRecords, 2, &request).await;
+        assert!(cut.topics[0].partitions.iter().all(|it| it.error_code == 0));
+        let answer = client.produce("sim", &produce(&[("t", &bad)])).await;
+        assert_eq!(produced(&answer), [(0, 87), (1, 87), (2, 87), (3, 87)]);
+        assert!(answer.topics[0].partitions.iter().all(|it| it.log_start_offset == 1));
+    });
+}
+
+#[test]
+fn offsets_of_a_partition_that_is_asked_twice_are_refused_once() {
+    play(&[], async |client: Client| {
+        client.create("t", 2).await;
+        let topic = |indexes: &[i32]| {
+            let partitions = indexes.iter();
+            let partitions = partitions.map(|index| {
+                ListOffsetsPartition::default().with_partition_index(*index).with_timestamp(-1)
+            });
+            ListOffsetsTopic::default()
+                .with_name(topic_name("t"))
+                .with_partitions(partitions.collect())
+        };
+        let request = ListOffsetsRequest::default().with_topics(vec![topic(&[0, 1]), topic(&[0])]);
+        let answer: ListOffsetsResponse = client.ask(ApiKey::ListOffsets, 7, &request).await;
+        let partitions = answer.topics.iter().flat_map(|it| &it.partitions);
+        let codes: Vec<_> = partitions.map(|it| (it.partition_index, it.error_code)).collect();
+        assert_eq!((answer.topics.len(), codes), (1, vec![(0, 42), (1, 0)]));
+    });
+}
+
+#[test]
+fn a_producer_has_an_id_and_an_epoch_or_neither() {
+    play(&[], async |client: Client| {
+        for (id, epoch, code) in [(-1, -1, 0), (5, 0, 0), (5, -1, 42), (-1, 0, 42)] {
+            let request = InitProducerIdRequest::default()
+                .with_transactional_id(None)
+                .with_producer_id(ProducerId(id))
+                .with_producer_epoch(epoch);
+            let answer: InitProducerIdResponse =
+                client.ask(ApiKey::InitProducerId, 4, &request).await;
+            assert_eq!(answer.error_code, code, "{id} {epoch}");
+        }
+    });
+}
+
+#[test]
+fn errors_are_counted_and_waits_are_nobodys_latency() {
+    const WAIT: Duration = Duration::from_secs(5);
+    play(&[], async |client: Client| {
+        client.create("t", 4).await;
+        assert_eq!(client.metadata(&["a b", "u"]).await.len(), 2);
+        let body = produce(&[("u", &[(0, batch(&[b"x"]))])]);
+        assert_eq!(produced(&client.produce("sim", &body).await), [(0, 3)]);
+        assert_eq!(fetched(&client.fetch(12, &fetch(&[(by_name("u"), &[0])])).await).len(), 1);
+
+        // One owner waits by itself, several are watched.
+        for indexes in [&[0][..], &[0, 1, 2, 3][..]] {
+            let max_wait_ms = i32::try_from(WAIT.as_millis()).unwrap();
+            let body = FetchRequest { max_wait_ms, ..fetch(&[(by_name("t"), indexes)]) };
+            let before = client.io.now();
+            assert_eq!(client.fetch(12, &body).await.error, ErrorCode::NONE);
+            assert!(WAIT <= client.io.now().since(before));
+        }
+
+        let counted = client.counted().await;
+        let errors: Vec<_> = counted.errors().collect();
+        assert_eq!(errors, [(3, 3), (17, 1)]);
+        let latency = counted.latency(Kind::Fetch);
+        assert_eq!(latency.stage(Stage::Hopped).len(), 2);
+        assert_eq!(latency.stage(Stage::Appended).len(), 3);
+        assert!(u128::from(latency.total().max()) < WAIT.as_nanos() / 10);
     });
 }
