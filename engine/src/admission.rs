@@ -528,8 +528,8 @@ impl Tally {
             return Ok(());
         }
         let offenders = std::mem::take(&mut self.offenders);
-        let only_keys = offenders.first.iter().all(|it| it.fault == RecordFault::NullKey);
-        Err(if only_keys {
+        // Timestamps count for more, also of an offender that is not listed.
+        Err(if offenders.null_key_count == offenders.count {
             Refusal::NullKeys(offenders)
         } else {
             Refusal::BadTimestamps(offenders)
@@ -950,6 +950,17 @@ mod tests {
         assert_eq!(refusal.offenders().len(), OFFENDERS_MAX);
         let Refusal::BadTimestamps(offenders) = refusal else { panic!("it is the timestamps") };
         assert_eq!(offenders.count(), 1005);
+
+        let rules = Rules { keys: Keys::Required, ..RULES };
+        let mut builder = BatchBuilder::new();
+        for _ in 0..=OFFENDERS_MAX {
+            builder.push(Timestamp::new(NOW), None, None, &[]);
+        }
+        let refusal = admit(&builder.clone().build(), &rules).expect_err("they are offenders");
+        assert!(matches!(refusal, Refusal::NullKeys(_)));
+        builder.push(Timestamp::new(i64::MAX), Some(b"k"), None, &[]);
+        let refusal = admit(&builder.build(), &rules).expect_err("they are offenders");
+        assert!(matches!(refusal, Refusal::BadTimestamps(_)));
     }
 
     #[test]
