@@ -8,6 +8,7 @@ use crate::config::definition::{Check, Definition, Kind, Treatment, Update};
 
 const NO_RECOMPRESSION: &str = "batches are stored as their producer compressed them";
 const NO_RETENTION: &str = "old segments are not deleted yet";
+const NO_CLEANUP: &str = "old segments are neither deleted nor compacted yet";
 const NO_JITTER: &str = "segments close without jitter yet";
 const NO_SOCKET_RULES: &str = "the kernel's own limits hold yet";
 const NO_CONNECTION_LIMITS: &str = "connections are not counted against limits yet";
@@ -42,6 +43,12 @@ static HONOURED: &[Definition] = &[
         "A connection on which nothing happens for so long is closed.",
     ),
     key(
+        "controller.listener.names",
+        Kind::Text,
+        None,
+        "Listeners that are not opened, as no controller is on another node: NAME, ...",
+    ),
+    key(
         "default.replication.factor",
         Kind::Int,
         Some("1"),
@@ -71,7 +78,8 @@ static HONOURED: &[Definition] = &[
     ),
     key("log.cleanup.policy", Kind::List, Some("delete"), "The default of cleanup.policy.")
         .checked(Check::In(&["compact", "delete"]))
-        .updated(Update::ClusterWide),
+        .updated(Update::ClusterWide)
+        .without_effect(NO_CLEANUP),
     key("log.dir", Kind::List, Some("./kafka-logs"), "The data directory, if log.dirs is not set."),
     key("log.dirs", Kind::List, None, "The data directory. Exactly one: stripe disks below it."),
     key(

@@ -189,8 +189,16 @@ fn broker_entries(image: &Image) -> Vec<Entry> {
     entries
 }
 
+/// What Kafka sets for every broker when it formats the first one's directory.
+const SET_BY_FORMAT: &str = "min.insync.replicas";
+
 fn every_broker_entries(image: &Image) -> Vec<Entry> {
-    let configs = image.dynamic(BrokerScope::EveryBroker);
+    let mut configs = image.dynamic(BrokerScope::EveryBroker).cloned().unwrap_or_else(Configs::new);
+    let settings = image.layers().settings(&[SET_BY_FORMAT]);
+    let formatted = settings.iter().find(|it| matches!(it.source, Source::File | Source::Default));
+    if let Some(setting) = formatted {
+        configs.entry(SET_BY_FORMAT.to_owned()).or_insert_with(|| setting.value.to_owned());
+    }
     let entry = |(name, value): (&String, &String)| {
         let Some(key) = broker_key(name) else { return stranger(name, Source::EveryBroker) };
         let shown = (!key.is_sensitive()).then(|| value.clone());
@@ -205,7 +213,7 @@ fn every_broker_entries(image: &Image) -> Vec<Entry> {
             definition: Some(key),
         }
     };
-    configs.into_iter().flatten().map(entry).collect()
+    configs.iter().map(entry).collect()
 }
 
 fn named(

@@ -319,7 +319,8 @@ mod tests {
         assert_eq!(config.listeners[0].advertised.host.as_deref(), Some("localhost"));
         assert_eq!(config.data_dir, "/tmp/kraft-combined-logs");
         assert!(config.without_effect.iter().any(|it| it.key == "num.io.threads"));
-        assert!(config.without_effect.iter().all(|it| it.key != "num.partitions"));
+        let honoured = ["num.partitions", "controller.listener.names"];
+        assert!(config.without_effect.iter().all(|it| !honoured.contains(&&*it.key)));
         assert_eq!(config.file.get("log.retention.hours").map(String::as_str), Some("168"));
     }
 
@@ -380,6 +381,8 @@ mod tests {
         refused("compression.type", "gzip");
         assert_eq!(judge("security.inter.broker.protocol", "PLAINTEXT"), Verdict::Honoured);
         assert!(matches!(judge("num.io.threads", "8"), Verdict::NoEffect(_)));
+        assert!(matches!(judge("log.cleanup.policy", "compact"), Verdict::NoEffect(_)));
+        assert!(matches!(judge("producer.id.expiration.ms", "5"), Verdict::NoEffect(_)));
         assert!(matches!(judge("num.io.threads", "many"), Verdict::Refused(_)));
     }
 

@@ -8,6 +8,7 @@ const MINUTE_MS: i64 = 60_000;
 const NOT_COMPACTING: &str = "compaction is not active yet";
 const NO_RECOMPRESSION: &str = "batches are stored as their producer compressed them";
 const NO_RETENTION: &str = "old segments are not deleted yet";
+const NO_CLEANUP: &str = "old segments are neither deleted nor compacted yet";
 const NO_JITTER: &str = "segments close without jitter yet";
 const NO_TIERS: &str = "there is no remote storage yet";
 const ONE_REPLICA: &str = "partitions do not move between brokers yet";
@@ -20,10 +21,10 @@ pub static TOPIC_KEYS: &[Definition] = &[
         "delete",
         &[same("log.cleanup.policy")],
         "What happens to old segments: delete drops them by age and size, compact keeps the \
-         last record of each key (compaction is not active yet: such a topic keeps everything), \
-         nothing at all keeps them for ever.",
+         last record of each key, nothing at all keeps them for ever.",
     )
-    .checked(Check::In(&["compact", "delete"])),
+    .checked(Check::In(&["compact", "delete"]))
+    .without_effect(NO_CLEANUP),
     key(
         "compression.gzip.level",
         Kind::Int,

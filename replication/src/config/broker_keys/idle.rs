@@ -39,7 +39,6 @@ pub(super) static IDLE: &[Definition] = &[
     idle("controlled.shutdown.enable", Kind::Boolean, Some("true"), ONE_NODE),
     idle("controlled.shutdown.max.retries", Kind::Int, Some("3"), ONE_NODE),
     idle("controlled.shutdown.retry.backoff.ms", Kind::Long, Some("5000"), ONE_NODE),
-    idle("controller.listener.names", Kind::Text, None, QUORUM),
     idle("controller.quorum.append.linger.ms", Kind::Int, Some("25"), QUORUM),
     idle("controller.quorum.auto.join.enable", Kind::Boolean, Some("false"), QUORUM),
     idle("controller.quorum.bootstrap.servers", Kind::List, Some(""), QUORUM),
