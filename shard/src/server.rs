@@ -73,11 +73,11 @@ impl Server {
     /// # Errors
     /// What is missing, and what to change.
     pub fn start(mut config: NodeConfig, directory: &Path) -> Result<Self, StartError> {
-        let lock = lock(directory)?;
         let host_name = host_name();
         for listener in &mut config.listeners {
-            advertise(listener, &host_name);
+            advertise(listener, &host_name)?;
         }
+        let lock = lock(directory)?;
         let addresses = addresses(&config.listeners)?;
         let cores = cores(&config.cores)?;
         let memory_bytes = config.memory_bytes.map_or_else(machine_share, Ok)?;
@@ -252,12 +252,22 @@ fn probe(address: SocketAddr) -> io::Result<()> {
     TcpListener::bind(address).map(drop)
 }
 
-/// Clients are sent where the listener is bound, or to this machine's name if that is everywhere.
-fn advertise(listener: &mut Listener, host_name: &str) {
-    if listener.advertised.host.is_none() {
-        let bound = listener.bind.host.clone().filter(|host| &**host != "0.0.0.0");
-        listener.advertised.host = Some(bound.unwrap_or_else(|| host_name.into()));
-    }
+/// Clients are sent where the configuration says, or else to this machine's name. A host that is not
+/// known here is nowhere for them to go.
+fn advertise(listener: &mut Listener, host_name: &str) -> Result<(), StartError> {
+    let Address { host, port } = &mut listener.advertised;
+    let is_told = host.is_some();
+    let host: &str = host.get_or_insert_with(|| host_name.into());
+    let Err(error) = (host, *port).to_socket_addrs() else { return Ok(()) };
+    let name = &listener.name;
+    Err(StartError(if is_told {
+        format!("advertised.listeners: clients of {name} are sent to {host}: {error}")
+    } else {
+        format!(
+            "advertised.listeners: clients of {name} are sent to this machine's name, {host}, if it \
+             is not set: {error}. Set it to a host name or address that clients can reach"
+        )
+    }))
 }
 
 fn host_name() -> String {
@@ -288,4 +298,36 @@ fn machine_share() -> Result<u64, StartError> {
     let line = table.lines().find_map(|line| line.strip_prefix("MemTotal:")).ok_or_else(unknown)?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().map_err(|_odd| unknown())?;
     Ok(kib * 1024 / MEMORY_SHARE)
+}
+
+#[cfg(test)]
+mod tests {
+    use replication::config::listener::{Address, Listener};
+
+    use super::advertise;
+
+    /// `None` if it is refused.
+    #[track_caller]
+    fn check(advertised: Option<&str>, host_name: &str, want: Option<&str>) {
+        let address = |host: Option<&str>| Address { host: host.map(Into::into), port: 9092 };
+        let (bind, advertised) = (address(Some("::")), address(advertised));
+        let mut listener = Listener { name: "PLAINTEXT".into(), bind, advertised };
+        match advertise(&mut listener, host_name) {
+            Ok(()) => assert_eq!(listener.advertised.host.as_deref(), want),
+            Err(error) => {
+                assert_eq!(None, want);
+                assert!(error.to_string().starts_with("advertised.listeners: "));
+            }
+        }
+    }
+
+    /// No name server is asked for a name with an empty part.
+    #[test]
+    fn clients_are_sent_to_a_host_that_is_known() {
+        check(Some("127.0.0.1"), "a..b", Some("127.0.0.1"));
+        check(Some("::1"), "a..b", Some("::1"));
+        check(None, "127.0.0.1", Some("127.0.0.1"));
+        check(Some("a..b"), "127.0.0.1", None);
+        check(None, "a..b", None);
+    }
 }

@@ -1,5 +1,6 @@
 //! Where the broker listens and what it tells its clients, in Kafka's syntax: `NAME://host:port`.
 
+use core::net::IpAddr;
 use std::sync::Arc;
 
 /// A host and a port as they are written: nothing is looked up here.
@@ -15,8 +16,7 @@ pub struct Listener {
     /// In upper case.
     pub name: Arc<str>,
     pub bind: Address,
-    /// Its port is 0 if the one that the kernel chooses is meant; its host is `None` for the
-    /// machine's own name.
+    /// Its host is `None` for the machine's own name.
     pub advertised: Address,
 }
 
@@ -50,15 +50,24 @@ pub fn listeners(settings: ListenerSettings<'_>) -> Result<Vec<Listener>, (&'sta
     let mut found: Vec<Listener> = vec![];
     for (name, bind) in bound.into_iter().filter(|(name, _)| !controllers.contains(name)) {
         check_protocol(&name, &protocols)?;
-        let clash = found
-            .iter()
-            .find(|it| it.bind.port == bind.port && bind.port != 0 && it.bind.host == bind.host);
+        if bind.port == 0 {
+            let message = format!(
+                "{name} has port 0: every core would listen on another port that the kernel \
+                 chooses. Name a port, such as 9092"
+            );
+            return Err(("listeners", message));
+        }
+        let clash = found.iter().find(|it| it.bind.port == bind.port && it.bind.host == bind.host);
         if let Some(clash) = clash {
             let message = format!("{name} and {} listen on the same address and port", clash.name);
             return Err(("listeners", message));
         }
         let told =
             advertised.iter().find(|(it, _)| *it == name).map(|(_, address)| address.clone());
+        if told.as_ref().is_some_and(|it| it.port == 0) {
+            let message = format!("{name} advertises port 0: clients cannot connect to it");
+            return Err(("advertised.listeners", message));
+        }
         if told.as_ref().and_then(|it| it.host.as_deref()).is_some_and(is_every_address) {
             let message = format!(
                 "{name} advertises an address that means every address of this machine: clients \
@@ -167,7 +176,7 @@ fn check_protocol(
 }
 
 fn is_every_address(host: &str) -> bool {
-    matches!(host, "0.0.0.0" | "::" | "0:0:0:0:0:0:0:0")
+    host.parse::<IpAddr>().is_ok_and(|it| it.is_unspecified())
 }
 
 #[cfg(test)]
@@ -195,8 +204,14 @@ mod tests {
         check("PLAINTEXT://:9092", "", Ok("PLAINTEXT *:9092 *:9092"));
         check("plaintext://0.0.0.0:9092", "", Ok("PLAINTEXT 0.0.0.0:9092 *:9092"));
         check("PLAINTEXT://[::1]:9092", "", Ok("PLAINTEXT ::1:9092 ::1:9092"));
-        check("PLAINTEXT://:0", "PLAINTEXT://a.b:7", Ok("PLAINTEXT *:0 a.b:7"));
+        check("PLAINTEXT://[::]:9092", "", Ok("PLAINTEXT :::9092 *:9092"));
+        check("PLAINTEXT://[0::0]:9092", "", Ok("PLAINTEXT 0::0:9092 *:9092"));
+        check("PLAINTEXT://:1", "PLAINTEXT://a.b:7", Ok("PLAINTEXT *:1 a.b:7"));
+        check("PLAINTEXT://:0", "", Err("listeners"));
+        check("PLAINTEXT://:0", "PLAINTEXT://a.b:7", Err("listeners"));
+        check("PLAINTEXT://:9092", "PLAINTEXT://a.b:0", Err("advertised.listeners"));
         check("PLAINTEXT://:9092", "PLAINTEXT://0.0.0.0:9092", Err("advertised.listeners"));
+        check("PLAINTEXT://:9092", "PLAINTEXT://[::]:9092", Err("advertised.listeners"));
         check("PLAINTEXT://:9092", "OTHER://a:1", Err("advertised.listeners"));
         check("PLAINTEXT://:9092,PLAINTEXT://:9093", "", Err("listeners"));
         check("", "", Err("listeners"));
