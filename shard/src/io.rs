@@ -42,6 +42,14 @@ impl Nanos {
     }
 }
 
+/// Of the file system that holds the data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    pub total_bytes: u64,
+    /// Without what is kept for the administrator.
+    pub usable_bytes: u64,
+}
+
 /// How a file is opened. Paths are relative to the data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
@@ -131,6 +139,8 @@ pub trait Io: Clone + 'static {
     async fn sync_dir(&self, path: &str) -> io::Result<()>;
     /// Names in a directory, sorted. Start-up and deletion only: the real one blocks.
     fn list(&self, path: &str) -> io::Result<Vec<String>>;
+    /// For people who ask: the real one may block for a moment.
+    fn space(&self) -> io::Result<Space>;
 
     async fn accept(&self, listener: &Self::Listener) -> io::Result<Self::Socket>;
     /// The next bytes of the peer. While nobody calls it, the socket is not read past a small bound.

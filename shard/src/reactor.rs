@@ -25,10 +25,10 @@ use engine::id::Timestamp;
 use crate::buffer::arena::Arena;
 use crate::buffer::{Block, DiskRange};
 use crate::file::{self, RingFile};
-use crate::io::{Class, Io, Nanos, Open, Received as ReceivedBytes, Sync};
+use crate::io::{Class, Io, Nanos, Open, Received as ReceivedBytes, Space, Sync};
 use crate::mailbox::Slumber;
 use crate::ring::pool::Received;
-use crate::ring::{self, Ring, WakeHandle};
+use crate::ring::{self, Ring, WakeHandle, system};
 use crate::socket::{self, RingListener, RingSocket};
 
 /// The real world of one shard. A clone is another handle to it.
@@ -223,6 +223,10 @@ impl Io for RingIo {
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
         file::list(&self.core.directory, path)
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        system::space(&self.core.directory)
     }
 
     async fn accept(&self, listener: &RingListener) -> io::Result<RingSocket> {

@@ -37,7 +37,7 @@ use engine::id::Timestamp;
 
 use crate::buffer::arena::Arena;
 use crate::buffer::{Block, DiskRange};
-use crate::io::{Class, Io, Nanos, Open, Received, Sync};
+use crate::io::{Class, Io, Nanos, Open, Received, Space, Sync};
 use crate::limits::BLOCK_BYTES;
 use crate::sim::chance::Chance;
 use crate::sim::content::Kind;
@@ -51,6 +51,8 @@ use crate::sim::story::{Listener, Story};
 const WALL_START_MS: i64 = 1_700_000_000_000;
 /// Turns in which nothing happens outside of the tasks: no operation, no connection, no client.
 const SPIN_TURNS_MAX: u64 = 100_000;
+/// What a node is told that its disk holds: it is full by plan, not by what is written.
+const DISK_BYTES: u64 = 1 << 40;
 /// What waking another shard takes.
 const BELL_NANOS: u64 = 3_000;
 
@@ -554,6 +556,10 @@ impl Io for SimIo {
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
         self.state.nodes.borrow()[self.place.shard().0].disk.list(path)
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        Ok(Space { total_bytes: DISK_BYTES, usable_bytes: DISK_BYTES })
     }
 
     async fn accept(&self, listener: &SimListener) -> io::Result<SimSocket> {

@@ -31,7 +31,7 @@ use uuid::Uuid;
 
 use crate::controller::{Command, Outcome};
 use crate::handler::{reason_code, text};
-use crate::io::Io;
+use crate::io::{Io, Space};
 use crate::message::{Message, Reply};
 use crate::shard::Shard;
 
@@ -328,10 +328,14 @@ pub async fn describe_log_dirs<I: Io>(
         let described = DescribeLogDirsTopic::default().with_name(TopicName(name));
         (!partitions.is_empty()).then(|| described.with_partitions(partitions))
     });
+    let space = shard.io.space();
+    let known = |bytes: fn(&Space) -> u64| {
+        space.as_ref().map_or(-1, |space| i64::try_from(bytes(space)).unwrap_or(i64::MAX))
+    };
     let result = DescribeLogDirsResult::default()
         .with_log_dir(text(&*shard.config.data_dir))
         .with_topics(topics.collect())
-        .with_total_bytes(-1)
-        .with_usable_bytes(-1);
+        .with_total_bytes(known(|space| space.total_bytes))
+        .with_usable_bytes(known(|space| space.usable_bytes));
     DescribeLogDirsResponse::default().with_results(vec![result])
 }

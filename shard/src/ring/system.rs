@@ -9,6 +9,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 
+use crate::io::Space;
+
 /// Pages of a range of a file that are in the page cache, and how many the range has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cached {
@@ -88,15 +90,7 @@ pub(crate) fn set_memory_lock(limit: MemoryLock) -> io::Result<()> {
 
 /// The kind of file system that holds `file`, as people know it, or its number.
 pub(crate) fn file_system(file: &File) -> io::Result<String> {
-    let mut stats = MaybeUninit::<libc::statfs>::zeroed();
-    // SAFETY: `stats` lives through the call.
-    let result = unsafe { libc::fstatfs(file.as_raw_fd(), stats.as_mut_ptr()) };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: all zeros are a value of it, and the kernel filled it.
-    let stats = unsafe { stats.assume_init() };
-    Ok(match stats.f_type {
+    Ok(match statfs(file)?.f_type {
         libc::TMPFS_MAGIC => "tmpfs".to_owned(),
         libc::EXT4_SUPER_MAGIC => "ext4".to_owned(),
         libc::XFS_SUPER_MAGIC => "xfs".to_owned(),
@@ -105,6 +99,27 @@ pub(crate) fn file_system(file: &File) -> io::Result<String> {
         libc::NFS_SUPER_MAGIC => "nfs".to_owned(),
         other => format!("file system type {other:#x}"),
     })
+}
+
+/// What the file system that holds `file` has room for.
+pub(crate) fn space(file: &File) -> io::Result<Space> {
+    let stats = statfs(file)?;
+    let block_bytes = u64::try_from(stats.f_bsize).map_err(|_odd| io::ErrorKind::InvalidData)?;
+    Ok(Space {
+        total_bytes: stats.f_blocks.saturating_mul(block_bytes),
+        usable_bytes: stats.f_bavail.saturating_mul(block_bytes),
+    })
+}
+
+fn statfs(file: &File) -> io::Result<libc::statfs> {
+    let mut stats = MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: `stats` lives through the call.
+    let result = unsafe { libc::fstatfs(file.as_raw_fd(), stats.as_mut_ptr()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: all zeros are a value of it, and the kernel filled it.
+    Ok(unsafe { stats.assume_init() })
 }
 
 /// Private pages of zeros, unmapped when dropped.

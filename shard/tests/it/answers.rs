@@ -16,8 +16,9 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
     CreateTopicsRequest, CreateTopicsResponse, DeleteRecordsRequest, DeleteRecordsResponse,
-    InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse,
-    MetadataRequest, MetadataResponse, ProducerId, TopicName,
+    DescribeLogDirsRequest, DescribeLogDirsResponse, InitProducerIdRequest, InitProducerIdResponse,
+    ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse, ProducerId,
+    TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use net::api::ApiKey;
@@ -414,5 +415,21 @@ fn errors_are_counted_and_waits_are_nobodys_latency() {
         assert_eq!(latency.stage(Stage::Hopped).len(), 2);
         assert_eq!(latency.stage(Stage::Appended).len(), 3);
         assert!(u128::from(latency.total().max()) < WAIT.as_nanos() / 10);
+    });
+}
+
+#[test]
+fn log_directories_tell_their_space_in_versions_that_have_it() {
+    play(&[], async |client: Client| {
+        client.create("t", 2).await;
+        for version in [1, 4] {
+            let request = DescribeLogDirsRequest::default().with_topics(None);
+            let answer: DescribeLogDirsResponse =
+                client.ask(ApiKey::DescribeLogDirs, version, &request).await;
+            let [directory] = answer.results.as_slice() else { panic!("there is one") };
+            assert_eq!(directory.topics[0].partitions.len(), 2);
+            let space = (directory.total_bytes, directory.usable_bytes);
+            assert_eq!(space, if version < 4 { (-1, -1) } else { (1 << 40, 1 << 40) });
+        }
     });
 }

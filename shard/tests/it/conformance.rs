@@ -54,6 +54,8 @@ pub(crate) async fn files<I: Io>(io: I) {
     buffered_files(&io).await;
     names(&io).await;
     many_parts(&io).await;
+    let space = io.space().unwrap();
+    assert!(0 < space.usable_bytes && space.usable_bytes <= space.total_bytes);
 }
 
 async fn direct_files(io: &impl Io) {
