@@ -37,6 +37,7 @@ enum Turn<I: Io> {
 
 /// What is remembered of a request until its answer is sent.
 pub struct Request {
+    pub connection: u64,
     pub header: RequestHeader,
     pub bytes: u64,
     pub stages: Stages,
@@ -199,7 +200,8 @@ async fn on_frame<I: Io>(
     if header.api != ApiKey::Produce {
         connection.wait_for_earlier().await;
     }
-    let mut request = Request { header, bytes, stages: Stages::begin(started) };
+    let stages = Stages::begin(started);
+    let mut request = Request { connection: connection.id, header, bytes, stages };
     let answered = handler::answer(shard, connection, &mut request, &body).await;
     let answered = answered.map_err(|close| {
         let peer = shard.io.peer(&connection.socket);

@@ -10,13 +10,13 @@ use crate::files::Use;
 use crate::io::{Class, Io, Nanos};
 use crate::limits::READ_BYTES_MAX;
 use crate::message::{
-    FetchItem, FetchOrder, FetchTimes, Fetched, FetchedLog, Part, ReadError, Reply,
+    FetchItem, FetchOrder, FetchTimes, Fetched, FetchedLog, Part, ReadError, Reader, Reply,
 };
 use crate::partition::{Condition, LEADER_EPOCH, Partition, Watch};
 use crate::reader::{self, Found, Look};
 use crate::route::ReplyTo;
 use crate::shard::Shard;
-use crate::signal;
+use crate::signal::{self, Promise};
 use crate::timer::Deadline;
 
 /// The client's idea of the leader's epoch; negative ones are not checked.
@@ -50,15 +50,21 @@ impl<I: Io> Shard<I> {
     /// Answers when one of the partitions can be read past its offset, or when the time is over.
     pub fn on_watch(
         self: &Rc<Self>,
+        reader: Reader,
         partitions: &[(PartitionId, Offset)],
         wait: std::time::Duration,
         reply_to: ReplyTo<I>,
     ) {
-        let (news, deadline) = self.watch(partitions, wait);
+        let (promise, news) = signal::promise();
+        if let Some(earlier) = self.readers.borrow_mut().insert(reader, promise.clone()) {
+            earlier.offer(()); // It was answered by another owner meanwhile.
+        }
+        let deadline = self.begin_watch(partitions, wait, &promise);
         let shard = Rc::clone(self);
         self.io.spawn(Class::Foreground, async move {
             news.wait().await;
             shard.timers.forget(&deadline);
+            shard.end_watch(reader);
             shard.route.reply(reply_to, Reply::Done);
         });
     }
@@ -70,6 +76,24 @@ impl<I: Io> Shard<I> {
         wait: std::time::Duration,
     ) -> (signal::Answer<()>, Deadline) {
         let (promise, answer) = signal::promise();
+        let deadline = self.begin_watch(partitions, wait, &promise);
+        (answer, deadline)
+    }
+
+    /// The reader's wait is over, unless it has begun another one.
+    fn end_watch(&self, reader: Reader) {
+        let mut readers = self.readers.borrow_mut();
+        if readers.get(&reader).is_some_and(|latest| !latest.is_wanted()) {
+            readers.remove(&reader);
+        }
+    }
+
+    fn begin_watch(
+        &self,
+        partitions: &[(PartitionId, Offset)],
+        wait: std::time::Duration,
+        promise: &Promise<()>,
+    ) -> Deadline {
         let deadline = self.timers.add(self.io.now().plus(wait), promise.clone());
         for (id, from) in partitions {
             match self.partition(*id) {
@@ -79,7 +103,7 @@ impl<I: Io> Shard<I> {
                 }
             }
         }
-        (answer, deadline)
+        deadline
     }
 
     async fn fetch(&self, order: &FetchOrder, taken_at: Nanos) -> (Vec<Fetched<I>>, FetchTimes) {

@@ -23,8 +23,9 @@ pub enum Message {
     Produce(Vec<ProduceItem>),
     /// Answered by `Reply::Fetched`.
     Fetch(FetchOrder),
-    /// Answered by `Reply::Done` when one of the partitions has news, or the time is over.
-    Watch { partitions: Vec<(PartitionId, Offset)>, wait: Duration },
+    /// Answered by `Reply::Done` when one of the partitions has news, the time is over, or the same
+    /// reader watches anew.
+    Watch { reader: Reader, partitions: Vec<(PartitionId, Offset)>, wait: Duration },
     /// Answered by `Reply::Offsets`.
     ListOffsets(Vec<OffsetQuery>),
     /// Answered by `Reply::Deleted`.
@@ -129,6 +130,13 @@ pub enum ReadError {
     UnknownEpoch,
     UnsupportedVersion,
     Stopping,
+}
+
+/// A connection, among all of the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reader {
+    pub shard: usize,
+    pub connection: u64,
 }
 
 /// What one fetch wants of one owner.

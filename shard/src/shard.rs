@@ -24,14 +24,14 @@ use crate::controller::Controller;
 use crate::files::Files;
 use crate::io::{Class, Io};
 use crate::limits::MESSAGES_PER_TURN_MAX;
-use crate::message::{Message, ReadError, Reply};
+use crate::message::{Message, ReadError, Reader, Reply};
 use crate::metrics::Recorder;
 use crate::partition::{Condition, LEADER_EPOCH, Partition};
 use crate::permits::Permits;
 use crate::produce::Stalled;
 use crate::removal;
 use crate::route::{Lanes, Letter, ReplyTo, Route};
-use crate::signal::{self, Answer, Bell};
+use crate::signal::{self, Answer, Bell, Promise};
 use crate::timer::Timers;
 
 /// What the shard does with requests.
@@ -65,6 +65,8 @@ pub struct Shard<I: Io> {
     pub checkpoints: Turnstile,
     pub recorder: RefCell<Recorder>,
     pub stalled: RefCell<Stalled<I>>,
+    /// Readers of other shards' connections that wait for news here, one wait each.
+    pub readers: RefCell<BTreeMap<Reader, Promise<()>>>,
     /// Rings when memory was freed.
     pub freed: Bell,
     /// Rings when the phase changes.
@@ -110,6 +112,7 @@ impl<I: Io> Shard<I> {
             checkpoints: Turnstile::default(),
             recorder: RefCell::new(Recorder::new(index)),
             stalled: RefCell::default(),
+            readers: RefCell::default(),
             freed: Bell::default(),
             phased: Bell::default(),
             controller: Controller::default(),
@@ -298,7 +301,9 @@ impl<I: Io> Shard<I> {
         match message {
             Message::Produce(items) => self.on_produce(items, reply_to),
             Message::Fetch(order) => self.on_fetch(order, reply_to),
-            Message::Watch { partitions, wait } => self.on_watch(&partitions, wait, reply_to),
+            Message::Watch { reader, partitions, wait } => {
+                self.on_watch(reader, &partitions, wait, reply_to);
+            }
             Message::ListOffsets(queries) => self.on_list_offsets(queries, reply_to),
             Message::DeleteRecords(items) => self.on_delete_records(items, reply_to),
             Message::EpochEnds(queries) => self.on_epoch_ends(queries, reply_to),

@@ -16,7 +16,7 @@ use crate::connection::{Records, Request};
 use crate::handler::{self, read_code};
 use crate::io::{Io, Nanos};
 use crate::limits::FETCH_WAIT_MAX;
-use crate::message::{FetchItem, FetchOrder, Fetched, FetchedLog, Message, Part, Reply};
+use crate::message::{FetchItem, FetchOrder, Fetched, FetchedLog, Message, Part, Reader, Reply};
 use crate::metrics::Stage;
 use crate::shard::Shard;
 use crate::signal::{self, Answer};
@@ -178,7 +178,7 @@ async fn gather<I: Io>(
             request.stages = ended;
             return fetched;
         }
-        watch(shard, &by_owner, &fetched, deadline).await;
+        watch(shard, request.connection, &by_owner, &fetched, deadline).await;
         begun.skip(shard.io.now()); // The wait was the client's own wish.
     }
 }
@@ -187,6 +187,7 @@ fn is_enough<I: Io>(fetched: &[Option<Fetched<I>>], bytes_min: u64) -> bool {
     let mut bytes = 0;
     for fetched in fetched.iter().flatten() {
         match &fetched.result {
+            Ok(log) if log.is_cut => return true,
             Ok(log) => bytes += log.bytes(),
             Err(_) => return true,
         }
@@ -197,6 +198,7 @@ fn is_enough<I: Io>(fetched: &[Option<Fetched<I>>], bytes_min: u64) -> bool {
 /// Until one of several owners has news, or the time is over.
 async fn watch<I: Io>(
     shard: &Rc<Shard<I>>,
+    connection: u64,
     by_owner: &BTreeMap<usize, Vec<FetchItem>>,
     fetched: &[Option<Fetched<I>>],
     deadline: Nanos,
@@ -210,7 +212,8 @@ async fn watch<I: Io>(
         .iter()
         .map(|(owner, items)| {
             let partitions: Vec<(PartitionId, Offset)> = items.iter().filter_map(seen).collect();
-            shard.call(*owner, Message::Watch { partitions, wait })
+            let reader = Reader { shard: shard.index, connection };
+            shard.call(*owner, Message::Watch { reader, partitions, wait })
         })
         .collect();
     signal::any(calls).await;
