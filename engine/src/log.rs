@@ -341,6 +341,12 @@ impl Log {
         self.segments.all()
     }
 
+    /// Those that the last durable checkpoint does not call sealed: recovery reads them.
+    pub fn unsettled_segments(&self) -> impl Iterator<Item = Offset> {
+        let bases = self.segments.all().iter().map(Segment::base);
+        bases.filter(|base| self.since_checkpoint.sealed_end <= *base)
+    }
+
     /// In all its segments.
     #[must_use]
     pub fn bytes(&self) -> u64 {

@@ -41,6 +41,13 @@ impl Manifest {
         self.id
     }
 
+    /// As it was when it was decoded.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let Self { id, log_start, segments, epochs, producers } = self;
+        ManifestParts { id: *id, log_start: *log_start, segments, epochs, producers }.encode()
+    }
+
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut fields = Fields::new(bytes);
         let id = fields.partition()?;

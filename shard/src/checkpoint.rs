@@ -3,19 +3,24 @@
 //! A checkpoint is made when the journal is half full, when much went straight to segments, when a
 //! dirty shard is quiet, and at a clean stop. One at a time.
 //! Invariant: a manifest enters it only when the segments hold everything that the manifest tells.
+//! Of a partition that a disk fault closed, that is the manifest of the checkpoint before; the journal
+//! is told again what came after it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use engine::checkpoint::{CheckpointHeader, CheckpointWriter};
+use engine::checkpoint::{Checkpoint, CheckpointHeader, CheckpointWriter};
+use engine::id::PartitionId;
 use engine::log::Checkpointing;
 
 use crate::io::{Class, Io};
 use crate::limits::{CHECKPOINT_FLUSHES_MAX, CHECKPOINT_IDLE};
 use crate::metrics::Metric;
 use crate::partition::{Condition, Partition};
+use crate::recovery;
 use crate::shard::Shard;
 use crate::signal::{self, Bell};
 use crate::writer;
@@ -102,6 +107,7 @@ async fn wait_for_quiet<I: Io>(shard: &Rc<Shard<I>>) {
 struct Work<I: Io> {
     left: RefCell<Vec<Rc<Partition<I>>>>,
     taken: RefCell<Vec<(Rc<Partition<I>>, Checkpointing)>>,
+    fenced: RefCell<Vec<Rc<Partition<I>>>>,
     running: Cell<usize>,
     failed: Cell<bool>,
     done: Bell,
@@ -131,6 +137,7 @@ async fn make_alone<I: Io>(shard: &Rc<Shard<I>>) -> io::Result<()> {
     let work = Rc::new(Work {
         left: RefCell::new(shard.partitions()),
         taken: RefCell::default(),
+        fenced: RefCell::default(),
         running: Cell::new(CHECKPOINT_FLUSHES_MAX),
         failed: Cell::new(false),
         done: Bell::default(),
@@ -147,7 +154,8 @@ async fn make_alone<I: Io>(shard: &Rc<Shard<I>>) -> io::Result<()> {
         return Err(io::Error::other("a partition could not be flushed"));
     }
     let taken = work.taken.take();
-    store(shard, sequence, &taken).await?;
+    let old_manifests = carry_fenced(shard, &work.fenced.take()).await?;
+    store(shard, sequence, &taken, &old_manifests).await?;
     shard.commit.on_checkpoint(sequence);
     shard.recorder.borrow_mut().add(Metric::Checkpoints, 1);
     for (partition, checkpointing) in taken {
@@ -155,6 +163,36 @@ async fn make_alone<I: Io>(shard: &Rc<Shard<I>>) -> io::Result<()> {
         shard.drop_segments(&partition).await;
     }
     Ok(())
+}
+
+/// The last manifests of closed partitions. What came after them is journaled again.
+async fn carry_fenced<I: Io>(
+    shard: &Rc<Shard<I>>,
+    fenced: &[Rc<Partition<I>>],
+) -> io::Result<Vec<Vec<u8>>> {
+    if fenced.is_empty() {
+        return Ok(Vec::new());
+    }
+    let generation = shard.commit.generation().number();
+    let path = checkpoint_path(shard.index, generation);
+    let last = recovery::read_whole(&shard.io, &path).await?;
+    let last = last.ok_or(io::ErrorKind::NotFound)?;
+    let damaged = |_| io::Error::other("the last checkpoint cannot be read");
+    let checkpoint = Checkpoint::parse(&last).map_err(damaged)?;
+    let ids: BTreeSet<PartitionId> = fenced.iter().map(|it| it.id()).collect();
+    let mut manifests = Vec::new();
+    for manifest in checkpoint.manifests() {
+        let manifest = manifest.map_err(damaged)?;
+        if ids.contains(&manifest.id()) {
+            manifests.push(manifest.encode());
+        }
+    }
+    for partition in fenced {
+        if !shard.commit.carry(partition).await {
+            return Err(io::Error::other("a closed partition's batches cannot be journaled again"));
+        }
+    }
+    Ok(manifests)
 }
 
 async fn gather<I: Io>(shard: &Rc<Shard<I>>, work: &Rc<Work<I>>) {
@@ -169,8 +207,9 @@ async fn gather<I: Io>(shard: &Rc<Shard<I>>, work: &Rc<Work<I>>) {
             writer::seal_next(shard, &partition);
             work.taken.borrow_mut().push((Rc::clone(&partition), checkpointing));
         } else if partition.condition() == Condition::Fenced {
-            // Its journaled tail must outlive it: without this checkpoint the journal keeps it.
-            work.failed.set(true);
+            work.fenced.borrow_mut().push(partition);
+        } else if partition.condition() == Condition::Open {
+            work.failed.set(true); // Its intent could not be journaled.
         }
         count += 1;
         if count % MANIFESTS_PER_TURN == 0 {
@@ -185,6 +224,7 @@ async fn store<I: Io>(
     shard: &Shard<I>,
     sequence: u64,
     taken: &[(Rc<Partition<I>>, Checkpointing)],
+    old_manifests: &[Vec<u8>],
 ) -> io::Result<()> {
     let generation = shard.commit.generation().number();
     let index = u32::try_from(shard.index).expect("shards are few");
@@ -196,6 +236,7 @@ async fn store<I: Io>(
             shard.io.yield_now().await;
         }
     }
+    old_manifests.iter().for_each(|manifest| file.push(manifest));
     let path = checkpoint_path(shard.index, generation);
     writer::write_file(shard, &path, Bytes::from(file.finish()), "checkpoint").await
 }

@@ -18,7 +18,7 @@ use crate::buffer::Block;
 use crate::io::{Class, Io, Open, Sync};
 use crate::limits::{BLOCK_BYTES, CHECKPOINT_DIRECT_BYTES, FRAME_BYTES_MAX, SWEEP_BYTES_MIN};
 use crate::metrics::Metric;
-use crate::partition::{self, Partition};
+use crate::partition::{self, Partition, Pending};
 use crate::shard::Shard;
 use crate::signal::{self, Answer, Bell, Promise};
 use crate::writer;
@@ -49,6 +49,19 @@ struct Queue<I: Io> {
     /// The last room of a journal is for these: without them there is no checkpoint that frees it.
     intents: VecDeque<(Note, Promise<bool>)>,
     other_notes: VecDeque<(Note, Promise<bool>)>,
+    /// Batches of closed partitions that the journal has, and goes on to have.
+    carried: VecDeque<(Rc<Partition<I>>, Pending, Promise<bool>)>,
+}
+
+impl<I: Io> Default for Queue<I> {
+    fn default() -> Self {
+        Self {
+            partitions: VecDeque::new(),
+            intents: VecDeque::new(),
+            other_notes: VecDeque::new(),
+            carried: VecDeque::new(),
+        }
+    }
 }
 
 impl<I: Io> Queue<I> {
@@ -101,11 +114,7 @@ pub struct Commit<I: Io> {
 impl<I: Io> Default for Commit<I> {
     fn default() -> Self {
         Self {
-            queue: RefCell::new(Queue {
-                partitions: VecDeque::new(),
-                intents: VecDeque::new(),
-                other_notes: VecDeque::new(),
-            }),
+            queue: RefCell::default(),
             bell: Bell::default(),
             plan: RefCell::new(JournalPlan::new(LIMITS, 0)),
             files: RefCell::default(),
@@ -169,6 +178,31 @@ impl<I: Io> Commit<I> {
         answer
     }
 
+    /// Journals again what only the journal has of a closed partition, so that the frames before
+    /// this can be freed. The last checkpoint's manifest goes with it. False if it cannot be done.
+    pub async fn carry(&self, partition: &Rc<Partition<I>>) -> bool {
+        let id = partition.id();
+        let (segments, log_start, durable_end) = partition.with_log(|log| {
+            let segments: Vec<Offset> = log.unsettled_segments().collect();
+            (segments, log.log_start(), log.durable_end().offset)
+        });
+        let intent = |segment| Note::Intent { partition: id, segment, durable_end };
+        let notes = segments.into_iter().map(intent);
+        let notes = notes.chain([Note::LogStart { partition: id, log_start }]);
+        let mut answers: Vec<_> = notes.map(|note| self.note(note)).collect();
+        for batch in partition.journaled_only() {
+            let (promise, answer) = signal::promise();
+            self.queue.borrow_mut().carried.push_back((Rc::clone(partition), batch, promise));
+            answers.push(answer);
+        }
+        self.bell.ring();
+        let mut is_done = true;
+        for answer in answers {
+            is_done &= answer.wait().await;
+        }
+        is_done
+    }
+
     /// Starts the journal of a new generation. No frame of it was written before.
     pub fn begin_generation(&self, generation: Generation) {
         self.generation.set(generation);
@@ -216,7 +250,8 @@ impl<I: Io> Commit<I> {
     #[must_use]
     pub fn has_work(&self) -> bool {
         let queue = self.queue.borrow();
-        !queue.partitions.is_empty() || !queue.intents.is_empty() || !queue.other_notes.is_empty()
+        let has_notes = !queue.intents.is_empty() || !queue.other_notes.is_empty();
+        has_notes || !queue.partitions.is_empty() || !queue.carried.is_empty()
     }
 }
 
@@ -268,15 +303,12 @@ enum Loaded<I: Io> {
 
 /// A frame could not be written: none may follow it, so nothing is taken any more.
 fn refuse<I: Io>(shard: &Shard<I>) {
-    let (partitions, mut notes, mut others) = {
-        let mut queue = shard.commit.queue.borrow_mut();
-        let partitions = std::mem::take(&mut queue.partitions);
-        (partitions, std::mem::take(&mut queue.intents), std::mem::take(&mut queue.other_notes))
-    };
-    notes.append(&mut others);
+    let refused = shard.commit.queue.take();
     let now = shard.io.now();
-    partitions.iter().for_each(|partition| partition.fence(now));
-    notes.into_iter().for_each(|(_, promise)| promise.keep(false));
+    refused.partitions.iter().for_each(|partition| partition.fence(now));
+    let notes = refused.intents.into_iter().chain(refused.other_notes).map(|(_, promise)| promise);
+    let promises = notes.chain(refused.carried.into_iter().map(|(_, _, promise)| promise));
+    promises.for_each(|promise| promise.keep(false));
 }
 
 /// Fills a frame from the queue, in order, as far as it goes.
@@ -290,6 +322,10 @@ fn load<I: Io>(shard: &Rc<Shard<I>>, mut block: Block, which: Which) -> Loaded<I
             let next = commit.queue.borrow_mut().next_note(which);
             let Some((note, promise)) = next else { break };
             frame.push(&note.entry()).expect("a note is far below a block");
+            cargo.notes.push(promise);
+        }
+        while let Some((partition, batch, promise)) = next_carried(shard, frame.room()) {
+            push_batch(&mut frame, &partition, &batch);
             cargo.notes.push(promise);
         }
         let count = match which {
@@ -347,20 +383,33 @@ fn load_partition<I: Io>(
                     };
                     frame.push(&roll).expect("the partition was told less room than there is");
                 }
-                let header = AppendHeader {
-                    partition: partition.id(),
-                    segment: batch.segment,
-                    pos: batch.pos,
-                    durable_end: partition.with_log(|log| log.durable_end().offset),
-                };
-                let target = frame.push_append_header(&header, batch.bytes);
-                let target = target.expect("the partition was told what room there is");
-                partition.copy_batch(batch, target);
+                push_batch(frame, partition, batch);
             }
             shard.commit.enqueue_pending(partition);
             cargo.batches.push((Rc::clone(partition), journaling));
         }
     }
+}
+
+/// There must be room for it.
+fn push_batch<I: Io>(frame: &mut FrameWriter<'_>, partition: &Partition<I>, batch: &Pending) {
+    let header = AppendHeader {
+        partition: partition.id(),
+        segment: batch.segment,
+        pos: batch.pos,
+        durable_end: partition.with_log(|log| log.durable_end().offset),
+    };
+    let target = frame.push_append_header(&header, batch.bytes);
+    partition.copy_batch(batch, target.expect("room was looked for"));
+}
+
+fn next_carried<I: Io>(
+    shard: &Shard<I>,
+    room: usize,
+) -> Option<(Rc<Partition<I>>, Pending, Promise<bool>)> {
+    let mut queue = shard.commit.queue.borrow_mut();
+    let (_, batch, _) = queue.carried.front()?;
+    if batch_entry_bytes(batch.bytes) <= room { queue.carried.pop_front() } else { None }
 }
 
 /// Writes a frame, then tells everyone.

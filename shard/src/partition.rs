@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use engine::batch::HEADER_BYTES;
+use engine::extent::Extent;
 use engine::id::{FilePos, LeaderEpoch, Offset, PartitionId, Timestamp};
 use engine::log::{Checkpointing, Flush, Journaling, Log, Point, Rules, Seal};
 use engine::producers::Verdict;
@@ -426,6 +428,29 @@ impl<I: Io> Partition<I> {
         }
         state.watches.retain(|it| it.promise.is_wanted());
         state.watches.push(watch);
+    }
+
+    /// The batches that only the journal has: with a closed partition they stay where they are.
+    #[must_use]
+    pub fn journaled_only(&self) -> Vec<Pending> {
+        let state = self.state.borrow();
+        let (flushed, durable) = (state.log.flushed(), state.log.durable_end());
+        let mut batches = Vec::new();
+        for segment in state.log.segments().iter().filter(|it| flushed.segment <= it.base()) {
+            let base = segment.base();
+            let mut pos = if base == flushed.segment { flushed.pos } else { FilePos::ZERO };
+            let end = if base == durable.segment { durable.pos } else { segment.end_pos() };
+            while base <= durable.segment && pos < end {
+                let mut header = [0; HEADER_BYTES];
+                state.tail.copy_to(base, pos, &mut header);
+                let extent = Extent::parse(&header).expect("the tail holds what was appended");
+                let (rolled, next) = (pos == FilePos::ZERO, pos.plus(u64_of(extent.len_bytes)));
+                let end = Point { offset: extent.end, segment: base, pos: next };
+                batches.push(Pending { segment: base, pos, bytes: extent.len_bytes, end, rolled });
+                pos = next;
+            }
+        }
+        batches
     }
 
     /// Whoever waits for news is told to look: none will come.

@@ -496,7 +496,7 @@ fn topic_of(name: &str) -> Option<TopicId> {
 }
 
 /// `None` if there is no such file.
-async fn read_whole<I: Io>(io: &I, path: &str) -> io::Result<Option<Vec<u8>>> {
+pub async fn read_whole<I: Io>(io: &I, path: &str) -> io::Result<Option<Vec<u8>>> {
     let file = match io.open(path, Open::Read).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
