@@ -307,8 +307,8 @@ impl<I: Io> Shard<I> {
             recorder.set(metric, u64::try_from(value).expect("usize fits"));
         }
         let (sent, full) = self.route.counts();
-        recorder.set(Metric::MessagesSent, sent);
-        recorder.set(Metric::MailboxFull, full);
+        recorder.copy(Metric::MessagesSent, sent);
+        recorder.copy(Metric::MailboxFull, full);
         recorder.snapshot(self.io.now())
     }
 }

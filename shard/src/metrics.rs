@@ -237,9 +237,9 @@ impl Metric {
             Self::PartitionsCached => {
                 ("partitions_write_caching", Gauge, "partitions acknowledged from memory")
             }
-            Self::MessagesSent => ("messages_sent", Gauge, "messages sent to other shards"),
+            Self::MessagesSent => ("messages_sent_total", Counter, "messages sent to other shards"),
             Self::MailboxFull => {
-                ("mailbox_full", Gauge, "times a shard waited for room in a mailbox")
+                ("mailbox_full_total", Counter, "times a shard waited for room in a mailbox")
             }
         }
     }
@@ -362,6 +362,13 @@ impl Recorder {
 
     pub fn set(&mut self, metric: Metric, value: u64) {
         assert!(metric.describe().1 == Behaviour::Gauge, "a counter only grows");
+        self.metrics[index_of(metric)] = value;
+    }
+
+    /// A counter that is kept elsewhere, as it stands.
+    pub fn copy(&mut self, metric: Metric, value: u64) {
+        assert!(metric.describe().1 == Behaviour::Counter, "a gauge is set");
+        assert!(self.metrics[index_of(metric)] <= value, "a counter only grows");
         self.metrics[index_of(metric)] = value;
     }
 

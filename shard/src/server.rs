@@ -45,6 +45,8 @@ pub struct Server {
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub addresses: Vec<(String, SocketAddr)>,
+    /// Where clients are sent, for each of the addresses; their hosts are known.
+    pub advertised: Vec<Address>,
     pub cores: Vec<usize>,
     pub memory_bytes: u64,
     pub ready: Ready,
@@ -79,6 +81,7 @@ impl Server {
         }
         let lock = lock(directory)?;
         let addresses = addresses(&config.listeners)?;
+        let advertised = config.listeners.iter().map(|it| it.advertised.clone()).collect();
         let cores = cores(&config.cores)?;
         let memory_bytes = config.memory_bytes.map_or_else(machine_share, Ok)?;
         let shard_count = u64::try_from(cores.len()).expect("cores are few");
@@ -105,7 +108,7 @@ impl Server {
         let wake = running.wake_handles()[0].clone();
         match told.recv() {
             Ok(News::Ready(ready)) => {
-                let facts = Facts { addresses, cores, memory_bytes, ready };
+                let facts = Facts { addresses, advertised, cores, memory_bytes, ready };
                 Ok(Self { running, orders, wake, facts, _lock: lock })
             }
             Ok(News::Failed(error)) => Err(error),
