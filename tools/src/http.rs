@@ -33,7 +33,7 @@ const HEAD_WAIT: Duration = Duration::from_secs(5);
 const CONNECTION_LIFE: Duration = Duration::from_secs(120);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-const SILENT: &str = "a shard does not answer\n";
+const SILENT: &str = "the shards do not answer\n";
 const TEXT: &str = "text/plain; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
@@ -46,6 +46,8 @@ pub(crate) struct Probe {
     pub(crate) snapshots: Box<dyn Fn() -> Option<Vec<Snapshot>> + Send + Sync>,
     /// Whether recovery is done and clients are served.
     pub(crate) is_ready: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Whether there is no reason to kill the process.
+    pub(crate) is_live: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// The running listener; stops when dropped.
@@ -160,9 +162,9 @@ async fn respond(request: &Request<Incoming>, probe: Arc<Probe>) -> Response<Ful
             Some(true) => text(StatusCode::OK, "ready\n"),
             Some(false) | None => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         },
-        "/health/live" => match snapshots(probe).await {
-            Some(_) => text(StatusCode::OK, "live\n"),
-            None => text(StatusCode::SERVICE_UNAVAILABLE, SILENT),
+        "/health/live" => match ask(probe, |probe| (probe.is_live)()).await {
+            Some(true) => text(StatusCode::OK, "live\n"),
+            Some(false) | None => text(StatusCode::SERVICE_UNAVAILABLE, SILENT),
         },
         "/metrics" => match snapshots(probe).await {
             Some(shards) => page(StatusCode::OK, PROMETHEUS, exposition::render(&shards)),
@@ -218,10 +220,13 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
+    /// The broker runs well, or it stops: alive, and nobody answers.
     fn listener(is_ready: bool) -> Listener {
+        let snapshots = || vec![Recorder::new(0).snapshot(Nanos::new(0))];
         let probe = Probe {
-            snapshots: Box::new(|| Some(vec![Recorder::new(0).snapshot(Nanos::new(0))])),
+            snapshots: Box::new(move || is_ready.then(snapshots)),
             is_ready: Box::new(move || is_ready),
+            is_live: Box::new(|| true),
         };
         Listener::start("127.0.0.1:0".parse().unwrap(), probe).unwrap()
     }
@@ -256,9 +261,11 @@ mod tests {
     }
 
     #[test]
-    fn readiness_follows_the_broker() {
+    fn a_broker_that_stops_is_alive_and_not_ready() {
         check(true, "GET /health/ready", "200", "ready");
         check(false, "GET /health/ready", "503", "not ready");
+        check(false, "GET /health/live", "200", "live");
+        check(false, "GET /metrics", "503", "do not answer");
     }
 
     #[test]

@@ -1,32 +1,28 @@
 //! `odradek serve`: configuration in, a running broker out, until a signal ends it.
 //!
-//! The broker itself is in `shard`; here are its arguments, its signals, its first words, and the
-//! HTTP listener beside it.
+//! The broker itself is in `shard`; here are its arguments, its first words, and what stands beside
+//! it: signals and the HTTP listener.
 
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-use signal_hook::low_level::emulate_default_handler;
 
 use replication::config::listener::Address;
 use replication::config::node::{NodeConfig, Problem};
 use replication::config::properties::parse_properties;
-use shard::metrics::Snapshot;
-use shard::server::{Remote, Server};
+use shard::server::Server;
 
 use crate::command::{assignment, print};
 use crate::failure::Failure;
 use crate::http::{Listener, Probe};
 use crate::logs::Logs;
+use crate::serve::health::{Health, Stopper};
 
 pub(crate) mod banner;
+pub(crate) mod health;
 pub(crate) mod mount;
 
 const MOUNTS: &str = "/proc/self/mountinfo";
@@ -62,70 +58,33 @@ pub(crate) struct Arguments {
     dev: bool,
 }
 
-/// How long an HTTP client waits for the shards' counts.
-const METRICS_WAIT: Duration = Duration::from_secs(2);
-
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut config = configure(arguments)?;
     let data_dir = data_dir(&config, arguments)?;
     config.data_dir = data_dir.display().to_string();
     let _logs = Logs::start().map_err(Failure::Usage)?;
-    let signals = Signals::new([SIGINT, SIGTERM])
-        .map_err(|error| Failure::failed(format!("signals cannot be received: {error}")))?;
 
-    // It listens first, so that a taken port is told before anything runs, and so that health can
-    // be asked for while the broker recovers.
+    // Signals and HTTP come first: a taken port is told before anything runs, and a broker that
+    // recovers can be asked for its health, and be stopped.
     let health = Arc::new(Health::default());
+    let signals = Stopper::start(Arc::clone(&health))?;
     let http = config.http.as_ref().map(|address| serve_http(address, &health)).transpose()?;
     let server = Server::start(config.clone(), &data_dir)
         .map_err(|error| Failure::failed(error.to_string()))?;
     health.begin(server.remote());
     say(&config, &server, http.as_ref());
 
-    let handle = signals.handle();
-    let waiter = wait_for_signals(signals, Arc::clone(&health), server.remote())?;
     let ended = server.join().map_err(|error| Failure::failed(error.to_string()));
-    handle.close();
-    waiter.join().map_err(|_panic| Failure::failed("the thread for signals failed"))?;
+    signals.end()?;
     ended
 }
 
-/// What the HTTP listener may say of the broker. Shared by its threads and ours.
-#[derive(Default)]
-struct Health {
-    /// Set once clients are served.
-    remote: OnceLock<Remote>,
-    is_stopping: AtomicBool,
-}
-
-impl Health {
-    fn begin(&self, remote: Remote) {
-        assert!(self.remote.set(remote).is_ok(), "a broker starts once");
-    }
-
-    // ORDERING: Relaxed here and below, as nothing else is told by it: late by a moment is fine.
-    fn begin_stop(&self) {
-        self.is_stopping.store(true, Ordering::Relaxed);
-    }
-
-    fn is_ready(&self) -> bool {
-        self.remote.get().is_some() && !self.is_stopping.load(Ordering::Relaxed)
-    }
-
-    /// Nothing is counted while the broker recovers; that is no reason to kill it.
-    fn snapshots(&self) -> Option<Vec<Snapshot>> {
-        match self.remote.get() {
-            Some(remote) => remote.metrics(METRICS_WAIT),
-            None => Some(Vec::new()),
-        }
-    }
-}
-
 fn serve_http(address: &Address, health: &Arc<Health>) -> Result<Listener, Failure> {
-    let (counting, waiting) = (Arc::clone(health), Arc::clone(health));
+    let [counting, waiting, living] = [(); 3].map(|()| Arc::clone(health));
     let probe = Probe {
         snapshots: Box::new(move || counting.snapshots()),
         is_ready: Box::new(move || waiting.is_ready()),
+        is_live: Box::new(move || living.is_live()),
     };
     let address = http_address(address)?;
     Listener::start(address, probe).map_err(|error| {
@@ -139,15 +98,24 @@ fn serve_http(address: &Address, health: &Arc<Health>) -> Result<Listener, Failu
 /// The first words. A closed terminal is no reason not to serve.
 fn say(config: &NodeConfig, server: &Server, http: Option<&Listener>) {
     let facts = server.facts();
+    let listening = facts.addresses.iter().zip(&facts.advertised);
+    let listening = listening.map(|((name, bound), advertised)| banner::Listening {
+        name: name.clone(),
+        bound: *bound,
+        advertised: advertised.clone(),
+    });
+    let report = facts.ready.report;
     let said = print(
         banner::render(
             config,
             &banner::Facts {
+                listening: listening.collect(),
                 data_dir: config.data_dir.clone(),
                 cores: facts.cores.clone(),
                 memory_bytes: facts.memory_bytes,
                 http: http.map(|listener| listener.address().to_string()),
                 cached_topics: facts.ready.cached_topics.clone(),
+                recovered: report,
             },
         )
         .as_bytes(),
@@ -155,37 +123,12 @@ fn say(config: &NodeConfig, server: &Server, http: Option<&Listener>) {
     if let Err(failure) = said {
         tracing::debug!(%failure, "nobody reads the first words");
     }
-    let report = facts.ready.report;
     tracing::info!(
         journal_frames = report.journal_frames,
         partitions_scanned = report.partitions_scanned,
         carried_bytes = report.carried_bytes,
         "recovered"
     );
-}
-
-/// The first signal stops the broker cleanly; a second one ends the process at once.
-fn wait_for_signals(
-    mut signals: Signals,
-    health: Arc<Health>,
-    remote: Remote,
-) -> Result<JoinHandle<()>, Failure> {
-    let wait = move || {
-        let mut received = signals.forever();
-        if received.next().is_none() {
-            return; // The broker ended by itself.
-        }
-        tracing::info!("stopping; a second signal ends the process at once");
-        health.begin_stop();
-        remote.stop();
-        if let Some(signal) = received.next()
-            && let Err(error) = emulate_default_handler(signal)
-        {
-            tracing::error!(%error, "the process cannot end itself");
-        }
-    };
-    let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(wait);
-    thread.map_err(|error| Failure::failed(format!("no thread for signals: {error}")))
 }
 
 fn configure(arguments: &Arguments) -> Result<NodeConfig, Failure> {
@@ -220,7 +163,7 @@ fn configure(arguments: &Arguments) -> Result<NodeConfig, Failure> {
 #[expect(clippy::disallowed_methods, reason = "before any shard runs")]
 fn read(path: &Path) -> Result<String, Failure> {
     let cannot =
-        |error: std::io::Error| Failure::failed(format!("cannot read {}: {error}", path.display()));
+        |error: io::Error| Failure::failed(format!("cannot read {}: {error}", path.display()));
     if std::fs::metadata(path).map_err(cannot)?.len() > CONFIG_BYTES_MAX {
         return Err(Failure::failed(format!(
             "{} is too large for a configuration",
@@ -233,9 +176,10 @@ fn read(path: &Path) -> Result<String, Failure> {
         .map_err(|_not_text| Failure::failed(format!("{} is not UTF-8 text", path.display())))
 }
 
-/// The data directory as an absolute path, on a file system that survives a restart.
+/// The data directory without symbolic links, on a file system that survives a restart.
 fn data_dir(config: &NodeConfig, arguments: &Arguments) -> Result<PathBuf, Failure> {
     let path = std::path::absolute(&config.data_dir)
+        .and_then(|path| resolve(&path))
         .map_err(|error| Failure::failed(format!("log.dirs={}: {error}", config.data_dir)))?;
     let table = std::fs::read_to_string(MOUNTS).unwrap_or_default();
     match mount::volatile(&table, &path) {
@@ -248,6 +192,29 @@ fn data_dir(config: &NodeConfig, arguments: &Arguments) -> Result<PathBuf, Failu
     }
 }
 
+/// Where an absolute path leads, though its end may not exist yet.
+fn resolve(path: &Path) -> io::Result<PathBuf> {
+    let mut missing = Vec::new();
+    for ancestor in path.ancestors() {
+        match ancestor.canonicalize() {
+            Ok(mut resolved) => {
+                for component in missing.into_iter().rev() {
+                    match component {
+                        Component::ParentDir => drop(resolved.pop()),
+                        other => resolved.push(other),
+                    }
+                }
+                return Ok(resolved);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                missing.extend(ancestor.components().next_back());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(path.to_owned())
+}
+
 /// Where to serve HTTP.
 fn http_address(address: &Address) -> Result<SocketAddr, Failure> {
     let host = address.host.as_deref().unwrap_or("0.0.0.0");
@@ -256,4 +223,30 @@ fn http_address(address: &Address) -> Result<SocketAddr, Failure> {
         .to_socket_addrs()
         .map_err(|error| cannot(format!("{host}: {error}")))?;
     found.next().ok_or_else(|| cannot(format!("{host} has no address")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::resolve;
+    use std::path::Path;
+
+    #[test]
+    fn links_are_followed_though_the_end_does_not_exist_yet() {
+        let folder = std::env::temp_dir().join(format!("odradek-resolve-{}", std::process::id()));
+        let folder = folder.as_path();
+        std::fs::create_dir_all(folder.join("real")).unwrap();
+        std::os::unix::fs::symlink(folder.join("real"), folder.join("link")).unwrap();
+        let folder_resolved = folder.canonicalize().unwrap();
+        for (path, want) in [
+            ("link", "real"),
+            ("link/data", "real/data"),
+            ("link/a/b", "real/a/b"),
+            ("link/a/../../b", "b"),
+            ("plain/data", "plain/data"),
+        ] {
+            assert_eq!(resolve(&folder.join(path)).unwrap(), folder_resolved.join(want), "{path}");
+        }
+        assert_eq!(resolve(Path::new("/")).unwrap(), Path::new("/"));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }
