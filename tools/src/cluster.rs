@@ -47,7 +47,8 @@ pub(crate) fn explain(code: i16, message: Option<&StrBytes>) -> String {
         ResponseError::TopicAlreadyExists => "the topic exists already",
         ResponseError::MessageTooLarge => {
             "the batch is larger than the topic's max.message.bytes; raise it with \
-             `odradek topic alter TOPIC --config max.message.bytes=N`, or compress with -z"
+             `odradek topic alter TOPIC --config max.message.bytes=N`, send smaller batches with \
+             --batch-bytes, or compress with -z"
         }
         ResponseError::KafkaStorageError => {
             "the broker's disk failed for this partition; look at the broker's log"
@@ -94,6 +95,11 @@ impl Cluster {
     /// Whether the cluster answers this API at all.
     pub(crate) fn speaks(&self, api: ApiKey) -> bool {
         self.bootstrap.speaks(api)
+    }
+
+    /// The node that takes changes.
+    pub(crate) const fn controller(&self) -> i32 {
+        self.controller
     }
 
     /// Changes of topics go to the controller.
@@ -195,7 +201,7 @@ impl Cluster {
             pause(ASK_PAUSE);
         }
         if last_code == ResponseError::UnknownTopicOrPartition.code() {
-            return Err(Failure::failed(format!(
+            return Err(Failure::TopicMissing(format!(
                 "topic {name} does not exist; make it with `odradek topic create {name}`"
             )));
         }

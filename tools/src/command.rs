@@ -117,6 +117,13 @@ pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
         .map_err(|error| Failure::output(&error))
 }
 
+/// A word beside the answer, on standard error; nobody may read it, and that is no failure.
+pub(crate) fn remark(text: &str) {
+    match io::Write::write_all(&mut io::stderr(), format!("odradek: {text}\n").as_bytes()) {
+        Ok(()) | Err(_) => {}
+    }
+}
+
 /// `key=value` of a `--config` or `--set`.
 pub(crate) fn assignment(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

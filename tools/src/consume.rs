@@ -5,7 +5,6 @@
 //! Invariant: a record is written at most once, and in a partition in the order of the offsets.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,7 +18,7 @@ use net::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, Fetche
 use net::topic::TopicRef;
 
 use crate::cluster::{Cluster, Creation, explain, is_retriable, now, pause};
-use crate::command::{BrokerArguments, print};
+use crate::command::{BrokerArguments, print, remark};
 use crate::failure::Failure;
 use crate::format::{self, Format, Message};
 use crate::offsets::{self, At, by_leader};
@@ -212,27 +211,33 @@ impl<'a> Reader<'a> {
     fn turn(&mut self) -> Result<(), Failure> {
         let responses = match self.fetch_all() {
             Ok(responses) => responses,
-            Err(failure) => return self.recover(failure),
+            Err(failure) => {
+                for leader in self.leaders.keys() {
+                    self.cluster.forget(*leader);
+                }
+                return self.recover(failure);
+            }
         };
-        self.failing_since = None;
-        let mut moved = false;
+        let mut trouble = None;
         for (leader, response) in responses {
             if response.error.is_error() {
                 let why = explain(response.error.get(), None);
                 return Err(Failure::failed(format!("broker {leader} refused the fetch: {why}")));
             }
             for data in response.topics.iter().flat_map(|topic| &topic.partitions) {
-                moved |= self.take(data)?;
+                trouble = self.take(data)?.or(trouble);
             }
             self.flush()?;
         }
         // The next request begins with another partition: a broker fills its answer in our order.
         self.positions.rotate_left(1);
-        if moved {
-            pause(RETRY_PAUSE);
-            self.leaders = self.find_leaders()?;
+        match trouble {
+            Some(failure) => self.recover(failure),
+            None => {
+                self.failing_since = None;
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// One request to each leader, all at the same time.
@@ -265,18 +270,17 @@ impl<'a> Reader<'a> {
         Ok(responses)
     }
 
-    /// A broker may start again: what was read stays read, and reading goes on.
+    /// A broker may start again, or another may lead: what was read stays read, and reading goes on.
+    /// Trouble of one partition counts until a turn without any.
     fn recover(&mut self, failure: Failure) -> Result<(), Failure> {
         let since = *self.failing_since.get_or_insert_with(now);
         if now().duration_since(since) > FAILING_MAX {
             return Err(failure);
         }
-        for leader in self.leaders.keys() {
-            self.cluster.forget(*leader);
-        }
         pause(RETRY_PAUSE);
         match self.find_leaders() {
             Ok(leaders) => self.leaders = leaders,
+            Err(failure @ Failure::TopicMissing(_)) => return Err(failure),
             Err(failure) => tracing::debug!(%failure, "the leaders are unknown for now"),
         }
         Ok(())
@@ -287,8 +291,8 @@ impl<'a> Reader<'a> {
         by_leader(&mut self.cluster, &self.arguments.topic, &partitions)
     }
 
-    /// Writes the records of one partition. True: ask for the leaders again.
-    fn take(&mut self, data: &FetchedPartition<Bytes>) -> Result<bool, Failure> {
+    /// Writes the records of one partition. A failure that is worth another try is returned as such.
+    fn take(&mut self, data: &FetchedPartition<Bytes>) -> Result<Option<Failure>, Failure> {
         let index = data.index;
         let topic = &self.arguments.topic;
         if !self.positions.iter().any(|it| it.partition == index) {
@@ -296,19 +300,17 @@ impl<'a> Reader<'a> {
             return Err(Failure::Failed(what));
         }
         if data.error == ErrorCode::OFFSET_OUT_OF_RANGE {
-            return self.out_of_range(index).map(|()| false);
-        }
-        if is_retriable(data.error.get()) {
-            return Ok(true);
+            return self.out_of_range(index).map(|()| None);
         }
         if data.error.is_error() {
             let why = explain(data.error.get(), None);
-            return Err(Failure::failed(format!("reading {topic}[{index}]: {why}")));
+            let failure = Failure::failed(format!("reading {topic}[{index}]: {why}"));
+            return if is_retriable(data.error.get()) { Ok(Some(failure)) } else { Err(failure) };
         }
         if let Some(records) = &data.records {
             self.write_records(index, records.handle())?;
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// The response may end in the middle of a batch; the next one begins with it.
@@ -400,14 +402,10 @@ impl<'a> Reader<'a> {
             )));
         }
         position.next = start;
-        let said = writeln!(
-            io::stderr(),
-            "odradek: {topic}[{partition}]: offsets {next} to {start} are deleted; going on at {start}"
-        );
-        // The records matter more than the remark on them.
-        match said {
-            Ok(()) | Err(_) => Ok(()),
-        }
+        remark(&format!(
+            "{topic}[{partition}]: offsets {next} to {start} are deleted; going on at {start}"
+        ));
+        Ok(())
     }
 }
 

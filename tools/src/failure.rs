@@ -10,6 +10,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// It did not work: exit code 1.
     Failed(String),
+    /// The topic is not there, and waiting will not bring it: exit code 1.
+    TopicMissing(String),
     /// Nobody reads our output any more: exit quietly, as `head` wishes.
     OutputClosed,
 }
@@ -35,7 +37,7 @@ impl Failure {
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Self::OutputClosed => 0,
-            Self::Failed(_) => 1,
+            Self::Failed(_) | Self::TopicMissing(_) => 1,
             Self::Usage(_) => 2,
         }
     }
@@ -44,7 +46,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(message) | Self::Failed(message) => f.write_str(message),
+            Self::Usage(message) | Self::Failed(message) | Self::TopicMissing(message) => {
+                f.write_str(message)
+            }
             Self::OutputClosed => Ok(()),
         }
     }

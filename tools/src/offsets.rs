@@ -22,6 +22,9 @@ pub(crate) enum At {
     Time(i64),
 }
 
+/// By partition: its offset, negative where there is none, or why its leader does not say.
+pub(crate) type Answers = BTreeMap<i32, Result<i64, String>>;
+
 /// The offset of `at` in each of `partitions`; the end where no record is late enough.
 pub(crate) fn list(
     cluster: &mut Cluster,
@@ -31,12 +34,12 @@ pub(crate) fn list(
 ) -> Result<BTreeMap<i32, i64>, Failure> {
     let mut offsets = BTreeMap::new();
     let mut late = Vec::new();
-    for (leader, partitions) in by_leader(cluster, topic, partitions)? {
-        for (partition, offset) in ask(cluster, topic, leader, &partitions, at)? {
-            if offset < 0 {
-                late.push(partition);
-            } else {
-                offsets.insert(partition, offset);
+    for (partition, answer) in list_each(cluster, topic, partitions, at)? {
+        match answer {
+            Ok(offset) if offset < 0 => late.push(partition),
+            Ok(offset) => drop(offsets.insert(partition, offset)),
+            Err(why) => {
+                return Err(Failure::failed(format!("offsets of {topic}[{partition}]: {why}")));
             }
         }
     }
@@ -44,6 +47,20 @@ pub(crate) fn list(
         offsets.extend(list(cluster, topic, &late, At::End)?);
     }
     Ok(offsets)
+}
+
+/// The same for each partition by itself: one that fails does not hide the others.
+pub(crate) fn list_each(
+    cluster: &mut Cluster,
+    topic: &str,
+    partitions: &[i32],
+    at: At,
+) -> Result<Answers, Failure> {
+    let mut answers = BTreeMap::new();
+    for (leader, partitions) in by_leader(cluster, topic, partitions)? {
+        answers.extend(ask(cluster, topic, leader, &partitions, at)?);
+    }
+    Ok(answers)
 }
 
 /// The partitions of each leader.
@@ -67,7 +84,7 @@ fn ask(
     leader: i32,
     partitions: &[i32],
     at: At,
-) -> Result<Vec<(i32, i64)>, Failure> {
+) -> Result<Answers, Failure> {
     let timestamp = match at {
         At::Beginning => EARLIEST,
         At::End => LATEST,
@@ -83,16 +100,15 @@ fn ask(
         ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(asked),
     ]);
     let response = cluster.broker(leader)?.call(&request, 7)?;
-    let mut offsets = Vec::new();
-    for partition in response.topics.iter().flat_map(|topic| &topic.partitions) {
-        let index = partition.partition_index;
-        if partition.error_code != 0 {
-            let why = explain(partition.error_code, None);
-            return Err(Failure::failed(format!("offsets of {topic}[{index}]: {why}")));
-        }
-        offsets.push((index, partition.offset));
-    }
-    Ok(offsets)
+    let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+    let answers = partitions.map(|partition| {
+        let answer = match partition.error_code {
+            0 => Ok(partition.offset),
+            code => Err(explain(code, None)),
+        };
+        (partition.partition_index, answer)
+    });
+    Ok(answers.collect())
 }
 
 /// RFC 3339 (`2026-01-31T12:00:00Z`) or milliseconds since 1970.

@@ -9,13 +9,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use clap::Args;
 use kafka_protocol::messages::{InitProducerIdRequest, ProducerId as WireProducerId};
+use serde_json::json;
 
 use engine::codec::Codec;
 use engine::id::{ProducerEpoch, ProducerId, Timestamp};
 use net::api::ApiKey;
 
 use crate::cluster::{Cluster, Creation, explain, is_retriable, now, pause};
-use crate::command::BrokerArguments;
+use crate::command::{BrokerArguments, print};
 use crate::failure::Failure;
 use crate::format::escape;
 use crate::partitioner;
@@ -77,6 +78,9 @@ pub(crate) struct Arguments {
         value_parser = clap::value_parser!(u32).range(1..=64 * 1024 * 1024)
     )]
     batch_bytes: u32,
+    /// At the end, say how many records were stored, as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     broker: BrokerArguments,
 }
@@ -143,7 +147,29 @@ fn header(text: &str) -> Result<(Bytes, Option<Bytes>), String> {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut producer = Producer::start(arguments)?;
-    let lines = lines::read(arguments.delimiter);
+    let ended = send_all(&mut producer, arguments.delimiter);
+    if ended.is_err() {
+        producer.sender.settle();
+    }
+    let (count, done) = (producer.sender.stored_count(), arguments.acks.done());
+    if arguments.json {
+        let mut summary = json!({ "topic": arguments.topic, done: count });
+        if let Err(failure) = &ended {
+            summary["error"] = json!(failure.to_string());
+        }
+        print(format!("{summary}\n").as_bytes())?;
+    }
+    match ended {
+        Err(Failure::Failed(why)) => {
+            Err(Failure::failed(format!("{why}\nodradek: {count} records were {done}")))
+        }
+        other => other,
+    }
+}
+
+/// Everything on standard input.
+fn send_all(producer: &mut Producer<'_>, delimiter: u8) -> Result<(), Failure> {
+    let lines = lines::read(delimiter);
     loop {
         match lines.recv_timeout(producer.patience()) {
             Ok(group) => {
@@ -249,9 +275,7 @@ impl<'a> Producer<'a> {
         for outbox in &mut self.outboxes {
             outbox.close(&self.batching);
         }
-        self.sender.drain(&mut self.outboxes)?;
-        tracing::debug!(records = self.sender.stored_count(), "stored");
-        Ok(())
+        self.sender.drain(&mut self.outboxes)
     }
 }
 

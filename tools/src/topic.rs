@@ -20,14 +20,21 @@ use kafka_protocol::protocol::StrBytes;
 use serde_json::{Map, Value, json};
 
 use crate::cluster::{Cluster, Creation, explain, nodes, topic_name};
-use crate::command::{BrokerArguments, assignment, print};
+use crate::command::{BrokerArguments, assignment, print, remark};
 use crate::failure::Failure;
-use crate::offsets::{self, At};
+use crate::offsets::{self, Answers, At};
 use crate::table::{Table, printable};
+use crate::topic::warnings::warnings;
+
+pub(crate) mod warnings;
 
 const TIMEOUT_MS: i32 = 30_000;
 /// Kafka's number for a topic among the kinds of things that have configs.
 const RESOURCE_TOPIC: i8 = 2;
+/// Kafka's number for a broker among them.
+const RESOURCE_BROKER: i8 = 4;
+/// A broker that has this config is ours.
+const OWN_CONFIG: &str = "odradek.cores";
 /// Kafka's number for "set on this topic" among the sources of a config's value.
 const SOURCE_TOPIC: i8 = 1;
 const OPERATION_SET: i8 = 0;
@@ -221,6 +228,33 @@ impl Report {
     }
 }
 
+/// Says what configs do not do, if some change was made and the broker is one that we can speak for.
+fn warn(
+    cluster: &mut Cluster,
+    report: &Report,
+    configs: &[(String, String)],
+) -> Result<(), Failure> {
+    let warnings = warnings(configs);
+    let is_done = report.rows.iter().any(|(_, result)| result.is_ok());
+    if is_done && !warnings.is_empty() && is_ours(cluster)? {
+        for warning in &warnings {
+            remark(&printable(warning));
+        }
+    }
+    Ok(())
+}
+
+fn is_ours(cluster: &mut Cluster) -> Result<bool, Failure> {
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(RESOURCE_BROKER)
+        .with_resource_name(text(&cluster.controller().to_string()))
+        .with_configuration_keys(Some(vec![text(OWN_CONFIG)]));
+    let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+    let response = cluster.call_controller(&request, 4)?;
+    let mut configs = response.results.iter().flat_map(|result| &result.configs);
+    Ok(configs.any(|config| config.name.as_str() == OWN_CONFIG))
+}
+
 fn create(arguments: &CreateArguments) -> Result<(), Failure> {
     let mut cluster = arguments.broker.connect()?;
     let configs: Vec<CreatableTopicConfig> = arguments
@@ -266,7 +300,9 @@ fn create(arguments: &CreateArguments) -> Result<(), Failure> {
         };
         (topic.name.0.to_string(), result)
     });
-    Report { rows: rows.collect() }.finish(&arguments.output)
+    let report = Report { rows: rows.collect() };
+    warn(&mut cluster, &report, &arguments.config)?;
+    report.finish(&arguments.output)
 }
 
 fn list(arguments: &ListArguments) -> Result<(), Failure> {
@@ -309,8 +345,8 @@ fn describe(arguments: &DescribeArguments) -> Result<(), Failure> {
             configs.retain(|config| config.config_source == SOURCE_TOPIC);
         }
         let partitions: Vec<i32> = topic.partitions.iter().map(|it| it.partition_index).collect();
-        let starts = offsets::list(&mut cluster, name, &partitions, At::Beginning)?;
-        let ends = offsets::list(&mut cluster, name, &partitions, At::End)?;
+        let starts = offsets::list_each(&mut cluster, name, &partitions, At::Beginning)?;
+        let ends = offsets::list_each(&mut cluster, name, &partitions, At::End)?;
         let described = Described {
             topic: &topic,
             configs: &configs,
@@ -336,8 +372,8 @@ fn describe(arguments: &DescribeArguments) -> Result<(), Failure> {
 struct Described<'a> {
     topic: &'a MetadataResponseTopic,
     configs: &'a [DescribeConfigsResourceResult],
-    starts: &'a BTreeMap<i32, i64>,
-    ends: &'a BTreeMap<i32, i64>,
+    starts: &'a Answers,
+    ends: &'a Answers,
     durability: &'static str,
 }
 
@@ -359,15 +395,20 @@ impl Described<'_> {
             .partitions()
             .map(|partition| {
                 let index = partition.partition_index;
-                json!({
+                let (start, end) = self.bounds(index).unzip();
+                let mut object = json!({
                     "partition": index,
                     "leader": partition.leader_id.0,
                     "leader_epoch": partition.leader_epoch,
                     "replicas": partition.replica_nodes.iter().map(|id| id.0).collect::<Vec<_>>(),
                     "isr": partition.isr_nodes.iter().map(|id| id.0).collect::<Vec<_>>(),
-                    "start": self.starts.get(&index),
-                    "end": self.ends.get(&index),
-                })
+                    "start": start,
+                    "end": end,
+                });
+                if let Some(why) = self.trouble(index) {
+                    object["error"] = json!(why);
+                }
+                object
             })
             .collect();
         let configs: Map<String, Value> = self
@@ -398,19 +439,28 @@ impl Described<'_> {
         let mut table =
             Table::new(&["partition", "leader", "replicas", "in sync", "start", "end", "records"]);
         for partition in self.partitions() {
-            let start = self.starts.get(&partition.partition_index).copied().unwrap_or(0);
-            let end = self.ends.get(&partition.partition_index).copied().unwrap_or(0);
+            let index = partition.partition_index;
+            let [start, end, records] = match self.bounds(index) {
+                Some((start, end)) => [start, end, end - start].map(|it| it.to_string()),
+                None => [(); 3].map(|()| "-".to_owned()),
+            };
             table.row(vec![
-                partition.partition_index.to_string(),
+                index.to_string(),
                 partition.leader_id.0.to_string(),
                 nodes(&partition.replica_nodes),
                 nodes(&partition.isr_nodes),
-                start.to_string(),
-                end.to_string(),
-                (end - start).to_string(),
+                start,
+                end,
+                records,
             ]);
         }
         page.push_str(&format!("\n{table}"));
+        for partition in self.partitions() {
+            let index = partition.partition_index;
+            if let Some(why) = self.trouble(index) {
+                page.push_str(&format!("partition {index}: {}\n", printable(why)));
+            }
+        }
         if !self.configs.is_empty() {
             let mut table = Table::new(&["config", "value"]);
             for config in self.configs {
@@ -420,6 +470,18 @@ impl Described<'_> {
             page.push_str(&format!("\n{table}"));
         }
         page
+    }
+
+    /// Start and end of a partition, if its leader says both.
+    fn bounds(&self, partition: i32) -> Option<(i64, i64)> {
+        let known = |offsets: &Answers| offsets.get(&partition)?.as_ref().ok().copied();
+        known(self.starts).zip(known(self.ends))
+    }
+
+    /// Why it does not say them.
+    fn trouble(&self, partition: i32) -> Option<&str> {
+        let mut answers = [self.starts, self.ends].into_iter().filter_map(|it| it.get(&partition));
+        answers.find_map(|answer| answer.as_ref().err()).map(String::as_str)
     }
 
     fn partitions(
@@ -515,7 +577,9 @@ fn alter(arguments: &AlterArguments) -> Result<(), Failure> {
             }
         }
     }
-    Report { rows }.finish(&arguments.output)
+    let report = Report { rows };
+    warn(&mut cluster, &report, &arguments.config)?;
+    report.finish(&arguments.output)
 }
 
 fn alter_configs(

@@ -12,6 +12,11 @@ use engine::codec::Codec;
 use engine::id::{ProducerEpoch, ProducerId, Sequence, Timestamp};
 use engine::records::builder::BatchBuilder;
 
+/// Of a record: its length, attributes, two deltas and the count of its headers.
+const RECORD_FIXED_BYTES_MAX: usize =
+    VARINT_BYTES_MAX + 1 + 10 + VARINT_BYTES_MAX + VARINT_BYTES_MAX;
+const VARINT_BYTES_MAX: usize = 5;
+
 /// Headers are the same for all records of a command.
 pub(crate) type Headers = Vec<(Bytes, Option<Bytes>)>;
 
@@ -19,7 +24,8 @@ pub(crate) type Headers = Vec<(Bytes, Option<Bytes>)>;
 #[derive(Clone, Debug)]
 pub(crate) struct Batching {
     pub(crate) codec: Codec,
-    /// A batch is closed once it is this large, before compression.
+    /// A batch is closed before it is larger than this, uncompressed. A record that is larger by
+    /// itself has a batch of its own.
     pub(crate) batch_bytes: usize,
     /// Or once its first record has waited this long.
     pub(crate) linger: Duration,
@@ -65,6 +71,12 @@ impl Outbox {
     ) {
         let headers: Vec<(&[u8], Option<&[u8]>)> =
             batching.headers.iter().map(|(key, value)| (&key[..], value.as_deref())).collect();
+        let record_bytes = record_bytes_max(key, value, &headers);
+        let is_full =
+            |builder: &BatchBuilder| builder.len_bytes() + record_bytes > batching.batch_bytes;
+        if self.open.as_ref().is_some_and(|(builder, _)| is_full(builder)) {
+            self.close(batching);
+        }
         let (builder, _) = self.open.get_or_insert_with(|| (BatchBuilder::new(), now));
         builder.push(timestamp, key, value, &headers);
         if builder.len_bytes() >= batching.batch_bytes {
@@ -104,6 +116,17 @@ impl Outbox {
     pub(crate) fn has_closed(&self) -> bool {
         !self.closed.is_empty()
     }
+}
+
+/// The most that a record adds to its batch: fields of variable length count with their longest.
+fn record_bytes_max(
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    headers: &[(&[u8], Option<&[u8]>)],
+) -> usize {
+    let field = |bytes: Option<&[u8]>| VARINT_BYTES_MAX + bytes.map_or(0, <[u8]>::len);
+    let headers: usize = headers.iter().map(|(key, value)| field(Some(key)) + field(*value)).sum();
+    RECORD_FIXED_BYTES_MAX + field(key) + field(value) + headers
 }
 
 #[cfg(test)]
@@ -155,6 +178,24 @@ mod tests {
         }
         assert_eq!(next, 10);
         assert!(batches > 1);
+    }
+
+    #[test]
+    fn a_batch_is_closed_before_it_grows_too_large() {
+        let (mut batching, now) = (batching(), now());
+        batching.codec = Codec::None;
+        let mut outbox = Outbox::new(0);
+        for value_bytes in [10, 10, 100, 10, 1_000, 1_000, 10] {
+            let value = vec![0; value_bytes];
+            outbox.push(&batching, now, Timestamp::new(0), None, Some(&value));
+        }
+        outbox.close(&batching);
+        let mut record_counts = Vec::new();
+        while let Some(closed) = outbox.take() {
+            assert!(closed.record_count == 1 || closed.bytes.len() <= batching.batch_bytes);
+            record_counts.push(closed.record_count);
+        }
+        assert_eq!(record_counts, [2, 1, 1, 1, 1, 1]);
     }
 
     #[test]

@@ -40,6 +40,14 @@ pub(crate) enum Acks {
 }
 
 impl Acks {
+    /// What is known of a record that counts.
+    pub(crate) const fn done(self) -> &'static str {
+        match self {
+            Self::All | Self::Leader => "stored",
+            Self::None => "sent",
+        }
+    }
+
     const fn wire(self) -> i16 {
         match self {
             Self::All => -1,
@@ -60,6 +68,12 @@ enum Outcome {
     Stored,
     /// Worth another try; why the last one failed.
     Again(String),
+    Refused(String),
+}
+
+/// A batch that was sent again may have been stored the first time.
+fn is_stored(error: ErrorCode) -> bool {
+    error == ErrorCode::NONE || error == ErrorCode::DUPLICATE_SEQUENCE_NUMBER
 }
 
 pub(crate) struct Sender {
@@ -218,7 +232,7 @@ impl Sender {
                 return Ok(Some(failure.to_string()));
             }
         };
-        let mut why = None;
+        let (mut why, mut refusal) = (None, None);
         let results: Vec<&ProducedPartition> =
             response.topics.iter().flat_map(|topic| &topic.partitions).collect();
         for (partition, closed) in batches {
@@ -229,33 +243,48 @@ impl Sender {
                 ))
             })?;
             let is_behind_a_failure = failed.iter().any(|(failed, _)| *failed == partition);
-            match self.outcome(result, is_behind_a_failure)? {
+            match self.outcome(result, is_behind_a_failure) {
                 Outcome::Stored => self.stored_count += closed.record_count,
                 Outcome::Again(reason) => {
                     why = Some(reason);
                     failed.push((partition, closed));
                 }
+                Outcome::Refused(reason) => refusal = refusal.or(Some(reason)),
             }
         }
-        Ok(why)
+        match refusal {
+            Some(reason) => Err(Failure::Failed(format!("not stored: {reason}"))),
+            None => Ok(why),
+        }
     }
 
-    fn outcome(
-        &self,
-        result: &ProducedPartition,
-        is_behind_a_failure: bool,
-    ) -> Result<Outcome, Failure> {
+    /// Counts what else is stored, before the command ends with a failure.
+    pub(crate) fn settle(&mut self) {
+        for (leader, in_flight) in std::mem::take(&mut self.in_flight) {
+            for Sent { pending, batches } in in_flight {
+                let answer = self.cluster.broker(leader).and_then(|it| it.receive_produce(pending));
+                let Ok(response) = answer else { break }; // Nobody knows what became of the rest.
+                let results = response.topics.iter().flat_map(|topic| &topic.partitions);
+                for result in results.filter(|it| is_stored(it.error)) {
+                    let batch = batches.iter().find(|(partition, _)| *partition == result.index);
+                    self.stored_count += batch.map_or(0, |(_, closed)| closed.record_count);
+                }
+            }
+        }
+    }
+
+    fn outcome(&self, result: &ProducedPartition, is_behind_a_failure: bool) -> Outcome {
         let error = result.error;
-        if error == ErrorCode::NONE || error == ErrorCode::DUPLICATE_SEQUENCE_NUMBER {
-            return Ok(Outcome::Stored);
+        if is_stored(error) {
+            return Outcome::Stored;
         }
         let explained = explain(error.get(), result.error_message.as_ref());
         let reason = format!("{}[{}]: {explained}", self.topic, result.index);
         let is_gap = is_behind_a_failure && error == ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER;
         if is_gap || is_retriable(error.get()) {
-            Ok(Outcome::Again(reason))
+            Outcome::Again(reason)
         } else {
-            Err(Failure::Failed(format!("not stored: {reason}")))
+            Outcome::Refused(reason)
         }
     }
 
@@ -280,10 +309,8 @@ impl Sender {
         let since = *self.failing_since.get_or_insert_with(now);
         loop {
             if now().duration_since(since) > FAILING_MAX {
-                let stored = self.stored_count;
-                return Err(Failure::failed(format!(
-                    "{why}; gave up after {stored} stored records"
-                )));
+                let seconds = FAILING_MAX.as_secs();
+                return Err(Failure::failed(format!("not stored for {seconds} s: {why}")));
             }
             pause(RETRY_PAUSE);
             match self.cluster.topic(&self.topic, Creation::Never) {
