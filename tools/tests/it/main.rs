@@ -1,5 +1,7 @@
-//! The command as a shell sees it: arguments, exit codes, and what it says. No broker runs.
+//! The command as a shell sees it: arguments, exit codes, what it says, and a broker that it runs.
 
 mod arguments;
+mod broker;
 mod configuration;
 mod run;
+mod serve;
