@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::cluster::Cluster;
 use crate::failure::Failure;
-use crate::{consume, produce, serve, topic};
+use crate::{config, consume, produce, serve, topic};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,6 +37,9 @@ enum Verb {
     Produce(produce::Arguments),
     /// Read records and write them to standard output
     Consume(consume::Arguments),
+    /// Look at a broker's configuration
+    #[command(subcommand)]
+    Config(config::Verb),
     /// Print completions for a shell
     Completion(CompletionArguments),
 }
@@ -94,6 +97,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Verb::Topic(verb) => topic::run(&verb),
         Verb::Produce(arguments) => produce::run(&arguments),
         Verb::Consume(arguments) => consume::run(&arguments),
+        Verb::Config(verb) => config::run(&verb),
         Verb::Completion(arguments) => completion(arguments.shell),
     }
 }

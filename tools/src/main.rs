@@ -12,6 +12,7 @@ use crate::command::Command;
 
 mod cluster;
 mod command;
+mod config;
 mod connection;
 mod consume;
 mod failure;

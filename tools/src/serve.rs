@@ -12,10 +12,10 @@ use clap::Args;
 
 use replication::config::listener::Address;
 use replication::config::node::{NodeConfig, Problem};
-use replication::config::properties::parse_properties;
 use shard::server::Server;
 
 use crate::command::{assignment, print};
+use crate::config;
 use crate::failure::Failure;
 use crate::http::{Listener, Probe};
 use crate::logs::Logs;
@@ -26,7 +26,6 @@ pub(crate) mod health;
 pub(crate) mod mount;
 
 const MOUNTS: &str = "/proc/self/mountinfo";
-const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What `--dev` sets; `--set` beats it.
 const DEV: [(&str, &str); 3] = [
@@ -136,17 +135,7 @@ fn configure(arguments: &Arguments) -> Result<NodeConfig, Failure> {
         return Err(Failure::usage("give --config FILE, or --dev to try it out"));
     }
     let (properties, source) = match &arguments.config {
-        Some(path) => {
-            let text = read(path)?;
-            let properties = parse_properties(&text).map_err(|error| {
-                let line = error.line;
-                Failure::usage(format!(
-                    "{}: line {line}: a \\u wants four hexadecimal digits",
-                    path.display()
-                ))
-            })?;
-            (properties, path.display().to_string())
-        }
+        Some(path) => (config::read(path)?, path.display().to_string()),
         None => (Vec::new(), "the configuration".to_owned()),
     };
     let dev = DEV.iter().filter(|_| arguments.dev);
@@ -158,22 +147,6 @@ fn configure(arguments: &Arguments) -> Result<NodeConfig, Failure> {
         let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
         Failure::Usage(format!("{source} cannot be used:\n  {}", lines.join("\n  ")))
     })
-}
-
-#[expect(clippy::disallowed_methods, reason = "before any shard runs")]
-fn read(path: &Path) -> Result<String, Failure> {
-    let cannot =
-        |error: io::Error| Failure::failed(format!("cannot read {}: {error}", path.display()));
-    if std::fs::metadata(path).map_err(cannot)?.len() > CONFIG_BYTES_MAX {
-        return Err(Failure::failed(format!(
-            "{} is too large for a configuration",
-            path.display()
-        )));
-    }
-    let bytes = std::fs::read(path).map_err(cannot)?;
-    // Kafka reads ISO 8859-1 with escapes; nobody means a byte that is no UTF-8.
-    String::from_utf8(bytes)
-        .map_err(|_not_text| Failure::failed(format!("{} is not UTF-8 text", path.display())))
 }
 
 /// The data directory without symbolic links, on a file system that survives a restart.

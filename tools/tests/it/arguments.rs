@@ -16,6 +16,7 @@ fn every_command_explains_itself_with_examples() {
         &["topic", "alter", "--help"],
         &["produce", "--help"],
         &["consume", "--help"],
+        &["config", "check", "--help"],
         &["completion", "--help"],
     ] {
         let ended = odradek(command);

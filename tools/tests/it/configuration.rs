@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::run::refuses;
+use crate::run::{odradek, refuses};
 
 /// A file of this test's own, removed when dropped.
 struct TemporaryFile(PathBuf);
@@ -65,4 +65,20 @@ fn a_directory_in_memory_is_refused_outside_of_dev() {
         1,
         "nothing there survives a restart",
     );
+}
+
+#[test]
+fn a_file_is_checked_line_by_line() {
+    let good = TemporaryFile::new("good", "num.partitions=3\nnum.io.threads=8\n");
+    let ended = odradek(&["config", "check", good.path()]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.out.contains("num.partitions  honoured"), "{ended:?}");
+    assert!(ended.out.contains("num.io.threads  no effect"), "{ended:?}");
+
+    let bad = TemporaryFile::new("bad", "num.partition=3\n");
+    let ended = odradek(&["config", "check", bad.path(), "--json"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.out.contains("\"verdict\": \"refused\""), "{ended:?}");
+    assert!(ended.error.contains("1 line is refused"), "{ended:?}");
+    refuses(&["config", "check", "/nonexistent/x"], 1, "cannot read /nonexistent/x");
 }
