@@ -148,7 +148,7 @@ const FETCH_EXAMPLES: &str = "\
 Example:
   perf load --topic sealed --partitions 4 --config segment.bytes=16777216 \\
     --connections 4 --records-per-batch 64 --max --seconds 5
-  perf fetch --topic sealed --connections 4 --passes 3
+  perf fetch --topic sealed --connections 4 --passes 3 --percent 80
 Compare with sendfile_mb_per_second of `perf limits`.";
 
 #[derive(Args, Debug)]
@@ -163,9 +163,12 @@ struct FetchArguments {
     /// Of one answer; consumers ask for 1 MiB of a partition
     #[arg(long, default_value_t = 1 << 20, value_parser = clap::value_parser!(i32).range(1_024..))]
     fetch_bytes: i32,
-    /// How often the whole topic is read
+    /// How often it is read
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     passes: u32,
+    /// Read so much of each partition from its start: its last segment is never sealed
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=100))]
+    percent: i64,
 }
 
 #[derive(Args, Debug)]
@@ -355,6 +358,7 @@ impl FetchArguments {
             connection_count: self.connections,
             fetch_bytes: self.fetch_bytes,
             pass_count: self.passes,
+            read_percent: self.percent,
             broker,
         })
     }

@@ -1,4 +1,4 @@
-//! How fast a topic is read from its start to its end.
+//! How fast a topic is read from its start to its end, or to somewhere before that.
 //!
 //! One thread, one request in flight on each connection: while one answer is read, the broker works
 //! on the others. Record bytes are received and skipped over, batch by batch.
@@ -39,8 +39,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) connection_count: usize,
     /// Of one answer.
     pub(crate) fetch_bytes: i32,
-    /// How often the whole topic is read.
+    /// How often it is read.
     pub(crate) pass_count: u32,
+    /// Of each partition's offsets, from the first on.
+    pub(crate) read_percent: i64,
     pub(crate) broker: Option<Process>,
 }
 
@@ -51,7 +53,10 @@ pub(crate) fn run(plan: &Plan<'_>) -> Result<Report, Failure> {
     if partition_count == 0 {
         return Err(Failure::new(format!("there is no topic {}", plan.topic)));
     }
-    let ends = broker.log_ends(plan.topic, partition_count)?;
+    let mut ends = broker.log_ends(plan.topic, partition_count)?;
+    for end in &mut ends {
+        *end = *end * plan.read_percent / 100;
+    }
 
     let before = plan.broker.map(Process::usage).transpose()?;
     let (start, own_before) = (Moment::now(), own_cpu());

@@ -1,7 +1,8 @@
 //! Two brokers side by side: each metric's median, and the ratio of runs that were made as a pair.
 //!
 //! Input: two files with one JSON report a line, as the other commands print them; the nth lines are
-//! a pair. Metrics that only one side has are shown without a ratio.
+//! a pair. A run that is VOID counts in no median, and its pair in no ratio. Metrics that only one
+//! side has are shown without a ratio.
 
 use std::fs;
 use std::path::Path;
@@ -55,8 +56,19 @@ impl Side {
     }
 
     fn values(&self, metric: &str) -> Vec<f64> {
-        self.runs.iter().filter_map(|run| run.get(metric)?.as_f64()).collect()
+        self.runs.iter().filter_map(|run| value(run, metric)).collect()
     }
+}
+
+/// Why a run does not count.
+fn void(run: &Map<String, Value>) -> impl Iterator<Item = &str> {
+    run.get(VOID).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// `None` if the run does not count, or has no such metric.
+fn value(run: &Map<String, Value>, metric: &str) -> Option<f64> {
+    let counts = void(run).next().is_none();
+    run.get(metric).filter(|_| counts)?.as_f64()
 }
 
 fn compare(ours: &Side, theirs: &Side) -> String {
@@ -75,7 +87,7 @@ fn compare(ours: &Side, theirs: &Side) -> String {
             .iter()
             .zip(&theirs.runs)
             .filter_map(|(one, other)| {
-                let (one, other) = (one.get(metric)?.as_f64()?, other.get(metric)?.as_f64()?);
+                let (one, other) = (value(one, metric)?, value(other, metric)?);
                 (other != 0.0).then_some(one / other)
             })
             .collect();
@@ -92,9 +104,13 @@ fn compare(ours: &Side, theirs: &Side) -> String {
     }
     let mut text = aligned(&rows);
     for side in [ours, theirs] {
+        let void_count = side.runs.iter().filter(|run| void(run).next().is_some()).count();
+        if 0 < void_count {
+            let (name, count) = (&side.name, side.runs.len());
+            text.push_str(&format!("VOID: {void_count} of {count} runs of {name} do not count\n"));
+        }
         for (index, run) in side.runs.iter().enumerate() {
-            let reasons = run.get(VOID).and_then(Value::as_array).into_iter().flatten();
-            for reason in reasons.filter_map(Value::as_str) {
+            for reason in void(run) {
                 text.push_str(&format!("VOID: {} run {}: {reason}\n", side.name, index + 1));
             }
         }
@@ -139,12 +155,32 @@ mod tests {
     fn ratios_are_of_pairs_and_medians_of_sides() {
         check(
             "{\"title\":\"t\",\"p99_us\":10,\"mb\":5.0,\"void\":[]}\n{\"p99_us\":30,\"mb\":5.0}\n",
-            "{\"p99_us\":20,\"void\":[\"late\"]}\n{\"p99_us\":40,\"threads\":7}\n",
+            "{\"p99_us\":20,\"void\":[]}\n{\"p99_us\":40,\"threads\":7}\n",
             "metric   ours  theirs   ratio             range\n\
              p99_us   20.0    30.0  0.6250  0.5000 .. 0.7500\n\
              mb       5.00\n\
-             threads          7.00\n\
-             VOID: theirs run 1: late\n",
+             threads          7.00\n",
+        );
+    }
+
+    #[test]
+    fn a_void_run_counts_in_no_median_and_its_pair_in_no_ratio() {
+        check(
+            "{\"us\":10}\n{\"us\":30}\n{\"us\":50}\n",
+            "{\"us\":10}\n{\"us\":9,\"void\":[\"late\",\"steal\"]}\n{\"us\":25}\n",
+            "metric  ours  theirs  ratio         range\n\
+             us      30.0    17.5   1.50  1.00 .. 2.00\n\
+             VOID: 1 of 3 runs of theirs do not count\n\
+             VOID: theirs run 2: late\n\
+             VOID: theirs run 2: steal\n",
+        );
+        check(
+            "{\"us\":10,\"void\":[\"late\"]}\n",
+            "{\"us\":10}\n",
+            "metric  ours  theirs  ratio  range\n\
+             us              10.0\n\
+             VOID: 1 of 1 runs of ours do not count\n\
+             VOID: ours run 1: late\n",
         );
     }
 
