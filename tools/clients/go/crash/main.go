@@ -10,10 +10,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand"
 	"os"
 	"os/exec"
-	"sort"
 	"syscall"
 	"time"
 
@@ -117,7 +117,7 @@ func run(address string, cycles int, seed int64, logPath string, ready time.Dura
 	if err := begin(load, ready, broker.ended); err != nil {
 		return err
 	}
-	var times []time.Duration
+	var restarts Restarts
 	for cycle := 1; cycle <= cycles; cycle++ {
 		stop := make(chan struct{})
 		done := make(chan struct{})
@@ -136,6 +136,10 @@ func run(address string, cycles int, seed int64, logPath string, ready time.Dura
 			time.Sleep(time.Duration(random.Intn(80)) * time.Millisecond)
 			broker.kill()
 		}
+		spoken, err := log.Seek(0, io.SeekEnd)
+		if err != nil {
+			return err
+		}
 		at := time.Now()
 		if err := broker.start(); err != nil {
 			return err
@@ -143,17 +147,22 @@ func run(address string, cycles int, seed int64, logPath string, ready time.Dura
 		if err := load.probe(uint64(cycle), ready, broker.ended); err != nil {
 			return err
 		}
-		times = append(times, time.Since(at))
+		took := time.Since(at)
+		restarts.times = append(restarts.times, took)
 		fmt.Printf("cycle %d: first acknowledgement after %v, %d acknowledged, %d changes\n",
-			cycle, times[len(times)-1].Round(100*time.Microsecond), load.acked(), changes.made)
+			cycle, took.Round(100*time.Microsecond), load.acked(), changes.made)
 		if err := verify(load, changes, cycle%10 == 0); err != nil {
+			return err
+		}
+		// By now it has said its first words.
+		if err := restarts.replayed(cycle, logPath, spoken); err != nil {
 			return err
 		}
 		if wrong := load.violations(); len(wrong) > 0 {
 			break
 		}
 	}
-	return end(load, changes, times)
+	return end(load, changes, &restarts)
 }
 
 // begin creates the topics and starts everything.
@@ -242,7 +251,7 @@ func verify(load *Load, changes *Changes, thorough bool) error {
 	return nil
 }
 
-func end(load *Load, changes *Changes, times []time.Duration) error {
+func end(load *Load, changes *Changes, restarts *Restarts) error {
 	load.Stop()
 	load.Halt()
 	final := NewLoad(load.address, load.checker)
@@ -254,9 +263,7 @@ func end(load *Load, changes *Changes, times []time.Duration) error {
 			return err
 		}
 	}
-	sort.Slice(times, func(a, b int) bool { return times[a] < times[b] })
-	fmt.Printf("restart to first acknowledgement: median %v, longest %v\n",
-		times[len(times)/2].Round(100*time.Microsecond), times[len(times)-1].Round(100*time.Microsecond))
+	restarts.print()
 	fmt.Printf("%d records acknowledged, %d read, %d changes, %d repeated by plain producers\n",
 		load.checker.Acked, load.checker.Read, changes.made, load.checker.Repeated)
 	wrong := append(load.violations(), final.errors...)

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// replayedLine is Odradek's; another broker says nothing of the kind.
+var replayedLine = regexp.MustCompile(`(?m)^replayed +([0-9]+) journal frames, ([0-9]+) bytes`)
+
+// Restarts knows how long each took, and what the broker had to do for it.
+type Restarts struct {
+	times  []time.Duration
+	frames []int64
+	bytes  []int64
+}
+
+// replayed looks for the line in what the broker has said since from.
+func (r *Restarts) replayed(cycle int, logPath string, from int64) error {
+	text, err := os.ReadFile(logPath)
+	if err != nil {
+		return err
+	}
+	found := replayedLine.FindSubmatch(text[min(from, int64(len(text))):])
+	if found == nil {
+		return nil
+	}
+	var numbers [2]int64
+	for at, digits := range found[1:] {
+		if numbers[at], err = strconv.ParseInt(string(digits), 10, 64); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("cycle %d: replayed %d journal frames, %d bytes of records\n", cycle, numbers[0], numbers[1])
+	r.frames = append(r.frames, numbers[0])
+	r.bytes = append(r.bytes, numbers[1])
+	return nil
+}
+
+func (r *Restarts) print() {
+	if len(r.times) > 0 {
+		median, most := spread(r.times)
+		fmt.Printf("restart to first acknowledgement: median %v, longest %v\n",
+			median.Round(100*time.Microsecond), most.Round(100*time.Microsecond))
+	}
+	if len(r.frames) > 0 {
+		frames, framesMost := spread(r.frames)
+		bytes, bytesMost := spread(r.bytes)
+		fmt.Printf("restarts replayed: median %d journal frames and %d bytes, most %d and %d\n",
+			frames, bytes, framesMost, bytesMost)
+	}
+}
+
+// spread is the median and the largest.
+func spread[T time.Duration | int64](values []T) (T, T) {
+	slices.Sort(values)
+	return values[len(values)/2], values[len(values)-1]
+}
