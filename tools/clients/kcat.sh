@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # kcat (Debian's, on librdkafka 2.0.2) against a broker: kcat.sh BROKER
-# Topics are created by the broker, so it must have auto.create.topics.enable=true.
+# Topics are created by the broker, so it must have auto.create.topics.enable=true. What kcat cannot do (many partitions,
+# deletion) Kafka's own command does.
 set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 broker=$1
 run=$$-$RANDOM
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'touch "$work/stop"; wait; rm -rf "$work"' EXIT
 
 say() { echo "kcat: $*" >&2; exit 1; }
 equal() { [ "$2" = "$3" ] || say "$1: want '$2', got '$3'"; }
@@ -13,6 +15,7 @@ kcat_() { timeout 60 kcat -b "$broker" -X broker.address.family=v4 "$@"; }
 produce() { kcat_ -P "$@"; }
 # -e: ends at the end of the partition. -q: only records.
 consume() { kcat_ -C -q -e -X fetch.wait.max.ms=50 "$@"; }
+topics() { "$here/../suites/kafka.sh" tool org.apache.kafka.tools.TopicCommand --bootstrap-server "$broker" "$@"; }
 topic() { # NAME: creates the topic and waits for it: the first answer of Apache Kafka has no leader.
   for _ in $(seq 100); do
     kcat_ -L -J -t "$1" | python3 -c '
@@ -53,14 +56,17 @@ equal "up to the third's time" "t1 t2 " "$(consume -t "kcat-time-$run" -p 0 -o s
 equal "query of the third's time" "kcat-time-$run [0] offset 2" "$(kcat_ -Q -t "kcat-time-$run:0:$third")"
 equal "query of the end" "kcat-time-$run [0] offset 4" "$(kcat_ -Q -t "kcat-time-$run:0:-1")"
 
-# One large record, and one over max.message.bytes, which the broker refuses.
-topic "kcat-large-$run"
-head -c 900000 /dev/urandom >"$work/large"
-produce -t "kcat-large-$run" -p 0 "$work/large"
-consume -t "kcat-large-$run" -p 0 -o beginning -c 1 -D '' | cmp - "$work/large" || say "the large record differs"
-head -c 1100000 /dev/urandom >"$work/larger"
-if produce -t "kcat-large-$run" -p 0 -X message.max.bytes=2000000 "$work/larger" 2>"$work/refused"; then say "a record over max.message.bytes was taken"; fi
+# Sizes from 1 B to what max.message.bytes (1,048,588) leaves beside the batch's own 70 bytes or so; one over it is refused.
+topic "kcat-sizes-$run"
+for size in 1 2 100 4096 65536 900000 1048500; do
+  head -c "$size" /dev/urandom >"$work/record"
+  produce -t "kcat-sizes-$run" -p 0 -X message.max.bytes=2000000 "$work/record"
+  consume -t "kcat-sizes-$run" -p 0 -o -1 -c 1 -D '' | cmp - "$work/record" || say "the record of $size bytes differs"
+done
+head -c 1100000 /dev/urandom >"$work/record"
+if produce -t "kcat-sizes-$run" -p 0 -X message.max.bytes=2000000 "$work/record" 2>"$work/refused"; then say "a record over max.message.bytes was taken"; fi
 grep -q 'Message size too large' "$work/refused" || say "another refusal: $(cat "$work/refused")"
+equal "records of all sizes" 7 "$(consume -t "kcat-sizes-$run" -p 0 -o beginning -f '%o\n' | wc -l)"
 
 # Idempotent, and acknowledgements 0, 1, all.
 topic "kcat-acks-$run"
@@ -73,9 +79,34 @@ kcat_ -L >"$work/listing"
 grep -q '^ 1 brokers:' "$work/listing" || say "no broker in the listing"
 grep -q "topic \"kcat-codecs-$run\" with" "$work/listing" || say "no topic in the listing"
 
-# A hundred partitions, given as the second argument by whoever can create the topic.
-if [ $# -gt 1 ]; then
-  for at in $(seq 0 99); do echo "partition $at" | produce -t "$2" -p "$at" & [ $((at % 10)) = 9 ] && wait; done
-  wait
-  equal "records in a hundred partitions" 100 "$(consume -t "$2" -f '%p %s\n' | awk '$1 == $3' | sort -u | wc -l)"
-fi
+# A hundred partitions.
+topics --create --topic "kcat-hundred-$run" --partitions 100 --replication-factor 1
+for at in $(seq 0 99); do echo "partition $at" | produce -t "kcat-hundred-$run" -p "$at" & [ $((at % 10)) = 9 ] && wait; done
+wait
+equal "records in a hundred partitions" 100 "$(consume -t "kcat-hundred-$run" -f '%p %s\n' | awk '$1 == $3' | sort -u | wc -l)"
+
+# A topic is deleted and created again while kcat writes to it: its neighbour loses nothing, and it begins anew.
+lines() { local at=0; until [ -e "$work/stop" ]; do echo "$at"; at=$((at + 1)); sleep 0.002; done; }
+end_of() { kcat_ -Q -t "$1:0:-1" 2>/dev/null | sed 's/.* offset //'; }
+churn() { # Errors are this topic's lot.
+  until [ -e "$work/stop" ]; do lines | kcat_ -P -t "kcat-churned-$run" -p 0 -X message.timeout.ms=2000 2>/dev/null || true; done
+}
+topic "kcat-churned-$run"
+topic "kcat-steady-$run"
+churn & churning=$!
+lines | tee "$work/steady" | produce -t "kcat-steady-$run" -p 0 & steady=$!
+for turn in 1 2 3; do
+  for _ in $(seq 100); do [ "$(end_of "kcat-churned-$run")" -gt 0 ] 2>/dev/null && break; sleep 0.1; done
+  [ "$(end_of "kcat-churned-$run")" -gt 0 ] || say "no record reaches the topic in turn $turn"
+  topics --delete --topic "kcat-churned-$run"
+  topics --create --topic "kcat-churned-$run" --partitions 1 --replication-factor 1 --if-not-exists # kcat may have been first.
+done
+touch "$work/stop"
+wait "$steady" || say "a record of the neighbour was not taken"
+wait "$churning"
+consume -t "kcat-steady-$run" -p 0 -o beginning | cmp - "$work/steady" || say "the neighbour's records differ"
+topics --delete --topic "kcat-churned-$run"
+topic "kcat-churned-$run"
+equal "the end of a topic created again" 0 "$(end_of "kcat-churned-$run")"
+echo new | produce -t "kcat-churned-$run" -p 0
+equal "what it holds" "new 0," "$(consume -t "kcat-churned-$run" -p 0 -o beginning -f '%s %o,')"

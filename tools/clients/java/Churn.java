@@ -6,6 +6,7 @@ import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.atomic.AtomicReference;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -32,10 +33,15 @@ final class Churn {
             List<Future<RecordMetadata>> answers = new ArrayList<>();
             Thread neighbour = new Thread(() -> steady(broker, steady, stop, answers));
             Thread load = new Thread(() -> hammer(broker, churned, stop, hits));
-            neighbour.setDaemon(true);
-            load.setDaemon(true);
-            neighbour.start();
-            load.start();
+            AtomicReference<Throwable> failure = new AtomicReference<>();
+            for (Thread thread : List.of(neighbour, load)) {
+                thread.setDaemon(true);
+                thread.setUncaughtExceptionHandler((failed, error) -> {
+                    error.printStackTrace(); // The program may wait for what this thread does not do any more.
+                    failure.compareAndSet(null, error);
+                });
+                thread.start();
+            }
             for (int turn = 0; turn < 8; turn++) {
                 long before = hits.get();
                 Check.soon(() -> {
@@ -52,6 +58,9 @@ final class Churn {
             stop.set(true);
             neighbour.join();
             load.join();
+            if (failure.get() != null) {
+                throw new AssertionError("a thread failed", failure.get());
+            }
             untouched(broker, steady, answers);
             Check.get(admin.deleteTopics(List.of(churned)).all());
             fresh(broker, admin, churned);

@@ -376,7 +376,24 @@ def churn(client):
     for at, message in enumerate(read(consumer, len(offsets))):
         equal(b"s%d" % at, message.value(), "a record of the neighbour")
     consumer.close()
+    fresh(client, churned)
     client.delete(churned, steady)
+
+
+def fresh(client, topic):
+    """A topic that is created again begins at offset 0, and shows nothing of the one before."""
+    client.delete(topic)
+    soon(lambda: check(topic not in client.admin.list_topics(timeout=10).topics, "the topic is gone"))
+    client.create(topic, 1)
+    partition = TopicPartition(topic, 0)
+    end = client.admin.list_offsets({partition: OffsetSpec.latest()})[partition].result(30).offset
+    equal(0, end, "end of a topic created again")
+    equal([(None, 0)], send(client.producer(), topic, 0, [(None, b"new", [], TIME)]), "its first offset")
+    consumer = client.consumer()
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    equal([(0, b"new")], [(it.offset(), it.value()) for it in read(consumer, 1)], "its first record")
+    equal((0, 1), consumer.get_watermark_offsets(partition, 10), "its watermarks")
+    consumer.close()
 
 
 def main():

@@ -410,6 +410,7 @@ func churn() {
 	stop, cancel := context.WithCancel(ctx)
 	var hits atomic.Int64
 	sent := make(chan int)
+	quiet := make(chan struct{}) // closed when nobody writes to the churned topic any more
 	go func() {
 		producer := client()
 		at := 0
@@ -422,6 +423,7 @@ func churn() {
 		sent <- at
 	}()
 	go func() {
+		defer close(quiet)
 		for stop.Err() == nil {
 			producer := client(kgo.RecordDeliveryTimeout(time.Second), kgo.UnknownTopicRetries(3))
 			for at := 0; at < 50 && stop.Err() == nil; at++ {
@@ -457,6 +459,33 @@ func churn() {
 		equal(fmt.Sprintf("s%d", at), string(record.Value), "a record of the neighbour")
 	}
 	consumer.Close()
+	<-quiet
+	fresh(churned)
 	remove(churned)
 	remove(steady)
+}
+
+// fresh: a topic that is created again begins at offset 0, and shows nothing of the one before.
+func fresh(topic string) {
+	remove(topic)
+	soon("the topic is gone", func() error {
+		topics, err := admin.ListTopics(ctx, topic)
+		if err == nil && topics[topic].Err == nil {
+			err = errors.New("it is there")
+		}
+		return err
+	})
+	create(topic, 1, nil)
+	ends, err := admin.ListEndOffsets(ctx, topic)
+	must(err, "the end of a topic created again")
+	end, _ := ends.Lookup(topic, 0)
+	equal(int64(0), end.Offset, "the end of a topic created again")
+	producer := client()
+	record, err := producer.ProduceSync(ctx, &kgo.Record{Topic: topic, Value: []byte("new")}).First()
+	must(err, "its first record")
+	equal(int64(0), record.Offset, "its first offset")
+	producer.Close()
+	consumer := reader(topic, 1)
+	equal("new", string(read(consumer, 1)[0].Value), "its first record")
+	consumer.Close()
 }
