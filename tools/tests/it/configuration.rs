@@ -60,11 +60,17 @@ fn a_directory_in_memory_is_refused_outside_of_dev() {
     if !std::path::Path::new("/dev/shm").is_dir() {
         return;
     }
-    refuses(
-        &["serve", "--set", "log.dirs=/dev/shm/odradek"],
-        1,
-        "nothing there survives a restart",
-    );
+    let refused = |path: &str| {
+        let setting = format!("log.dirs={path}");
+        refuses(&["serve", "--set", &setting], 1, "nothing there survives a restart");
+    };
+    refused("/dev/shm/odradek");
+
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let link = folder.join(format!("memory-{}", std::process::id()));
+    std::os::unix::fs::symlink("/dev/shm", &link).expect("the folder for tests is writable");
+    refused(link.join("odradek").to_str().expect("UTF-8"));
+    std::fs::remove_file(link).expect("it is there until now");
 }
 
 #[test]
