@@ -255,8 +255,12 @@ impl Steps {
 }
 
 impl Drop for World {
-    /// Tasks hold their world, so it ends them.
+    /// Tasks hold their world, so it ends them. Not if one of them has panicked: a second panic, of what
+    /// it left half done, would hide the first, and end all other tests.
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
         let node_count = self.state.nodes.borrow().len();
         for node in 0..node_count {
             self.state.executor.end(Owner::Node(node));
