@@ -26,6 +26,7 @@ use replication::producer_ids::{ProducerIdBlock, ProducerIds};
 
 use crate::handler::{admin, configs};
 use crate::io::Io;
+use crate::limits::EVENTS_BYTES_MAX;
 use crate::message::{Message, ProduceItem, Reply};
 use crate::recovery::METADATA;
 use crate::route::ReplyTo;
@@ -145,7 +146,8 @@ impl<I: Io> Shard<I> {
                 return Err(ErrorCode::UNKNOWN_SERVER_ERROR);
             }
         }
-        let item = ProduceItem { slot: 0, partition: METADATA, admitted: self.pack(events) };
+        let admitted = self.pack(events).ok_or(ErrorCode::POLICY_VIOLATION)?;
+        let item = ProduceItem { slot: 0, partition: METADATA, admitted };
         let Reply::Produced { items, .. } = self.call(0, Message::Produce(vec![item])).wait().await
         else {
             unreachable!("a produce message is answered by what was produced");
@@ -166,17 +168,21 @@ impl<I: Io> Shard<I> {
         Ok(())
     }
 
-    fn pack(&self, events: &[Event]) -> Admitted {
+    /// `None` if they are too many for one batch.
+    fn pack(&self, events: &[Event]) -> Option<Admitted> {
         let mut builder = BatchBuilder::new();
         for event in events {
             let mut value = Vec::new();
             event.encode(&mut value);
+            if EVENTS_BYTES_MAX < builder.len_bytes() + value.len() {
+                return None;
+            }
             builder.push(self.io.wall(), None, Some(&value), &[]);
         }
         let batch = Bytes::from(builder.build());
         let summary = Batch::parse(&batch).and_then(|batch| batch.summary());
         let summary = summary.expect("the builder makes sound batches");
-        Admitted { batch, summary, patch: None }
+        Some(Admitted { batch, summary, patch: None })
     }
 }
 

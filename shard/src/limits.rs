@@ -57,6 +57,10 @@ pub const FETCH_BYTES_MAX: u64 = 55 * 1024 * 1024;
 /// Longest wait of a fetch.
 pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(600);
 
+/// Events of one command, as one batch of the metadata's log: far above what all topics of a request
+/// come to, far below a shard's memory.
+pub const EVENTS_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// How long a clean stop waits for answers that are on their way.
 pub const STOP_WAIT_MAX: Duration = Duration::from_secs(5);
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use engine::id::Timestamp;
 use engine::records::builder::BatchBuilder;
-use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
@@ -431,5 +431,30 @@ fn log_directories_tell_their_space_in_versions_that_have_it() {
             let space = (directory.total_bytes, directory.usable_bytes);
             assert_eq!(space, if version < 4 { (-1, -1) } else { (1 << 40, 1 << 40) });
         }
+    });
+}
+
+#[test]
+fn a_request_for_more_than_one_metadata_batch_is_refused_and_the_next_is_served() {
+    play(&[], async |client: Client| {
+        let replicas: Vec<String> = (0..4_500).map(|it| format!("{it}:1")).collect();
+        let replicas = StrBytes::from_string(replicas.join(","));
+        let config = |name| {
+            let config = CreatableTopicConfig::default().with_name(StrBytes::from_static_str(name));
+            config.with_value(Some(replicas.clone()))
+        };
+        let names =
+            ["leader.replication.throttled.replicas", "follower.replication.throttled.replicas"];
+        let topics = (0..200).map(|it| {
+            CreatableTopic::default()
+                .with_name(topic_name(&format!("t{it}")))
+                .with_num_partitions(1)
+                .with_replication_factor(1)
+                .with_configs(names.map(config).to_vec())
+        });
+        let request = CreateTopicsRequest::default().with_topics(topics.collect());
+        let answer: CreateTopicsResponse = client.ask(ApiKey::CreateTopics, 7, &request).await;
+        assert!(answer.topics.iter().all(|it| it.error_code == 44));
+        client.create("after", 1).await;
     });
 }
