@@ -52,8 +52,6 @@ pub const ADMISSION_SLICE_BYTES: usize = 128 * 1024;
 /// What one batch may decompress to.
 pub const DECOMPRESSED_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
-/// What a fetch answers at most, whatever the client asks.
-pub const FETCH_BYTES_MAX: u64 = 55 * 1024 * 1024;
 /// Longest wait of a fetch.
 pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(600);
 
