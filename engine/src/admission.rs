@@ -180,7 +180,10 @@ impl fmt::Display for Refusal {
             Self::BadMagic { magic } => write!(f, "invalid magic {magic}"),
             Self::Transactional => write!(f, "the batch is transactional, the request is not"),
             Self::ZstdTooEarly => write!(f, "this version of the request does not have zstd"),
-            Self::TooLarge => write!(f, "the batch is larger than max.message.bytes"),
+            Self::TooLarge => write!(
+                f,
+                "the batch is larger than max.message.bytes, or than the broker has memory for"
+            ),
             Self::Corrupt => write!(f, "the batch's checksum does not hold"),
             Self::LargerThanSegment => write!(f, "the batch is larger than segment.bytes"),
             Self::DecompressedTooLarge => write!(f, "the records decompress to too many bytes"),

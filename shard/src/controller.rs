@@ -26,7 +26,7 @@ use replication::producer_ids::{ProducerIdBlock, ProducerIds};
 
 use crate::handler::{admin, configs};
 use crate::io::Io;
-use crate::limits::EVENTS_BYTES_MAX;
+use crate::limits::{BATCH_SHARE, EVENTS_BYTES_MAX};
 use crate::message::{Message, ProduceItem, Reply};
 use crate::recovery::METADATA;
 use crate::route::ReplyTo;
@@ -170,11 +170,12 @@ impl<I: Io> Shard<I> {
 
     /// `None` if they are too many for one batch.
     fn pack(&self, events: &[Event]) -> Option<Admitted> {
+        let bytes_max = EVENTS_BYTES_MAX.min(self.io.block_bytes_max() / BATCH_SHARE);
         let mut builder = BatchBuilder::new();
         for event in events {
             let mut value = Vec::new();
             event.encode(&mut value);
-            if EVENTS_BYTES_MAX < builder.len_bytes() + value.len() {
+            if bytes_max < builder.len_bytes() + value.len() {
                 return None;
             }
             builder.push(self.io.wall(), None, Some(&value), &[]);

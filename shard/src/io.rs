@@ -107,6 +107,8 @@ pub trait Io: Clone + 'static {
     /// Aligned memory for log chunks, journal frames and direct reads, from this shard's budget.
     /// `bytes` is rounded up to a class size (4 KiB * 4^n). `None`: the budget is used up.
     fn block(&self, bytes: usize) -> Option<Block>;
+    /// The budget.
+    fn block_bytes_max(&self) -> usize;
 
     async fn open(&self, path: &str, how: Open) -> io::Result<Self::File>;
     /// Reads up to `block.capacity() - block.filled()` bytes at `pos`; fewer only at the file's end.

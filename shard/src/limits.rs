@@ -55,8 +55,11 @@ pub const DECOMPRESSED_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// Longest wait of a fetch.
 pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(600);
 
-/// Events of one command, as one batch of the metadata's log: far above what all topics of a request
-/// come to, far below a shard's memory.
+/// The largest batch is one in so many of a shard's bytes for logs. A batch waits until all its memory
+/// is there, and what comes after it waits too: it must not wait for what never comes.
+pub const BATCH_SHARE: usize = 4;
+/// Events of one command, as one batch of the metadata's log: far above what the topics of a request
+/// usually come to.
 pub const EVENTS_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// How long a clean stop waits for answers that are on their way.

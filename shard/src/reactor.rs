@@ -163,6 +163,10 @@ impl Io for RingIo {
         self.core.arena.borrow_mut().allocate(bytes)
     }
 
+    fn block_bytes_max(&self) -> usize {
+        self.core.arena.borrow().budget_bytes()
+    }
+
     async fn open(&self, path: &str, how: Open) -> io::Result<RingFile> {
         file::open(&self.core.ring, &self.core.directory, path, how).await
     }

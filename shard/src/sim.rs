@@ -475,6 +475,10 @@ impl Io for SimIo {
         self.state.nodes.borrow_mut()[node].shards[shard].arena.allocate(bytes)
     }
 
+    fn block_bytes_max(&self) -> usize {
+        self.state.nodes.borrow()[self.place.shard().0].arena_bytes
+    }
+
     async fn open(&self, path: &str, how: Open) -> io::Result<SimFile> {
         match self.perform(Request::Open { path: path.to_owned(), how }).await? {
             Outcome::File(ino) => Ok(SimFile { ino, how }),

@@ -25,7 +25,7 @@ use replication::config::topic::{self, Clock, TopicConfig};
 use crate::connection::{Frame, Request};
 use crate::handler::{self, Close};
 use crate::io::Io;
-use crate::limits::{ADMISSION_SLICE_BYTES, DECOMPRESSED_BYTES_MAX};
+use crate::limits::{ADMISSION_SLICE_BYTES, BATCH_SHARE, DECOMPRESSED_BYTES_MAX};
 use crate::message::{Message, OffsetQuery, OffsetSpec, ProduceItem, Produced, Reply};
 use crate::metrics::Stage;
 use crate::shard::Shard;
@@ -146,7 +146,10 @@ async fn admit<I: Io>(
     records: Option<Bytes>,
     version: i16,
 ) -> Result<Admitted, Refusal> {
-    let mut admission = Admission::begin(records, &rules(config, version), shard.io.wall())?;
+    let mut rules = rules(config, version);
+    let bytes_max = u32::try_from(shard.io.block_bytes_max() / BATCH_SHARE).unwrap_or(u32::MAX);
+    rules.batch_bytes_max = rules.batch_bytes_max.min(bytes_max);
+    let mut admission = Admission::begin(records, &rules, shard.io.wall())?;
     while admission.step(ADMISSION_SLICE_BYTES)? == Progress::More {
         shard.io.yield_now().await;
     }

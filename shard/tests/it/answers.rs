@@ -458,3 +458,19 @@ fn a_request_for_more_than_one_metadata_batch_is_refused_and_the_next_is_served(
         client.create("after", 1).await;
     });
 }
+
+#[test]
+fn a_batch_that_memory_never_holds_is_refused_and_the_next_is_served() {
+    play(&[("message.max.bytes", "100000000")], async |client: Client| {
+        client.create("t", 4).await;
+        let sizes = [(ARENA_BYTES, 1, 10), (ARENA_BYTES / 4, 4, 10), (ARENA_BYTES / 5, 4, 0)];
+        for (bytes, count, code) in sizes {
+            let batch = batch(&[&vec![7; bytes]]);
+            let all: Vec<(i32, Bytes)> = (0..count).map(|index| (index, batch.clone())).collect();
+            let answer = client.produce("sim", &produce(&[("t", &all)])).await;
+            let want: Vec<(i32, i16)> = (0..count).map(|index| (index, code)).collect();
+            assert_eq!(produced(&answer), want);
+        }
+        client.append("t", 0, &[b"x"]).await;
+    });
+}
