@@ -197,11 +197,14 @@ async fn carry_fenced<I: Io>(
 
 async fn gather<I: Io>(shard: &Rc<Shard<I>>, work: &Rc<Work<I>>) {
     let mut count = 0;
+    let now = shard.io.wall();
+    let expiration_ms = shard.image().broker_config().producer_id_expiration_ms;
     loop {
         let Some(partition) = work.left.borrow_mut().pop() else { break };
         if partition.condition() == Condition::Removed {
             continue;
         }
+        partition.change_log(|log| log.expire_producers(now, expiration_ms));
         let checkpointing = partition.begin_checkpoint();
         if writer::flush_to(shard, &partition, checkpointing.target().offset).await {
             writer::seal_next(shard, &partition);

@@ -13,7 +13,6 @@ const NO_JITTER: &str = "segments close without jitter yet";
 const NO_SOCKET_RULES: &str = "the kernel's own limits hold yet";
 const NO_CONNECTION_LIMITS: &str = "connections are not counted against limits yet";
 const NO_SESSION_LIMIT: &str = "fetch sessions have a fixed limit yet";
-const NO_EXPIRATION: &str = "producers are not forgotten by time yet";
 
 static HONOURED: &[Definition] = &[
     key(
@@ -263,8 +262,7 @@ static HONOURED: &[Definition] = &[
         "A producer that wrote nothing for so long is forgotten: its sequence may start anew.",
     )
     .checked(Check::AtLeast(1))
-    .updated(Update::ClusterWide)
-    .without_effect(NO_EXPIRATION),
+    .updated(Update::ClusterWide),
     key(
         "socket.listen.backlog.size",
         Kind::Int,

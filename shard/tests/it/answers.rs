@@ -474,3 +474,109 @@ fn a_batch_that_memory_never_holds_is_refused_and_the_next_is_served() {
         client.append("t", 0, &[b"x"]).await;
     });
 }
+
+/// A request and the answer to another one come on one connection, in the order of the requests.
+#[test]
+fn what_a_connection_asks_behind_a_produce_sees_its_records() {
+    play(&[], async |client: Client| {
+        client.create("t", 1).await;
+        for acks in [-1, 0] {
+            let mut wire = Wire::connect(&client.io, client.node).await;
+            let body = produce(&[("t", &[(0, batch(&[b"x", b"y"]))])]);
+            let appended = wire.envelope(12);
+            let body = ProduceRequest { acks, ..body };
+            wire.send(client::encode_produce(&appended, &body)).await.unwrap();
+            let asked = wire.envelope(7);
+            let request = latest("t", -1);
+            let frame = client::encode_request(ApiKey::ListOffsets, &asked, &request).unwrap();
+            wire.send(frame).await.unwrap();
+            if acks != 0 {
+                wire.receive(ApiKey::Produce, &appended).await.unwrap();
+            }
+            let body = wire.receive(ApiKey::ListOffsets, &asked).await.unwrap();
+            let answer: ListOffsetsResponse =
+                client::decode_response(ApiKey::ListOffsets, 7, &body).unwrap();
+            let want = if acks == 0 { 4 } else { 2 };
+            assert_eq!(answer.topics[0].partitions[0].offset, want, "acks {acks}");
+        }
+    });
+}
+
+#[test]
+fn the_largest_timestamp_is_found_while_more_is_written() {
+    play(&[], async |client: Client| {
+        client.create("t", 1).await;
+        client.append("t", 0, &[b"x"]).await;
+        let mut writer = Wire::connect(&client.io, client.node).await;
+        for _ in 0..20 {
+            let body = produce(&[("t", &[(0, batch(&[b"x"]))])]);
+            let envelope = writer.envelope(12);
+            writer.send(client::encode_produce(&envelope, &body)).await.unwrap();
+            let answer: ListOffsetsResponse =
+                client.ask(ApiKey::ListOffsets, 7, &latest("t", -3)).await;
+            assert_eq!(answer.topics[0].partitions[0].offset, 0);
+            writer.receive(ApiKey::Produce, &envelope).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_stop_answers_what_was_asked_and_wakes_who_waits() {
+    play(&[], async |client: Client| {
+        client.create("t", 1).await;
+        let mut reader = Wire::connect(&client.io, client.node).await;
+        let waiting = reader.envelope(12);
+        let body = FetchRequest { max_wait_ms: 600_000, ..fetch(&[(by_name("t"), &[0])]) };
+        reader.send(client::encode_fetch(&waiting, &body)).await.unwrap();
+        client.metadata(&["t"]).await; // By now the fetch waits.
+
+        let mut writer = Wire::connect(&client.io, client.node).await;
+        let appended = writer.envelope(12);
+        let body = produce(&[("t", &[(0, batch(&[b"x"]))])]);
+        writer.send(client::encode_produce(&appended, &body)).await.unwrap();
+        let counted = client.counted().await; // By now the batch is on its way.
+        assert!(counted.latency(Kind::Produce).total().is_empty());
+        let before = client.io.now();
+        client.started.order_stop();
+        writer.receive(ApiKey::Produce, &appended).await.unwrap();
+        reader.receive(ApiKey::Fetch, &waiting).await.unwrap();
+        assert!(client.io.now().since(before) < Duration::from_secs(1));
+    });
+}
+
+#[test]
+fn write_caching_is_bounded_by_flush_messages() {
+    play(&[], async |client: Client| {
+        for (name, records_max, is_early) in [("durable", "1", false), ("cached", "1000", true)] {
+            let config = |name: &'static str, value: &'static str| {
+                CreatableTopicConfig::default()
+                    .with_name(StrBytes::from_static_str(name))
+                    .with_value(Some(StrBytes::from_static_str(value)))
+            };
+            let topic = CreatableTopic::default()
+                .with_name(topic_name(name))
+                .with_num_partitions(1)
+                .with_replication_factor(1)
+                .with_configs(vec![
+                    config("write.caching", "true"),
+                    config("flush.messages", records_max),
+                ]);
+            let request = CreateTopicsRequest::default().with_topics(vec![topic]);
+            let answer: CreateTopicsResponse = client.ask(ApiKey::CreateTopics, 7, &request).await;
+            assert_eq!(answer.topics[0].error_code, 0);
+            let before = client.io.now();
+            client.append(name, 0, &[b"x"]).await;
+            // Some 120 us are the network's; a durable write of the simulated disk takes 100 more.
+            let took = client.io.now().since(before);
+            assert_eq!(took < Duration::from_micros(170), is_early, "{took:?}");
+        }
+    });
+}
+
+/// Of the topic's first partition.
+fn latest(topic: &str, timestamp: i64) -> ListOffsetsRequest {
+    let partition = ListOffsetsPartition::default().with_timestamp(timestamp);
+    let topic =
+        ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
+    ListOffsetsRequest::default().with_topics(vec![topic])
+}
