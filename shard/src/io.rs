@@ -97,6 +97,7 @@ pub trait Io: Clone + 'static {
     /// Read once a turn, so cheap and steady within one.
     fn now(&self) -> Nanos;
     fn wall(&self) -> Timestamp;
+    /// Nobody can tell it from others that were drawn. In a simulation the seed can.
     fn random(&self) -> u64;
 
     fn spawn(&self, class: Class, task: impl Future<Output = ()> + 'static);

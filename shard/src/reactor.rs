@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use engine::id::Timestamp;
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::buffer::arena::Arena;
 use crate::buffer::{Block, DiskRange};
@@ -42,7 +43,6 @@ struct Core {
     arena: RefCell<Arena>,
     directory: Arc<File>,
     clock: Clock,
-    random: Cell<u64>,
     timers: RefCell<Timers>,
     wakeups: Wakeups,
     /// Background tasks that want to run, the first first.
@@ -71,7 +71,6 @@ impl RingIo {
             arena: RefCell::new(arena),
             directory: Arc::clone(&common.directory),
             clock: Clock::new(common.origin),
-            random: Cell::new(launch::random_seed()),
             timers: RefCell::default(),
             wakeups: Wakeups::new(Arc::clone(&common.slumbers), shard_index),
             gates: RefCell::default(),
@@ -139,12 +138,12 @@ impl Io for RingIo {
     }
 
     fn random(&self) -> u64 {
-        // SplitMix64.
-        let state = self.core.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.core.random.set(state);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        // Some of it is public (ids of topics and of the cluster), and some secret (the salt of the
+        // journal): none may be told from what came before or after it.
+        let mut bytes = [0; 8];
+        let filled = getrandom(&mut bytes, GetRandomFlags::empty());
+        assert_eq!(filled, Ok(bytes.len()), "the kernel gives a few bytes whole");
+        u64::from_be_bytes(bytes)
     }
 
     fn spawn(&self, class: Class, task: impl Future<Output = ()> + 'static) {

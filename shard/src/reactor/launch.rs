@@ -5,7 +5,6 @@
 use std::cell::Cell;
 use std::fmt;
 use std::fs::File;
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -193,11 +192,6 @@ pub fn start<F: Future<Output = ()> + 'static>(
     }
     let shards = seats.into_iter().map(|it| it.shard).collect();
     Ok(Running { shards, handles, cores: cores.to_vec() })
-}
-
-/// A seed that nobody can guess.
-pub(super) fn random_seed() -> u64 {
-    std::hash::RandomState::new().build_hasher().finish()
 }
 
 struct Seat {

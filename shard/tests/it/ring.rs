@@ -88,6 +88,24 @@ fn on_ring_pair<F: Future<Output = ()> + 'static>(
     });
 }
 
+/// What SplitMix64 had as its state when it gave `mixed`.
+fn unmixed(mixed: u64) -> u64 {
+    let unshift = |it: u64, by: u32| it ^ (it >> by) ^ (it >> (2 * by));
+    let mixed = unshift(mixed, 31).wrapping_mul(0x3196_42b2_d24d_8ec3);
+    let mixed = unshift(mixed, 27).wrapping_mul(0x96de_1b17_3f11_9089);
+    unshift(mixed, 30)
+}
+
+#[test]
+fn what_was_drawn_does_not_tell_what_comes_next() {
+    on_ring("random", |io| async move {
+        let drawn: Vec<u64> = (0..16).map(|_| io.random()).collect();
+        let steps = drawn.windows(2).map(|it| unmixed(it[1]).wrapping_sub(unmixed(it[0])));
+        let distinct: std::collections::BTreeSet<u64> = steps.collect();
+        assert_eq!(distinct.len(), drawn.len() - 1, "each step of a counter is the same");
+    });
+}
+
 #[test]
 fn files() {
     on_ring("files", conformance::files);
