@@ -48,6 +48,12 @@ impl Manifest {
         ManifestParts { id: *id, log_start: *log_start, segments, epochs, producers }.encode()
     }
 
+    /// Whether a segment file has bytes: they are on the device, and so are the names that lead there.
+    #[must_use]
+    pub fn has_bytes(&self) -> bool {
+        self.segments.iter().any(|it| !it.is_empty())
+    }
+
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut fields = Fields::new(bytes);
         let id = fields.partition()?;

@@ -19,13 +19,15 @@ use std::collections::VecDeque;
 
 use crate::batch::{self, Batch, BatchError, Stop};
 use crate::id::{FilePos, LeaderEpoch, Offset, PartitionId, Timestamp};
-use crate::journal::Entry;
+use crate::journal::{BLOCK_BYTES, Entry};
 use crate::log::{Log, Point};
 use crate::manifest::Manifest;
+use crate::segment::Segment;
 
-/// Asked for first, as most partitions have little to find; then `SCAN_BYTES`.
-const SCAN_BYTES_FIRST: usize = 64 << 10;
-const SCAN_BYTES: usize = 1 << 20;
+/// Asked for first, as most partitions have little to find; then `SCAN_BYTES`. Wherever a scan begins,
+/// the blocks that hold it make a power of two, as buffers do.
+const SCAN_BYTES_FIRST: usize = (64 << 10) - BLOCK_BYTES;
+const SCAN_BYTES: usize = (1 << 20) - BLOCK_BYTES;
 
 /// A header that announces more than any request can carry is damage.
 const BATCH_BYTES_MAX: usize = 128 << 20;
@@ -47,10 +49,16 @@ pub struct Write<'a> {
 }
 
 /// The file must have just these many bytes. A file that is missing has none.
+///
+/// It must be synced also if nothing of it changes now. A scan finds what a killed run wrote, and a
+/// recovery that was cut short may have written or cut the file: that it reads so does not say that it
+/// is on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     pub segment: Offset,
     pub bytes: FilePos,
+    /// How much of it the checkpoint saw: so much is on the device. Zero: not even its name need be.
+    pub checkpointed: FilePos,
 }
 
 /// Everything here must be done and synced, in this order, before a checkpoint of the new
@@ -331,7 +339,12 @@ fn cuts(log: &Log, flushed: Point) -> Vec<Cut> {
         return Vec::new();
     }
     let touched = log.segments().iter().filter(|it| flushed.segment <= it.base());
-    touched.map(|it| Cut { segment: it.base(), bytes: it.end_pos() }).collect()
+    let cut = |it: &Segment| {
+        let (segment, bytes) = (it.base(), it.end_pos());
+        let checkpointed = if segment == flushed.segment { flushed.pos } else { FilePos::ZERO };
+        Cut { segment, bytes, checkpointed }
+    };
+    touched.map(cut).collect()
 }
 
 fn scan_at(point: Point, bytes: usize) -> Scan {
@@ -344,7 +357,7 @@ fn len_bytes(bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cut, Recovered, Recovery, RecoveryError};
+    use super::{Recovered, Recovery, RecoveryError};
     use crate::batch;
     use crate::id::{
         FilePos, LeaderEpoch, Offset, PartitionId, PartitionIndex, Timestamp, TopicId,
@@ -410,7 +423,7 @@ mod tests {
     struct Found {
         log_end: i64,
         writes: Vec<(i64, FilePos)>,
-        cuts: Vec<Cut>,
+        cuts: Vec<(i64, FilePos)>,
         unlinks: Vec<i64>,
     }
 
@@ -423,10 +436,7 @@ mod tests {
         Found {
             log_end,
             writes: writes.iter().map(|(segment, index)| (*segment, pos(*index))).collect(),
-            cuts: cuts
-                .iter()
-                .map(|(segment, count)| Cut { segment: Offset::new(*segment), bytes: pos(*count) })
-                .collect(),
+            cuts: cuts.iter().map(|(segment, count)| (*segment, pos(*count))).collect(),
             unlinks: unlinks.to_vec(),
         }
     }
@@ -460,7 +470,7 @@ mod tests {
             it.map(|it| Found {
                 log_end: it.log.log_end().offset.get(),
                 writes: it.writes.iter().map(|it| (it.segment.get(), it.pos)).collect(),
-                cuts: it.cuts,
+                cuts: it.cuts.iter().map(|it| (it.segment.get(), it.bytes)).collect(),
                 unlinks: it.unlinks.iter().map(|it| it.get()).collect(),
             })
         });
@@ -538,6 +548,15 @@ mod tests {
         let files = [(0, file(&[0, 1])), (2, file(&[2, 3]))];
         let want = found(4, &[], &[(0, 2), (2, 2)], &[]);
         check(Some(manifest(1)), &files, &[intent(0), intent(2)], Ok(Some(want)));
+    }
+
+    #[test]
+    fn a_cut_says_what_the_checkpoint_saw_of_the_file() {
+        let files = [(0, file(&[0, 1])), (2, file(&[2, 3]))];
+        let recovered = recover(Some(manifest(1)), &files, &[intent(0), intent(2)]);
+        let cuts = recovered.expect("sound").expect("there").cuts;
+        let seen: Vec<_> = cuts.iter().map(|it| (it.segment.get(), it.checkpointed)).collect();
+        assert_eq!(seen, [(0, pos(1)), (2, FilePos::ZERO)]);
     }
 
     #[test]

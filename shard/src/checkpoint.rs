@@ -175,7 +175,7 @@ async fn carry_fenced<I: Io>(
     }
     let generation = shard.commit.generation().number();
     let path = checkpoint_path(shard.index, generation);
-    let last = recovery::read_whole(&shard.io, &path).await?;
+    let last = recovery::read_checkpoint(&shard.io, &path).await?;
     let last = last.ok_or(io::ErrorKind::NotFound)?;
     let damaged = |_| io::Error::other("the last checkpoint cannot be read");
     let checkpoint = Checkpoint::parse(&last).map_err(damaged)?;

@@ -5,38 +5,42 @@
 //! with an empty journal. Repeating an interrupted recovery is harmless: until the superblock names the
 //! new generation, nothing of the old one is overwritten.
 
+mod disk;
+mod mend;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::batch;
 use engine::checkpoint::Checkpoint;
-use engine::id::{Offset, PartitionId, PartitionIndex, Timestamp, TopicId};
+use engine::id::{FilePos, PartitionId, PartitionIndex, TopicId};
 use engine::journal::replay::{Replay, Verdict};
 use engine::journal::{Entry, Frame, Generation};
 use engine::log::Log;
 use engine::manifest::Manifest;
 use engine::records::Records;
-use engine::recovery::{Cut, Recovery, Write};
-use engine::superblock::{SLOT_BYTES, Shutdown, Superblock};
+use engine::superblock::{SLOT_BYTES, Shutdown, Superblock, SuperblockError};
 use replication::cluster::Cluster;
 use replication::config::node::NodeConfig;
 use replication::event::{Event, METADATA_TOPIC_ID};
 
-use crate::buffer::Block;
 use crate::checkpoint::checkpoint_path;
 use crate::commit::journal_dir;
-use crate::files::{partition_dir, segment_path, topic_dir};
-use crate::io::{Io, Open, Sync};
-use crate::limits::{BLOCK_BYTES, DECOMPRESSED_BYTES_MAX, READ_BYTES_MAX};
+use crate::files::{segment_path, topic_dir};
+use crate::io::{Class, Io, Nanos, Open, Sync};
+use crate::limits::DECOMPRESSED_BYTES_MAX;
 use crate::parallel;
 use crate::partition::LEADER_EPOCH;
+use crate::recovery::disk::Disk;
+use crate::recovery::mend::Lead;
 use crate::removal;
 
 const SUPERBLOCK: &str = "superblock";
 /// Partitions that are recovered at a time.
-const PARTITIONS_AT_ONCE: usize = 32;
+const PARTITIONS_AT_ONCE: usize = 64;
 
 /// The log of the cluster's metadata.
 pub const METADATA: PartitionId =
@@ -65,8 +69,17 @@ pub struct Recovered {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Report {
     pub journal_frames: u64,
+    /// In these frames.
+    pub journal_bytes: u64,
+    /// To read the journal, and to find its frames.
+    pub journal_time: Duration,
     pub partitions_scanned: u64,
+    /// Of their segments, behind what the checkpoint saw.
+    pub scanned_bytes: u64,
+    /// What only the journal had.
     pub carried_bytes: u64,
+    /// All of it.
+    pub time: Duration,
 }
 
 /// Reads everything. `shards` is the number of cores from now on.
@@ -75,18 +88,12 @@ pub async fn recover<I: Io>(
     config: &NodeConfig,
     shards: usize,
 ) -> Result<Recovered, StartError> {
-    for dir in ["journal", "checkpoint", "topics"] {
-        io.make_dir(dir).await.map_err(|error| failed(dir, &error))?;
-    }
-    for shard in 0..shards {
-        let dir = journal_dir(shard);
-        io.make_dir(&dir).await.map_err(|error| failed(&dir, &error))?;
-    }
-    for dir in ["journal", "."] {
-        io.sync_dir(dir).await.map_err(|error| failed(dir, &error))?;
-    }
+    let began = io.now();
+    let disk = Disk::new(io);
+    let last = read_superblock(&disk).await?;
+    make_dirs(io, last.as_ref(), shards).await?;
     let cluster = Cluster::new(config.node, Arc::clone(&config.file));
-    let Some(last) = read_superblock(io).await? else {
+    let Some(last) = last else {
         let superblock = first_superblock(io, config, shards);
         return Ok(Recovered { superblock, cluster, logs: Vec::new(), report: Report::default() });
     };
@@ -106,15 +113,39 @@ pub async fn recover<I: Io>(
         shutdown: Shutdown::None,
         ..last
     };
-    let stored = Stored::read(io, &last).await?;
+    let stored = Stored::read(&disk, &last).await?;
     let mut recovered =
         Recovered { superblock, cluster, logs: Vec::new(), report: Report::default() };
-    stored.recover(io, &mut recovered).await?;
+    stored.recover(&disk, &mut recovered, began).await?;
+    recovered.report.time = io.now().since(began);
     Ok(recovered)
 }
 
 fn failed(path: &str, error: &io::Error) -> StartError {
+    if error.kind() == io::ErrorKind::OutOfMemory {
+        return StartError("there is too little memory to start: raise odradek.memory".to_owned());
+    }
     StartError(format!("{path} in the data directory: {error}"))
+}
+
+/// Makes the directories that no run before has made: a superblock says that its own are there.
+async fn make_dirs<I: Io>(
+    io: &I,
+    last: Option<&Superblock>,
+    shards: usize,
+) -> Result<(), StartError> {
+    let made = last.map_or(0, |it| usize::try_from(it.shard_count).expect("cores are few"));
+    if shards <= made {
+        return Ok(());
+    }
+    let above = ["journal", "checkpoint", "topics"].map(str::to_owned);
+    for dir in above.into_iter().chain((made..shards).map(journal_dir)) {
+        io.make_dir(&dir).await.map_err(|error| failed(&dir, &error))?;
+    }
+    for dir in ["journal", "."] {
+        io.sync_dir(dir).await.map_err(|error| failed(dir, &error))?;
+    }
+    Ok(())
 }
 
 fn first_superblock<I: Io>(io: &I, config: &NodeConfig, shards: usize) -> Superblock {
@@ -131,23 +162,26 @@ fn first_superblock<I: Io>(io: &I, config: &NodeConfig, shards: usize) -> Superb
     }
 }
 
-async fn read_superblock<I: Io>(io: &I) -> Result<Option<Superblock>, StartError> {
-    let Some(bytes) = read_whole(io, SUPERBLOCK).await.map_err(|it| failed(SUPERBLOCK, &it))?
-    else {
+/// A shard's checkpoint while it serves. `None` if there is none yet.
+pub async fn read_checkpoint<I: Io>(io: &I, path: &str) -> io::Result<Option<Vec<u8>>> {
+    Disk::new(io).read_small(path).await
+}
+
+async fn read_superblock<I: Io>(disk: &Disk<'_, I>) -> Result<Option<Superblock>, StartError> {
+    let bytes = disk.read_small(SUPERBLOCK).await.map_err(|it| failed(SUPERBLOCK, &it))?;
+    match Superblock::choose(&bytes.unwrap_or_default()) {
+        Ok(superblock) => Ok(Some(superblock)),
         // A first start that was interrupted leaves checkpoints, but no record was stored before
         // there was a superblock.
-        if !io.list("topics").map_err(|it| failed("topics", &it))?.is_empty() {
-            return Err(StartError(
+        Err(SuperblockError::Blank) => match disk.io().list("topics") {
+            Ok(topics) if !topics.is_empty() => Err(StartError(
                 "the data directory has topics but no superblock: restore the file `superblock`, \
                  or choose an empty directory"
                     .to_owned(),
-            ));
-        }
-        return Ok(None);
-    };
-    match Superblock::choose(&bytes) {
-        Ok(superblock) => Ok(Some(superblock)),
-        Err(engine::superblock::SuperblockError::Blank) => Ok(None),
+            )),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("topics", &error)),
+            Ok(_) | Err(_) => Ok(None),
+        },
         Err(error) => Err(StartError(format!("the superblock cannot be read: {error:?}"))),
     }
 }
@@ -157,10 +191,56 @@ pub async fn write_superblock<I: Io>(io: &I, superblock: &Superblock) -> io::Res
     let file = io.open(SUPERBLOCK, Open::CreateDirect).await?;
     let mut slot = [0; SLOT_BYTES];
     superblock.encode(&mut slot);
-    let mut block = need(io, SLOT_BYTES)?;
+    let mut block = io.block(SLOT_BYTES).ok_or(io::ErrorKind::OutOfMemory)?;
     block.append(&slot);
     io.write(&file, superblock.slot_pos(), vec![block.disk(0..SLOT_BYTES)], Sync::Durable).await?;
     io.sync_dir(".").await
+}
+
+/// Removes, beside service, what only older generations needed. `superblock` is durable: nothing can
+/// ask for it again.
+pub fn remove_leftovers<I: Io>(io: &I, superblock: &Superblock) {
+    let (io, superblock) = (io.clone(), *superblock);
+    io.clone().spawn(Class::Background, async move {
+        if let Err(error) = try_remove_leftovers(&io, &superblock).await {
+            tracing::warn!(%error, "files of older generations stay until the next start");
+        }
+    });
+}
+
+async fn try_remove_leftovers<I: Io>(io: &I, superblock: &Superblock) -> io::Result<()> {
+    for name in io.list("checkpoint")? {
+        if generation_of(&name).is_some_and(|it| it < superblock.generation.number()) {
+            io.unlink(&format!("checkpoint/{name}")).await?;
+        }
+    }
+    // Their journals were carried to the segments, and the superblock counts those shards no more.
+    for name in io.list("journal")? {
+        if number(&name).is_none_or(|it| it < u64::from(superblock.shard_count)) {
+            continue;
+        }
+        let dir = format!("journal/{name}");
+        for file in io.list(&dir)? {
+            let number = file.strip_suffix(".journal").unwrap_or_default();
+            if !number.is_empty() && number.bytes().all(|it| it.is_ascii_digit()) {
+                io.unlink(&format!("{dir}/{file}")).await?;
+            }
+        }
+        io.remove_dir(&dir).await?;
+    }
+    Ok(())
+}
+
+/// Whose checkpoint a file with this name is, whole or not.
+fn generation_of(name: &str) -> Option<u64> {
+    let (shard, generation) = name.strip_suffix(".part").unwrap_or(name).split_once('.')?;
+    number(shard)?;
+    number(generation)
+}
+
+/// A number in the one way in which we write it.
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|it: &u64| it.to_string() == text)
 }
 
 /// Everything that tells of the last generation, in memory.
@@ -173,17 +253,18 @@ struct Stored {
 struct Journal {
     generation: Generation,
     first_sequence: u64,
-    files: Vec<Vec<u8>>,
     dir: String,
+    names: Vec<String>,
+    files: Vec<Vec<u8>>,
 }
 
 impl Stored {
-    async fn read<I: Io>(io: &I, last: &Superblock) -> Result<Self, StartError> {
+    async fn read<I: Io>(disk: &Disk<'_, I>, last: &Superblock) -> Result<Self, StartError> {
         let mut stored = Self { manifests: BTreeMap::new(), journals: Vec::new() };
         for shard in 0..last.shard_count {
             let shard = usize::try_from(shard).expect("cores are few");
             let path = checkpoint_path(shard, last.generation.number());
-            let bytes = read_whole(io, &path).await.map_err(|error| failed(&path, &error))?;
+            let bytes = disk.read_small(&path).await.map_err(|error| failed(&path, &error))?;
             let damaged = |what: String| StartError(format!("{path}: {what}"));
             let bytes = bytes.ok_or_else(|| damaged("the checkpoint is missing".to_owned()))?;
             let checkpoint = Checkpoint::parse(&bytes).map_err(|it| damaged(format!("{it:?}")))?;
@@ -192,34 +273,55 @@ impl Stored {
                 stored.manifests.insert(manifest.id(), manifest);
             }
             if last.shutdown != Shutdown::Clean {
+                let dir = journal_dir(shard);
+                let names = disk.io().list(&dir).map_err(|error| failed(&dir, &error))?;
+                let (generation, files) = (last.generation, Vec::new());
                 let first_sequence = checkpoint.header().sequence;
-                let journal = Journal::read(io, shard, last.generation, first_sequence).await?;
-                stored.journals.push(journal);
+                stored.journals.push(Journal { generation, first_sequence, dir, names, files });
             }
         }
+        stored.read_journals(disk).await.map_err(|error| failed("journal", &error))?;
         Ok(stored)
     }
 
-    async fn recover<I: Io>(mut self, io: &I, recovered: &mut Recovered) -> Result<(), StartError> {
-        let now = io.wall();
+    /// Reads every byte of every file, of all shards side by side. What a file begins with does not
+    /// say that the rest of it is not needed: a frame that was lost or damaged is noticed by those
+    /// behind it.
+    async fn read_journals<I: Io>(&mut self, disk: &Disk<'_, I>) -> io::Result<()> {
+        let paths = self.journals.iter().flat_map(Journal::paths).collect::<Vec<_>>();
+        let mut files = disk.read_large(&paths).await?.into_iter();
+        for journal in &mut self.journals {
+            journal.files = files.by_ref().take(journal.names.len()).collect();
+        }
+        Ok(())
+    }
+
+    async fn recover<I: Io>(
+        mut self,
+        disk: &Disk<'_, I>,
+        recovered: &mut Recovered,
+        began: Nanos,
+    ) -> Result<(), StartError> {
+        let (io, now) = (disk.io(), disk.io().wall());
+        let report = &mut recovered.report;
         let journals = std::mem::take(&mut self.journals);
-        let mut entries: BTreeMap<PartitionId, Vec<Entry<'_>>> = BTreeMap::new();
+        let mut leads = Leads { manifests: self.manifests, entries: BTreeMap::new() };
         for journal in &journals {
             for frame in journal.frames()? {
-                recovered.report.journal_frames += 1;
+                report.journal_frames += 1;
+                report.journal_bytes += u64::try_from(frame.frame_bytes()).expect("64 bits");
                 for entry in frame.entries() {
                     let entry =
                         entry.map_err(|it| StartError(format!("{}: {it:?}", journal.dir)))?;
-                    entries.entry(entry.partition()).or_default().push(entry);
+                    leads.entries.entry(entry.partition()).or_default().push(entry);
                 }
             }
         }
-        settle_dirs(io, entries.keys()).await?;
-        let metadata = entries.remove(&METADATA).unwrap_or_default();
-        let manifest = self.manifests.remove(&METADATA);
-        let (log, _) = recover_partition(io, METADATA, manifest, metadata, now).await?;
-        replay_metadata(io, &log, &mut recovered.cluster).await?;
-        recovered.logs.push(log);
+        report.journal_time = io.now().since(began);
+        settle_dirs(io, &leads).await?;
+        let metadata = mend::recover(disk, leads.take(METADATA), now).await?;
+        replay_metadata(disk, &metadata.log, &mut recovered.cluster).await?;
+        let mut mended = vec![metadata];
 
         let image = Arc::clone(recovered.cluster.image());
         let known: BTreeSet<PartitionId> =
@@ -227,56 +329,70 @@ impl Stored {
         remove_strangers(io, &known).await?;
         let mut jobs = Vec::new();
         for id in known {
-            match (entries.remove(&id), self.manifests.remove(&id)) {
-                (None, Some(manifest)) => recovered.logs.push(Log::restore(manifest)),
-                (None, None) => recovered.logs.push(Log::new(id, now, LEADER_EPOCH)),
-                (Some(entries), manifest) => jobs.push((id, manifest, entries)),
+            match leads.take(id) {
+                Lead { manifest: Some(manifest), entries, .. } if entries.is_empty() => {
+                    recovered.logs.push(Log::restore(manifest));
+                }
+                Lead { manifest: None, entries, .. } if entries.is_empty() => {
+                    recovered.logs.push(Log::new(id, now, LEADER_EPOCH));
+                }
+                lead => jobs.push(lead),
             }
         }
-        recovered.report.partitions_scanned = u64::try_from(jobs.len()).expect("usize fits");
-        let jobs = jobs
-            .into_iter()
-            .map(|(id, manifest, entries)| recover_partition(io, id, manifest, entries, now));
-        for (log, carried_bytes) in parallel::try_all(jobs, PARTITIONS_AT_ONCE).await? {
-            recovered.logs.push(log);
-            recovered.report.carried_bytes += carried_bytes;
+        report.partitions_scanned = u64::try_from(jobs.len()).expect("usize fits");
+        let mut jobs = jobs.into_iter().map(|lead| mend::recover(disk, lead, now));
+        loop {
+            let some =
+                parallel::try_all(jobs.by_ref().take(PARTITIONS_AT_ONCE), PARTITIONS_AT_ONCE);
+            mended.extend(some.await?);
+            mend::settle(io, &mended).await.map_err(|error| failed("topics", &error))?;
+            if mended.is_empty() {
+                return Ok(());
+            }
+            for mended in mended.drain(..) {
+                recovered.logs.push(mended.log);
+                report.scanned_bytes += mended.scanned_bytes;
+                report.carried_bytes += mended.carried_bytes;
+            }
         }
-        Ok(())
     }
 }
 
-/// Makes the names of these partitions' directories durable: a run that was killed may have made them,
-/// and not durably.
-async fn settle_dirs<I: Io>(
-    io: &I,
-    partitions: impl Iterator<Item = &PartitionId>,
-) -> Result<(), StartError> {
-    let topics: BTreeSet<TopicId> = partitions.map(|id| id.topic).collect();
-    let dirs = topics.into_iter().map(topic_dir);
-    for dir in std::iter::once("topics".to_owned()).chain(dirs) {
-        match io.sync_dir(&dir).await {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => other.map_err(|error| failed(&dir, &error))?,
-        }
+/// What is known of every partition besides its files.
+struct Leads<'a> {
+    manifests: BTreeMap<PartitionId, Manifest>,
+    entries: BTreeMap<PartitionId, Vec<Entry<'a>>>,
+}
+
+impl<'a> Leads<'a> {
+    fn take(&mut self, id: PartitionId) -> Lead<'a> {
+        let entries = self.entries.remove(&id).unwrap_or_default();
+        Lead { id, manifest: self.manifests.remove(&id), entries }
     }
+}
+
+/// Makes the names of the directories of partitions that the journal tells of durable: a run that was
+/// killed may have made them, and not durably. Those of a partition whose bytes the checkpoint knows
+/// are: no byte is written to a segment before.
+async fn settle_dirs<I: Io>(io: &I, leads: &Leads<'_>) -> Result<(), StartError> {
+    let is_known = |id: &PartitionId| leads.manifests.get(id).is_some_and(Manifest::has_bytes);
+    let unknown = leads.entries.keys().filter(|id| !is_known(id));
+    let topics: BTreeSet<TopicId> = unknown.map(|id| id.topic).collect();
+    let above = (!topics.is_empty()).then(|| "topics".to_owned());
+    let dirs = above.into_iter().chain(topics.into_iter().map(topic_dir));
+    let jobs = dirs.map(|dir| async move {
+        match io.sync_dir(&dir).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.map_err(|error| failed(&dir, &error)),
+        }
+    });
+    parallel::try_all(jobs, PARTITIONS_AT_ONCE).await?;
     Ok(())
 }
 
 impl Journal {
-    async fn read<I: Io>(
-        io: &I,
-        shard: usize,
-        generation: Generation,
-        first_sequence: u64,
-    ) -> Result<Self, StartError> {
-        let dir = journal_dir(shard);
-        let mut files = Vec::new();
-        for name in io.list(&dir).map_err(|error| failed(&dir, &error))? {
-            let path = format!("{dir}/{name}");
-            let bytes = read_whole(io, &path).await.map_err(|error| failed(&path, &error))?;
-            files.push(bytes.unwrap_or_default());
-        }
-        Ok(Self { generation, first_sequence, files, dir })
+    fn paths(&self) -> impl Iterator<Item = String> {
+        self.names.iter().map(|name| format!("{}/{name}", self.dir))
     }
 
     fn frames(&self) -> Result<Vec<Frame<'_>>, StartError> {
@@ -290,156 +406,35 @@ impl Journal {
                  acknowledged records may be lost, so the broker does not start",
                 self.dir,
                 damaged.sequence,
-                damaged.at.file,
+                self.names[damaged.at.file],
                 damaged.at.pos.get()
             ))
         })?;
         if let Verdict::Torn(at) = replayed.verdict {
-            tracing::info!(dir = %self.dir, file = at.file, pos = at.pos.get(),
+            tracing::info!(dir = %self.dir, file = %self.names[at.file], pos = at.pos.get(),
                 "the last journal frame was cut short: nobody was told that it is stored");
         }
         Ok(replayed.frames)
     }
 }
 
-/// One partition, its files mended. Also the bytes that only the journal had.
-async fn recover_partition<I: Io>(
-    io: &I,
-    id: PartitionId,
-    manifest: Option<Manifest>,
-    mut entries: Vec<Entry<'_>>,
-    now: Timestamp,
-) -> Result<(Log, u64), StartError> {
-    if manifest.is_none() {
-        // The cluster's metadata says that it exists; it is younger than the checkpoint.
-        entries.insert(0, Entry::Created { partition: id, created_at: now, epoch: LEADER_EPOCH });
-    }
-    let damaged = |what: String| {
-        StartError(format!("partition {} of topic {}: {what}", id.index.get(), id.topic))
-    };
-    let recovery = Recovery::new(id, manifest, &entries, now);
-    let recovery = recovery.map_err(|error| damaged(format!("{error:?}")))?;
-    let Some(mut recovery) = recovery else {
-        return Ok((Log::new(id, now, LEADER_EPOCH), 0));
-    };
-    while let Some(scan) = recovery.next_scan() {
-        let path = segment_path(id, scan.segment);
-        let read = read_range(io, &path, scan.from.get(), scan.bytes).await;
-        let (bytes, file_bytes) = read.map_err(|error| failed(&path, &error))?;
-        let scanned = recovery.on_scanned(&bytes, file_bytes);
-        scanned.map_err(|error| damaged(format!("{error:?}")))?;
-    }
-    let recovered = recovery.finish().map_err(|error| damaged(format!("{error:?}")))?;
-    let carried = recovered.writes.iter().map(|it| bytes_u64(it.bytes.len())).sum();
-    let mended = mend(io, id, &recovered.writes, &recovered.cuts, &recovered.unlinks).await;
-    mended.map_err(|error| failed(&partition_dir(id), &error))?;
-    Ok((recovered.log, carried))
-}
-
-/// Makes the files what the recovered log says.
-async fn mend<I: Io>(
-    io: &I,
-    id: PartitionId,
-    writes: &[Write<'_>],
-    cuts: &[Cut],
-    unlinks: &[Offset],
-) -> io::Result<()> {
-    let mut touched: BTreeSet<Offset> = writes.iter().map(|it| it.segment).collect();
-    touched.extend(cuts.iter().map(|it| it.segment));
-    for segment in touched {
-        let file = create(io, id, segment).await?;
-        let mut runs: Vec<(u64, Vec<u8>)> = Vec::new();
-        for write in writes.iter().filter(|it| it.segment == segment) {
-            match runs.last_mut() {
-                Some((pos, run)) if *pos + bytes_u64(run.len()) == write.pos.get() => {
-                    run.extend_from_slice(write.bytes);
-                }
-                Some(_) | None => runs.push((write.pos.get(), write.bytes.to_vec())),
-            }
-        }
-        for (pos, run) in runs {
-            overwrite(io, &file, pos, &run).await?;
-        }
-        for cut in cuts.iter().filter(|it| it.segment == segment) {
-            if io.file_bytes(&file).await? != cut.bytes.get() {
-                io.truncate(&file, cut.bytes.get()).await?;
-            }
-        }
-        io.sync(&file).await?;
-    }
-    for segment in unlinks {
-        match io.unlink(&segment_path(id, *segment)).await {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => other?,
-        }
-    }
-    match io.sync_dir(&partition_dir(id)).await {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-async fn create<I: Io>(io: &I, id: PartitionId, segment: Offset) -> io::Result<I::File> {
-    let path = segment_path(id, segment);
-    match io.open(&path, Open::CreateDirect).await {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        other => return other,
-    }
-    io.make_dir(&topic_dir(id.topic)).await?;
-    io.make_dir(&partition_dir(id)).await?;
-    io.sync_dir("topics").await?;
-    io.sync_dir(&topic_dir(id.topic)).await?;
-    io.open(&path, Open::CreateDirect).await
-}
-
-/// Writes `bytes` at `pos`, whatever its alignment, keeping what else is in its first and last block:
-/// a batch that only the file has may stand right behind one that only the journal had.
-async fn overwrite<I: Io>(io: &I, file: &I::File, pos: u64, bytes: &[u8]) -> io::Result<()> {
-    let skip = usize_of(pos % bytes_u64(BLOCK_BYTES));
-    let end = pos + bytes_u64(bytes.len());
-    let used = usize_of(end % bytes_u64(BLOCK_BYTES));
-    let mut whole = vec![0; skip];
-    if skip > 0 {
-        let before = read_block(io, file, pos - bytes_u64(skip)).await?;
-        let kept = before.len().min(skip);
-        whole[..kept].copy_from_slice(&before[..kept]);
-    }
-    whole.extend_from_slice(bytes);
-    if used > 0 {
-        let after = read_block(io, file, end - bytes_u64(used)).await?;
-        whole.extend_from_slice(after.get(used..).unwrap_or_default());
-    }
-    let mut start = pos - bytes_u64(skip);
-    for part in whole.chunks(READ_BYTES_MAX) {
-        let mut block = need(io, READ_BYTES_MAX)?;
-        block.append(part);
-        let end = part.len().next_multiple_of(BLOCK_BYTES);
-        io.write(file, start, vec![block.disk(0..end)], Sync::Lazy).await?;
-        start += bytes_u64(end);
-    }
-    Ok(())
-}
-
-/// One block of a file, or what it has of it.
-async fn read_block<I: Io>(io: &I, file: &I::File, pos: u64) -> io::Result<Vec<u8>> {
-    let (read, block) = io.read(file, pos, need(io, BLOCK_BYTES)?).await;
-    let read = read?;
-    Ok(block.as_slice()[..read].to_vec())
-}
-
 /// Applies every event of the metadata's log.
 async fn replay_metadata<I: Io>(
-    io: &I,
+    disk: &Disk<'_, I>,
     log: &Log,
     cluster: &mut Cluster,
 ) -> Result<(), StartError> {
     let damaged = |what: &str| StartError(format!("the cluster's metadata is damaged: {what}"));
     for segment in log.segments() {
-        let bytes = usize_of(segment.end_pos().get());
+        if segment.end_pos() == FilePos::ZERO {
+            continue;
+        }
+        let bytes = usize::try_from(segment.end_pos().get()).expect("the target has 64 bits");
         let path = segment_path(METADATA, segment.base());
-        let read = read_range(io, &path, 0, bytes).await;
-        let (bytes, _) = read.map_err(|error| failed(&path, &error))?;
-        let bytes = bytes::Bytes::from(bytes);
+        let opened = disk.open(&path, Open::Direct).await.map_err(|error| failed(&path, &error))?;
+        let opened = opened.ok_or_else(|| damaged("a segment is missing"))?;
+        let read = disk.read(&opened, 0, bytes).await;
+        let bytes = bytes::Bytes::from(read.map_err(|error| failed(&path, &error))?);
         let mut walk = batch::walk(&bytes, Some(segment.base()));
         for (pos, batch) in walk.by_ref() {
             let batch = bytes.slice(pos..pos + batch.len_bytes());
@@ -451,7 +446,7 @@ async fn replay_metadata<I: Io>(
                 cluster.apply(&event).map_err(|it| damaged(&format!("{it:?}")))?;
             }
         }
-        if walk.expected() != Some(segment.end()) && segment.end_pos().get() > 0 {
+        if walk.expected() != Some(segment.end()) {
             return Err(damaged("a batch fails its checksum"));
         }
     }
@@ -495,58 +490,16 @@ fn topic_of(name: &str) -> Option<TopicId> {
     Some(TopicId::new(id))
 }
 
-/// `None` if there is no such file.
-pub async fn read_whole<I: Io>(io: &I, path: &str) -> io::Result<Option<Vec<u8>>> {
-    let file = match io.open(path, Open::Read).await {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other?,
-    };
-    let bytes = usize_of(io.file_bytes(&file).await?);
-    read_at(io, &file, 0, bytes).await.map(Some)
-}
+#[cfg(test)]
+mod tests {
+    use super::generation_of;
 
-/// Up to `bytes` bytes at `from`, and how many the file has; nothing of a file that is not there.
-async fn read_range<I: Io>(
-    io: &I,
-    path: &str,
-    from: u64,
-    bytes: usize,
-) -> io::Result<(Vec<u8>, u64)> {
-    let file = match io.open(path, Open::Direct).await {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
-        other => other?,
-    };
-    let file_bytes = io.file_bytes(&file).await?;
-    let there = file_bytes.saturating_sub(from).min(bytes_u64(bytes));
-    Ok((read_at(io, &file, from, usize_of(there)).await?, file_bytes))
-}
-
-async fn read_at<I: Io>(io: &I, file: &I::File, from: u64, bytes: usize) -> io::Result<Vec<u8>> {
-    let mut skip = usize_of(from % bytes_u64(BLOCK_BYTES));
-    let mut pos = from - bytes_u64(skip);
-    let mut read = Vec::with_capacity(bytes);
-    while read.len() < bytes {
-        let wanted = (skip + bytes - read.len()).min(READ_BYTES_MAX);
-        let (count, block) = io.read(file, pos, need(io, wanted)?).await;
-        if count? <= skip {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+    #[test]
+    fn only_names_of_checkpoints_are_removed() {
+        assert_eq!(generation_of("0.17"), Some(17));
+        assert_eq!(generation_of("12.3.part"), Some(3));
+        for name in ["0", "0.", ".3", "0.+3", "0.03", "0.3.bak", "a.3", "0.3.part.part", "-1.3"] {
+            assert_eq!(generation_of(name), None, "{name}");
         }
-        let end = block.filled().min(skip + bytes - read.len());
-        read.extend_from_slice(&block.as_slice()[skip..end]);
-        pos += bytes_u64(block.filled());
-        skip = 0;
     }
-    Ok(read)
-}
-
-fn need<I: Io>(io: &I, bytes: usize) -> io::Result<Block> {
-    io.block(bytes).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
-}
-
-fn bytes_u64(bytes: usize) -> u64 {
-    u64::try_from(bytes).expect("usize is at most 64 bits here")
-}
-
-fn usize_of(bytes: u64) -> usize {
-    usize::try_from(bytes).expect("the target has 64 bits")
 }

@@ -205,7 +205,7 @@ fn lock(directory: &Path) -> Result<File, StartError> {
     let failed = |error: io::Error| {
         StartError(format!("the data directory {}: {error}", directory.display()))
     };
-    std::fs::create_dir_all(directory).map_err(failed)?;
+    make_directory(directory).map_err(failed)?;
     let path = directory.join("lock");
     let options = File::options().write(true).create(true).truncate(false).open(path);
     let file = options.map_err(failed)?;
@@ -218,6 +218,30 @@ fn lock(directory: &Path) -> Result<File, StartError> {
         ))),
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
+}
+
+/// Makes the directory, and its name durable before anything in it counts.
+fn make_directory(directory: &Path) -> io::Result<()> {
+    let is_missing = |it: &&Path| !it.as_os_str().is_empty() && !it.exists();
+    let missing: Vec<&Path> = directory.ancestors().take_while(is_missing).collect();
+    std::fs::create_dir_all(directory)?;
+    for made in &missing {
+        sync_above(made)?;
+    }
+    if missing.is_empty()
+        && !directory.join("superblock").exists()
+        && let Err(error) = sync_above(directory)
+    {
+        // Who made it before the first start may have seen to it, and need not let us look above.
+        tracing::warn!(%error, "the data directory's name may not survive a power cut yet");
+    }
+    Ok(())
+}
+
+fn sync_above(path: &Path) -> io::Result<()> {
+    let Some(above) = path.parent() else { return Ok(()) };
+    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+    File::options().read(true).open(above)?.sync_all()
 }
 
 /// Where to listen. Fails if somebody listens there already: shards share a port, brokers do not.
@@ -307,7 +331,7 @@ fn machine_share() -> Result<u64, StartError> {
 mod tests {
     use replication::config::listener::{Address, Listener};
 
-    use super::advertise;
+    use super::{advertise, lock};
 
     /// `None` if it is refused.
     #[track_caller]
@@ -332,5 +356,17 @@ mod tests {
         check(None, "127.0.0.1", Some("127.0.0.1"));
         check(Some("a..b"), "127.0.0.1", None);
         check(None, "a..b", None);
+    }
+
+    #[test]
+    fn a_data_directory_is_made_with_all_above_it_and_is_ours_alone() {
+        let top = std::env::temp_dir().join(format!("odradek-lock-{}", std::process::id()));
+        let directory = top.join("a/b");
+        let held = lock(&directory).expect("nobody has it");
+        let refused = lock(&directory).expect_err("we have it").to_string();
+        assert!(refused.contains("log.dirs"), "{refused}");
+        drop(held);
+        drop(lock(&directory).expect("nobody has it any more"));
+        std::fs::remove_dir_all(top).expect("ours");
     }
 }

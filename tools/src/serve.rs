@@ -124,10 +124,18 @@ fn say(config: &NodeConfig, server: &Server, http: Option<&Listener>) {
     }
     tracing::info!(
         journal_frames = report.journal_frames,
+        journal_bytes = report.journal_bytes,
+        journal_ms = millis(report.journal_time),
         partitions_scanned = report.partitions_scanned,
+        scanned_bytes = report.scanned_bytes,
         carried_bytes = report.carried_bytes,
+        total_ms = millis(report.time),
         "recovered"
     );
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 fn configure(arguments: &Arguments) -> Result<NodeConfig, Failure> {

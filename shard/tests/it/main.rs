@@ -3,6 +3,7 @@
 mod answers;
 mod conformance;
 mod mailbox;
+mod recovery;
 mod ring;
 mod simulation;
 mod world;

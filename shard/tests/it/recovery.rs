@@ -1,0 +1,92 @@
+//! What a start makes of what earlier lives left on the disk.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use shard::io::{Class, Io, Open};
+use shard::recovery;
+use shard::sim::broker;
+use shard::sim::disk::Crash;
+use shard::sim::{Ended, SimIo, World};
+
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
+pub(crate) fn world(shard_count: usize) -> World {
+    let mut world = World::new(1);
+    assert_eq!(world.node(shard_count, 64 << 20), 0);
+    world
+}
+
+/// Runs `task` to its end.
+pub(crate) fn finish<T: 'static>(
+    world: &mut World,
+    io: &SimIo,
+    task: impl Future<Output = T> + 'static,
+) -> T {
+    let done = Rc::new(RefCell::new(None));
+    let result = Rc::clone(&done);
+    io.spawn(Class::Foreground, async move {
+        let value = task.await;
+        *result.borrow_mut() = Some(value);
+    });
+    assert_eq!(world.run(HOUR, || done.borrow().is_some()), Ended::Done);
+    done.take().expect("looked at above")
+}
+
+pub(crate) fn start(world: &mut World, shard_count: usize) {
+    let started = broker::start(world, 0, shard_count);
+    assert_eq!(world.run(HOUR, || started.ready().is_some()), Ended::Done);
+}
+
+/// Lets the broker come to rest.
+pub(crate) fn idle(world: &mut World) {
+    let end = world.now().plus(Duration::from_secs(10));
+    let io = world.outside();
+    world.run(HOUR, || io.now() >= end);
+}
+
+pub(crate) async fn put(io: SimIo, path: String, bytes: Vec<u8>) {
+    let file = io.open(&path, Open::CreateBuffered).await.expect("a good disk");
+    io.write_bytes(&file, 0, Bytes::from(bytes)).await.expect("a good disk");
+}
+
+#[test]
+fn a_blank_superblock_beside_topics_is_refused() {
+    for blank in [Vec::new(), vec![0; 8192]] {
+        let mut world = world(1);
+        let io = world.io(0, 0);
+        let text = finish(&mut world, &io.clone(), async move {
+            if !blank.is_empty() {
+                put(io.clone(), "superblock".to_owned(), blank).await;
+            }
+            assert!(recovery::recover(&io, &broker::config(&[]), 1).await.is_ok());
+            io.make_dir("topics/00000000000000000000000000000007").await.expect("a good disk");
+            let recovered = recovery::recover(&io, &broker::config(&[]), 1).await;
+            recovered.err().map(|error| error.to_string())
+        });
+        let text = text.expect("refused");
+        assert!(text.contains("no superblock"), "{text}");
+    }
+}
+
+#[test]
+fn files_of_older_generations_and_journals_of_gone_shards_are_removed() {
+    let mut world = world(3);
+    start(&mut world, 3);
+    idle(&mut world);
+    assert_eq!(world.io(0, 0).list("journal").unwrap(), ["0", "1", "2"]);
+    world.crash(0, Crash::Process);
+    let io = world.io(0, 0);
+    finish(&mut world, &io.clone(), put(io, "checkpoint/0.1.bak".to_owned(), vec![1]));
+    world.crash(0, Crash::Process);
+    world.resize(0, 1);
+    start(&mut world, 1);
+    idle(&mut world);
+    assert_eq!(world.io(0, 0).list("checkpoint").unwrap(), ["0.1.bak", "0.2"]);
+    assert_eq!(world.io(0, 0).list("journal").unwrap(), ["0"]);
+    world.crash(0, Crash::Power);
+    world.resize(0, 2);
+    start(&mut world, 2);
+}
