@@ -217,6 +217,8 @@ pub struct BeyondDurable;
 pub struct Located {
     pub segment: Offset,
     pub scan_from: FilePos,
+    /// The base offset of the batch at `scan_from`, which no checksum of its own covers.
+    pub base: Offset,
     pub sealed: bool,
 }
 
@@ -615,8 +617,12 @@ impl Log {
         };
         let segment = self.segments.reaching(from).iter().find(late_enough)?;
         let by_offset = locate_in(segment, from);
-        let by_time = segment.index().before_time(timestamp).map_or(FilePos::ZERO, |it| it.pos);
-        Some(Located { scan_from: by_offset.scan_from.max(by_time), ..by_offset })
+        match segment.index().before_time(timestamp) {
+            Some(by_time) if by_offset.scan_from < by_time.pos => {
+                Some(Located { scan_from: by_time.pos, base: by_time.offset, ..by_offset })
+            }
+            Some(_) | None => Some(by_offset),
+        }
     }
 
     /// The largest timestamp of all segments, and where to scan for its batch. It may lie below the
@@ -764,8 +770,10 @@ impl Log {
 }
 
 fn locate_in(segment: &Segment, offset: Offset) -> Located {
-    let scan_from = segment.index().at_or_before(offset).map_or(FilePos::ZERO, |it| it.pos);
-    Located { segment: segment.base(), scan_from, sealed: segment.is_sealed() }
+    let start = (FilePos::ZERO, segment.base());
+    let entry = segment.index().at_or_before(offset);
+    let (scan_from, base) = entry.map_or(start, |it| (it.pos, it.offset));
+    Located { segment: segment.base(), scan_from, base, sealed: segment.is_sealed() }
 }
 
 #[cfg(test)]

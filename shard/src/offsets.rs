@@ -74,6 +74,7 @@ impl<I: Io> Shard<I> {
                 }
                 let bytes = u64::try_from(batch.extent.len_bytes).expect("usize fits");
                 located.scan_from = batch.pos.plus(bytes);
+                located.base = batch.extent.end;
             }
             let end = partition.with_log(|log| log.segment_end(located.segment));
             match end {

@@ -3,24 +3,29 @@
 //! Knows where batches begin and end, nothing of requests.
 //! Nothing believed before an await is believed after it: positions stay right because stored bytes never move.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use engine::batch::{Batch, HEADER_BYTES};
-use engine::extent::Extent;
-use engine::id::{FilePos, Offset};
+use engine::batch::{Batch, BatchError, HEADER_BYTES};
+use engine::extent::{Extent, Trail};
+use engine::id::{FilePos, Offset, PartitionId};
 use engine::index::Index;
 use engine::log::Located;
+use engine::segment::Segment;
+use engine::sidecar::Sidecar;
 
 use crate::buffer::Block;
-use crate::files::Use;
-use crate::io::Io;
+use crate::files::{Use, segment_path, sidecar_path};
+use crate::io::{Io, Open};
 use crate::limits::{BLOCK_BYTES, READ_BYTES_MAX, SCAN_BYTES};
 use crate::message::ReadError;
 use crate::metrics::Metric;
 use crate::partition::Partition;
 use crate::shard::Shard;
+use crate::signal::Bell;
 
 /// A stored batch, and how far its segment can be read.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +80,36 @@ pub fn look<I: Io>(partition: &Partition<I>, offset: Offset) -> Look {
     Look::Nothing
 }
 
+/// The segments whose indexes are being made whole.
+#[derive(Default)]
+pub struct Indexing {
+    begun: RefCell<BTreeSet<(PartitionId, Offset)>>,
+    /// Rings when one is over, well or not.
+    ended: Bell,
+}
+
+impl Indexing {
+    /// `None`: somebody is at it.
+    fn begin(&self, partition: PartitionId, segment: Offset) -> Option<Turn<'_>> {
+        let key = (partition, segment);
+        let is_first = self.begun.borrow_mut().insert(key);
+        is_first.then(|| Turn { indexing: self, key })
+    }
+}
+
+/// Over when it is dropped.
+struct Turn<'a> {
+    indexing: &'a Indexing,
+    key: (PartitionId, Offset),
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.indexing.begun.borrow_mut().remove(&self.key);
+        self.indexing.ended.ring();
+    }
+}
+
 impl<I: Io> Shard<I> {
     /// Finds the batch that holds `offset`, wherever it is. `None` if nothing can be read there.
     pub async fn find(
@@ -101,29 +136,25 @@ impl<I: Io> Shard<I> {
         located: Located,
         is_wanted: impl Fn(&Extent) -> bool,
     ) -> Result<Option<Found>, ReadError> {
-        let segment = located.segment;
+        let Located { segment, sealed: is_sealed, .. } = located;
         let end = readable_end(partition, segment);
-        let mut pos = located.scan_from;
-        while pos < end {
-            let until = FilePos::new(end.get().min(pos.get() + len_u64(SCAN_BYTES)));
-            let window = self.read(partition, segment, pos, until, located.sealed).await?;
-            let mut at = 0;
-            while let Some(Ok(extent)) = window.get(at..).map(Extent::parse) {
-                let pos = pos.plus(len_u64(at));
-                if is_wanted(&extent) {
-                    let is_sealed = located.sealed;
-                    return Ok(Some(Found { segment, pos, extent, end, is_sealed }));
+        let mut trail = Trail::new(located.scan_from, located.base, end);
+        while !trail.is_over() {
+            let from = trail.pos();
+            let until = FilePos::new(end.get().min(from.get() + len_u64(SCAN_BYTES)));
+            let window = self.read(partition, segment, from, until, is_sealed).await?;
+            loop {
+                let pos = trail.pos();
+                let rest = window.get(usize_of(pos.since(from))..).unwrap_or_default();
+                match trail.step(rest) {
+                    Ok(extent) if is_wanted(&extent) => {
+                        return Ok(Some(Found { segment, pos, extent, end, is_sealed }));
+                    }
+                    Ok(_) => {}
+                    Err(BatchError::Truncated) if pos > from => break,
+                    Err(error) => return Err(fenced(partition, segment, pos, error)),
                 }
-                at += extent.len_bytes;
             }
-            if at == 0 {
-                tracing::error!(
-                    partition = ?partition.id(), segment = segment.get(), pos = pos.get(),
-                    "no record batch where the index says there is one"
-                );
-                return Err(ReadError::Fenced);
-            }
-            pos = pos.plus(len_u64(at));
         }
         Ok(None)
     }
@@ -216,31 +247,119 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Rebuilds the index of a segment after a restart, on its first use.
+    /// Makes the index of a segment whole, on its first use after a restart. Who comes while somebody
+    /// else is at it waits for that.
     async fn index(&self, partition: &Rc<Partition<I>>, located: Located) -> Result<(), ReadError> {
         let segment = located.segment;
-        let Some(missing) = partition.with_log(|log| log.index_missing(segment)) else {
-            return Ok(());
-        };
-        let interval = u64::from(partition.config().segment.index_interval_bytes);
-        let mut index = Index::new();
-        while index.end() < missing {
-            let until = missing.get().min(index.end().get() + len_u64(READ_BYTES_MAX));
-            let until = FilePos::new(until.max(index.end().get() + len_u64(HEADER_BYTES)));
-            let window = self.read(partition, segment, index.end(), until, located.sealed).await?;
-            let mut at = 0;
-            while let Some(Ok(extent)) = window.get(at..).map(Extent::parse) {
-                let bytes = len_u64(extent.len_bytes);
-                index.on_batch(extent.base, bytes, extent.max_timestamp, interval);
-                at += extent.len_bytes;
-            }
-            if at == 0 {
-                return Err(ReadError::Fenced);
+        loop {
+            let ended = self.indexing.ended.next();
+            let index_missing = || partition.with_log(|log| log.index_missing(segment));
+            let Some(missing) = index_missing() else { return Ok(()) };
+            let Some(_turn) = self.indexing.begin(partition.id(), segment) else {
+                ended.wait().await;
+                continue;
+            };
+            let index = match self.load_index(partition, segment).await {
+                Some(index) => index,
+                None => self.rebuild_index(partition, located, missing).await?,
+            };
+            if index_missing().is_some_and(|missing| missing <= index.end()) {
+                partition.change_log(|log| log.on_index_rebuilt(segment, index));
             }
         }
-        partition.change_log(|log| log.on_index_rebuilt(segment, index));
-        Ok(())
     }
+
+    /// The index of a sealed segment from the file beside it. `None`: it must be rebuilt.
+    async fn load_index(&self, partition: &Rc<Partition<I>>, segment: Offset) -> Option<Index> {
+        let (end, is_sealed) = partition.with_log(|log| {
+            let all = log.segments();
+            let found = all.binary_search_by_key(&segment, Segment::base).ok();
+            found.map(|it| ((all[it].end(), all[it].end_pos()), all[it].is_sealed()))
+        })?;
+        if !is_sealed {
+            return None;
+        }
+        let path = sidecar_path(partition.id(), segment);
+        let bytes = match self.read_small(&path).await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::warn!(%path, %error, "no index beside a sealed segment: rebuilding it");
+                return None;
+            }
+        };
+        match Sidecar::decode(&bytes) {
+            Ok(it) if it.base == segment && (it.end, it.bytes) == end => {
+                // It is not whole if a restart came while the segment grew.
+                it.index.is_complete().then_some(it.index)
+            }
+            other => {
+                let error = other.err();
+                tracing::warn!(%path, ?error, "a damaged index beside a segment: rebuilding it");
+                None
+            }
+        }
+    }
+
+    /// A whole file through the page cache.
+    async fn read_small(&self, path: &str) -> io::Result<Vec<u8>> {
+        let file = self.io.open(path, Open::Read).await?;
+        let file_bytes = usize_of(self.io.file_bytes(&file).await?);
+        let mut bytes = Vec::new();
+        while bytes.len() < file_bytes {
+            let wanted = (file_bytes - bytes.len()).min(READ_BYTES_MAX);
+            let block = self.wait_for_block(wanted).await;
+            let (read, block) = self.io.read(&file, len_u64(bytes.len()), block).await;
+            let read = read?.min(wanted);
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            bytes.extend_from_slice(&block.as_slice()[..read]);
+        }
+        Ok(bytes)
+    }
+
+    /// The index of a segment up to `missing`, from its headers.
+    async fn rebuild_index(
+        &self,
+        partition: &Rc<Partition<I>>,
+        located: Located,
+        missing: FilePos,
+    ) -> Result<Index, ReadError> {
+        let segment = located.segment;
+        let interval = u64::from(partition.config().segment.index_interval_bytes);
+        let mut index = Index::new();
+        let mut trail = Trail::new(FilePos::ZERO, segment, missing);
+        while !trail.is_over() {
+            let from = trail.pos();
+            let until = missing.min(from.plus(len_u64(READ_BYTES_MAX)));
+            let window = self.read(partition, segment, from, until, located.sealed).await?;
+            loop {
+                let pos = trail.pos();
+                let rest = window.get(usize_of(pos.since(from))..).unwrap_or_default();
+                match trail.step(rest) {
+                    Ok(extent) => {
+                        let bytes = len_u64(extent.len_bytes);
+                        index.on_batch(extent.base, bytes, extent.max_timestamp, interval);
+                    }
+                    Err(BatchError::Truncated) if pos > from => break,
+                    Err(error) => return Err(fenced(partition, segment, pos, error)),
+                }
+            }
+        }
+        Ok(index)
+    }
+}
+
+/// Stored bytes are not what was stored.
+fn fenced<I: Io>(
+    partition: &Partition<I>,
+    segment: Offset,
+    pos: FilePos,
+    error: BatchError,
+) -> ReadError {
+    let (path, pos) = (segment_path(partition.id(), segment), pos.get());
+    tracing::error!(%path, pos, ?error, "a stored batch is damaged: nothing behind it is read");
+    ReadError::Fenced
 }
 
 fn checked(bytes: Bytes, found: &Found) -> Result<Bytes, ReadError> {

@@ -29,6 +29,7 @@ use crate::metrics::Recorder;
 use crate::partition::{Condition, LEADER_EPOCH, Partition};
 use crate::permits::Permits;
 use crate::produce::Stalled;
+use crate::reader::Indexing;
 use crate::removal;
 use crate::route::{Lanes, Letter, ReplyTo, Route};
 use crate::signal::{self, Answer, Bell, Promise};
@@ -60,6 +61,7 @@ pub struct Shard<I: Io> {
     pub config: Arc<NodeConfig>,
     pub route: Rc<Route<I>>,
     pub files: Files<I>,
+    pub indexing: Indexing,
     pub timers: Rc<Timers<I>>,
     pub commit: Commit<I>,
     pub checkpoints: Turnstile,
@@ -107,6 +109,7 @@ impl<I: Io> Shard<I> {
             config,
             route: Rc::new(Route::new(io.clone(), lanes)),
             files: Files::new(io.clone()),
+            indexing: Indexing::default(),
             timers: Timers::new(io.clone()),
             commit: Commit::default(),
             checkpoints: Turnstile::default(),

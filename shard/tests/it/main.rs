@@ -5,5 +5,6 @@ mod conformance;
 mod mailbox;
 mod recovery;
 mod ring;
+mod sealed;
 mod simulation;
 mod world;

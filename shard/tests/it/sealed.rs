@@ -1,0 +1,118 @@
+//! Sealed segments are read after a restart, by way of the files beside them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use engine::codec::Codec;
+use shard::io::{Class, Io};
+use shard::sim::admin::{Admin, Wish};
+use shard::sim::consumer::{Consumer, Manners};
+use shard::sim::disk::Crash;
+use shard::sim::history::{Durability, Retries};
+use shard::sim::producer::{Habits, Producer};
+use shard::sim::recorder::{Recorder, Target};
+use shard::sim::{Ended, World};
+
+use crate::recovery::{HOUR, finish, idle, put, start, world};
+
+/// A world whose broker was killed at rest, with a topic of several sealed segments.
+fn segments() -> (World, Recorder, Target) {
+    let mut world = world(1);
+    start(&mut world, 1);
+    let io = world.outside();
+    let recorder = Recorder::new(io.clone(), 1);
+    let wish = Wish {
+        name: "t".to_owned(),
+        partition_count: 1,
+        durability: Durability::Device,
+        segment_ms: 128,
+    };
+    let mut admin = Admin::new(&io, 0, &recorder);
+    let targets = finish(&mut world, &io, async move { admin.create(&wish).await });
+    let habits = Habits {
+        retries: Retries::Deduplicated,
+        acks: -1,
+        depth: 1,
+        version: 12,
+        request_count: 80,
+        value_bytes_max: 20_000,
+        batch_bytes: None,
+        codec: Codec::None,
+        pause_nanos: 50_000_000,
+    };
+    let producer = Producer::new(&io, 0, &recorder, habits, targets.clone());
+    finish(&mut world, &io, producer.run());
+    idle(&mut world);
+    world.crash(0, Crash::Process);
+    (world, recorder, targets[0].clone())
+}
+
+/// How often each sidecar is opened while four consumers read the topic from its start to its end.
+fn sidecars_opened_by_four(
+    world: &mut World,
+    recorder: &Recorder,
+    target: &Target,
+) -> BTreeMap<String, usize> {
+    let opened: Rc<RefCell<BTreeMap<String, usize>>> = Rc::default();
+    let count = Rc::clone(&opened);
+    world.tell_to(Box::new(move |line| {
+        if let Some((_, path)) = line.split_once("open Read ")
+            && path.ends_with(".idx")
+        {
+            *count.borrow_mut().entry(path.to_owned()).or_default() += 1;
+        }
+    }));
+    start(world, 1);
+    let (io, left) = (world.outside(), Rc::new(Cell::new(4)));
+    for _ in 0..4 {
+        let manners = Manners {
+            version: 12,
+            max_wait_ms: 0,
+            max_bytes: 10_000,
+            isolation_level: 0,
+            pause_nanos: 1,
+        };
+        let consumer = Consumer::new(&io, 0, recorder, manners, vec![target.clone()]);
+        let left = Rc::clone(&left);
+        io.spawn(Class::Foreground, async move {
+            consumer.read_whole().await;
+            left.set(left.get() - 1);
+        });
+    }
+    let is_over = || left.get() == 0 || recorder.has_failed();
+    assert_eq!(world.run(HOUR, is_over), Ended::Done);
+    assert_eq!(recorder.failure(), None);
+    opened.take()
+}
+
+#[test]
+fn the_index_of_a_sealed_segment_is_loaded_once_for_all_readers() {
+    let (mut world, recorder, target) = segments();
+    let opened = sidecars_opened_by_four(&mut world, &recorder, &target);
+    assert!(opened.len() > 3, "{opened:?}");
+    assert!(opened.values().all(|it| *it == 1), "{opened:?}");
+}
+
+#[test]
+fn segments_with_missing_and_damaged_sidecars_are_read_all_the_same() {
+    let (mut world, recorder, target) = segments();
+    let (io, topic_id) = (world.io(0, 0), target.topic_id);
+    finish(&mut world, &io.clone(), async move {
+        let topic = engine::id::TopicId::new(topic_id);
+        let dir = format!("topics/{topic}/0");
+        let names = io.list(&dir).expect("it is there");
+        let sidecars = names.iter().filter(|it| it.ends_with(".idx"));
+        for (index, name) in sidecars.enumerate() {
+            let path = format!("{dir}/{name}");
+            match index % 3 {
+                0 => io.unlink(&path).await.expect("it is there"),
+                1 => put(io.clone(), path, vec![7; 200]).await,
+                _ => {}
+            }
+        }
+    });
+    world.crash(0, Crash::Process);
+    let opened = sidecars_opened_by_four(&mut world, &recorder, &target);
+    assert!(opened.len() > 3, "{opened:?}");
+}
