@@ -2,7 +2,7 @@
 //!
 //! Pure. It knows this version's own definitions, so it speaks of our brokers only.
 
-use replication::config::definition::{Treatment, split};
+use replication::config::definition::Treatment;
 use replication::config::topic_keys::topic_key;
 
 /// A sentence for each config that somebody may expect too much of.
@@ -18,9 +18,6 @@ fn warning(key: &str, value: &str) -> Option<String> {
         (Treatment::NoEffect(reason), _) => format!("is stored but has no effect: {reason}"),
         (_, "write.caching") if value == "true" => {
             "acknowledges records from memory: a crash or a power cut can lose them".to_owned()
-        }
-        (_, "cleanup.policy") if split(&value).contains(&"compact") => {
-            "keeps every record for now: compaction is not active yet".to_owned()
         }
         _ => return None,
     };
@@ -41,9 +38,8 @@ mod tests {
         let retention =
             "retention.ms=1 is stored but has no effect: old segments are not deleted yet";
         check("retention.ms", " 1", &[retention]);
-        let compact = "cleanup.policy=delete,compact keeps every record for now: compaction is not active yet";
+        let compact = "cleanup.policy=delete,compact is stored but has no effect: old segments are neither deleted nor compacted yet";
         check("cleanup.policy", "delete, compact", &[compact]);
-        check("cleanup.policy", "delete", &[]);
         check("segment.bytes", "1048576", &[]);
     }
 
