@@ -334,7 +334,9 @@ fn frame_crc(header: &[u8], payload: &[u8]) -> u32 {
 pub enum FrameError {
     /// No frame at all, or one of another generation or version.
     Foreign,
-    /// The header names this generation, but the bytes end early or the checksum differs.
+    /// The header names this generation, but the bytes end before the frame does.
+    Short { sequence: u64 },
+    /// The header names this generation, but the checksum differs.
     Damaged { sequence: u64 },
 }
 
@@ -369,7 +371,7 @@ impl<'a> Frame<'a> {
         let damaged = FrameError::Damaged { sequence };
         let payload_bytes = usize::try_from(payload_bytes).or(Err(damaged))?;
         let end = HEADER_BYTES.checked_add(payload_bytes).ok_or(damaged)?;
-        let payload = bytes.get(HEADER_BYTES..end).ok_or(damaged)?;
+        let payload = bytes.get(HEADER_BYTES..end).ok_or(FrameError::Short { sequence })?;
         let covered = header.get(..CRC_AT).ok_or(damaged)?;
         if frame_crc(covered, payload) != crc {
             return Err(damaged);
@@ -405,6 +407,29 @@ impl<'a> Frame<'a> {
             }
             Some(entry)
         })
+    }
+}
+
+/// A frame in memory of its own.
+#[derive(Debug)]
+pub struct StoredFrame {
+    sequence: u64,
+    entry_count: u32,
+    payload: Vec<u8>,
+}
+
+impl StoredFrame {
+    #[must_use]
+    pub fn frame(&self) -> Frame<'_> {
+        let Self { sequence, entry_count, .. } = *self;
+        Frame { sequence, entry_count, payload: &self.payload }
+    }
+}
+
+impl From<Frame<'_>> for StoredFrame {
+    fn from(frame: Frame<'_>) -> Self {
+        let Frame { sequence, entry_count, payload } = frame;
+        Self { sequence, entry_count, payload: payload.to_vec() }
     }
 }
 

@@ -8,6 +8,7 @@
 mod disk;
 mod mend;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
@@ -17,8 +18,8 @@ use std::time::Duration;
 use engine::batch;
 use engine::checkpoint::Checkpoint;
 use engine::id::{FilePos, PartitionId, PartitionIndex, TopicId};
-use engine::journal::replay::{Replay, Verdict};
-use engine::journal::{Entry, Frame, Generation};
+use engine::journal::replay::{Part, Replay, Verdict};
+use engine::journal::{Entry, Generation, StoredFrame};
 use engine::log::Log;
 use engine::manifest::Manifest;
 use engine::records::Records;
@@ -31,7 +32,7 @@ use crate::checkpoint::checkpoint_path;
 use crate::commit::journal_dir;
 use crate::files::{segment_path, topic_dir};
 use crate::io::{Class, Io, Nanos, Open, Sync};
-use crate::limits::DECOMPRESSED_BYTES_MAX;
+use crate::limits::{DECOMPRESSED_BYTES_MAX, FRAME_BYTES_MAX, READ_BYTES_MAX};
 use crate::parallel;
 use crate::partition::LEADER_EPOCH;
 use crate::recovery::disk::Disk;
@@ -41,6 +42,10 @@ use crate::removal;
 const SUPERBLOCK: &str = "superblock";
 /// Partitions that are recovered at a time.
 const PARTITIONS_AT_ONCE: usize = 64;
+/// Journal files that are read at a time, each with one read under way.
+const JOURNAL_FILES_AT_ONCE: usize = 8;
+
+const _: () = assert!(FRAME_BYTES_MAX <= READ_BYTES_MAX, "a part of the journal holds any frame");
 
 /// The log of the cluster's metadata.
 pub const METADATA: PartitionId =
@@ -251,11 +256,9 @@ struct Stored {
 
 /// The journal of one shard.
 struct Journal {
-    generation: Generation,
-    first_sequence: u64,
     dir: String,
     names: Vec<String>,
-    files: Vec<Vec<u8>>,
+    replay: RefCell<Replay>,
 }
 
 impl Stored {
@@ -275,46 +278,36 @@ impl Stored {
             if last.shutdown != Shutdown::Clean {
                 let dir = journal_dir(shard);
                 let names = disk.io().list(&dir).map_err(|error| failed(&dir, &error))?;
-                let (generation, files) = (last.generation, Vec::new());
-                let first_sequence = checkpoint.header().sequence;
-                stored.journals.push(Journal { generation, first_sequence, dir, names, files });
+                let replay = Replay::new(last.generation, checkpoint.header().sequence);
+                stored.journals.push(Journal { dir, names, replay: RefCell::new(replay) });
             }
         }
-        stored.read_journals(disk).await.map_err(|error| failed("journal", &error))?;
+        let all = |it| std::iter::repeat(it).zip(0..Journal::names(it).len());
+        let files = stored.journals.iter().flat_map(all);
+        let jobs = files.map(|(journal, file)| journal.read(disk, file));
+        parallel::try_all(jobs, JOURNAL_FILES_AT_ONCE).await?;
         Ok(stored)
     }
 
-    /// Reads every byte of every file, of all shards side by side. What a file begins with does not
-    /// say that the rest of it is not needed: a frame that was lost or damaged is noticed by those
-    /// behind it.
-    async fn read_journals<I: Io>(&mut self, disk: &Disk<'_, I>) -> io::Result<()> {
-        let paths = self.journals.iter().flat_map(Journal::paths).collect::<Vec<_>>();
-        let mut files = disk.read_large(&paths).await?.into_iter();
-        for journal in &mut self.journals {
-            journal.files = files.by_ref().take(journal.names.len()).collect();
-        }
-        Ok(())
-    }
-
     async fn recover<I: Io>(
-        mut self,
+        self,
         disk: &Disk<'_, I>,
         recovered: &mut Recovered,
         began: Nanos,
     ) -> Result<(), StartError> {
         let (io, now) = (disk.io(), disk.io().wall());
         let report = &mut recovered.report;
-        let journals = std::mem::take(&mut self.journals);
+        let mut frames = Vec::new();
+        for journal in self.journals {
+            frames.extend(journal.frames()?);
+        }
         let mut leads = Leads { manifests: self.manifests, entries: BTreeMap::new() };
-        for journal in &journals {
-            for frame in journal.frames()? {
-                report.journal_frames += 1;
-                report.journal_bytes += u64::try_from(frame.frame_bytes()).expect("64 bits");
-                for entry in frame.entries() {
-                    let entry =
-                        entry.map_err(|it| StartError(format!("{}: {it:?}", journal.dir)))?;
-                    leads.entries.entry(entry.partition()).or_default().push(entry);
-                }
+        for frame in frames.iter().map(StoredFrame::frame) {
+            report.journal_frames += 1;
+            report.journal_bytes += u64::try_from(frame.frame_bytes()).expect("64 bits");
+            for entry in frame.entries() {
+                let entry = entry.map_err(|it| StartError(format!("the journal: {it:?}")))?;
+                leads.entries.entry(entry.partition()).or_default().push(entry);
             }
         }
         report.journal_time = io.now().since(began);
@@ -391,15 +384,39 @@ async fn settle_dirs<I: Io>(io: &I, leads: &Leads<'_>) -> Result<(), StartError>
 }
 
 impl Journal {
-    fn paths(&self) -> impl Iterator<Item = String> {
-        self.names.iter().map(|name| format!("{}/{name}", self.dir))
+    fn names(&self) -> &[String] {
+        &self.names
     }
 
-    fn frames(&self) -> Result<Vec<Frame<'_>>, StartError> {
-        let mut replay = Replay::new(self.generation, self.first_sequence);
-        for (index, bytes) in self.files.iter().enumerate() {
-            replay.on_file(index, bytes);
+    /// Reads all of a file. What it begins with does not say that the rest of it is not needed: a frame
+    /// that was lost or damaged is noticed by those behind it.
+    async fn read<I: Io>(&self, disk: &Disk<'_, I>, file: usize) -> Result<(), StartError> {
+        let path = format!("{}/{}", self.dir, self.names[file]);
+        self.read_parts(disk, file, &path).await.map_err(|error| failed(&path, &error))
+    }
+
+    async fn read_parts<I: Io>(
+        &self,
+        disk: &Disk<'_, I>,
+        file: usize,
+        path: &str,
+    ) -> io::Result<()> {
+        let opened = disk.open(path, Open::Direct).await?.ok_or(io::ErrorKind::NotFound)?;
+        let mut pos = 0;
+        while pos < opened.bytes {
+            let left = usize::try_from(opened.bytes - pos).expect("the target has 64 bits");
+            let part = if left <= READ_BYTES_MAX { Part::Last } else { Part::More };
+            let window = disk.window(&opened, pos, left.min(READ_BYTES_MAX)).await?;
+            let mut replay = self.replay.borrow_mut();
+            let done = replay.on_part(file, FilePos::new(pos), window.bytes(), part);
+            pos += u64::try_from(done).expect("usize is at most 64 bits here");
         }
+        Ok(())
+    }
+
+    /// What recovery needs of what was read.
+    fn frames(self) -> Result<Vec<StoredFrame>, StartError> {
+        let replay = self.replay.into_inner();
         let replayed = replay.finish().map_err(|damaged| {
             StartError(format!(
                 "the journal in {} is damaged: frame {} is missing or doubled, file {} at {}; \

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use crate::id::FilePos;
-use crate::journal::{BLOCK_BYTES, Frame, FrameError, Generation};
+use crate::journal::{BLOCK_BYTES, Frame, FrameError, Generation, StoredFrame};
 
 /// A byte of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,22 +40,32 @@ pub enum Verdict {
 
 /// The frames to replay, in order of their sequence.
 #[derive(Debug)]
-pub struct Replayed<'a> {
-    pub frames: Vec<Frame<'a>>,
+pub struct Replayed {
+    pub frames: Vec<StoredFrame>,
     pub verdict: Verdict,
 }
 
+/// Whether a part of a file is its last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Last,
+    /// More follows, and this one has room for the largest frame.
+    More,
+}
+
 /// Collects the frames of a generation from `first_sequence` on, from the files in any order.
+///
+/// Holds copies of just these frames.
 #[derive(Debug)]
-pub struct Replay<'a> {
+pub struct Replay {
     generation: Generation,
     first_sequence: u64,
-    whole: BTreeMap<u64, (Location, Frame<'a>)>,
+    whole: BTreeMap<u64, (Location, StoredFrame)>,
     damaged: BTreeMap<u64, Location>,
     doubled: Option<JournalDamaged>,
 }
 
-impl<'a> Replay<'a> {
+impl Replay {
     #[must_use]
     pub const fn new(generation: Generation, first_sequence: u64) -> Self {
         Self {
@@ -67,19 +77,27 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Looks at every block, as the remains of older frames lie behind the newer ones.
-    pub fn on_file(&mut self, file: usize, bytes: &'a [u8]) {
+    pub fn on_file(&mut self, file: usize, bytes: &[u8]) {
+        self.on_part(file, FilePos::ZERO, bytes, Part::Last);
+    }
+
+    /// Looks at every block of the `bytes` that lie at `from`, as the remains of older frames lie
+    /// behind the newer ones. Returns how many bytes are done with: there the next part begins.
+    pub fn on_part(&mut self, file: usize, from: FilePos, bytes: &[u8], part: Part) -> usize {
         let mut at = 0_usize;
         while let Some(rest) = bytes.get(at..)
             && !rest.is_empty()
         {
-            let location = Location { file, pos: FilePos::new(u64::try_from(at).unwrap_or(0)) };
+            let pos = from.get().saturating_add(u64::try_from(at).unwrap_or(u64::MAX));
+            let location = Location { file, pos: FilePos::new(pos) };
             let step = match Frame::parse(rest, self.generation) {
                 Ok(frame) => {
                     self.on_frame(location, frame);
                     frame.frame_bytes()
                 }
-                Err(FrameError::Damaged { sequence }) => {
+                // It goes on in the next part, unless not even a whole one has room for what it says.
+                Err(FrameError::Short { .. }) if part == Part::More && at > 0 => return at,
+                Err(FrameError::Short { sequence } | FrameError::Damaged { sequence }) => {
                     self.damaged.entry(sequence).or_insert(location);
                     BLOCK_BYTES
                 }
@@ -87,9 +105,10 @@ impl<'a> Replay<'a> {
             };
             at = at.saturating_add(step);
         }
+        at.min(bytes.len())
     }
 
-    pub fn finish(self) -> Result<Replayed<'a>, JournalDamaged> {
+    pub fn finish(self) -> Result<Replayed, JournalDamaged> {
         if let Some(damaged) = self.doubled {
             return Err(damaged);
         }
@@ -107,12 +126,12 @@ impl<'a> Replay<'a> {
         Ok(Replayed { frames, verdict })
     }
 
-    fn on_frame(&mut self, at: Location, frame: Frame<'a>) {
+    fn on_frame(&mut self, at: Location, frame: Frame<'_>) {
         let sequence = frame.sequence();
         if sequence < self.first_sequence {
             return;
         }
-        if self.whole.insert(sequence, (at, frame)).is_some() {
+        if self.whole.insert(sequence, (at, frame.into())).is_some() {
             self.doubled.get_or_insert(JournalDamaged { sequence, at });
         }
     }
@@ -120,7 +139,7 @@ impl<'a> Replay<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{JournalDamaged, Location, Replay, Verdict};
+    use super::{JournalDamaged, Location, Part, Replay, Verdict};
     use crate::id::{FilePos, PartitionId, PartitionIndex, TopicId};
     use crate::journal::{BLOCK_BYTES, Entry, FrameWriter, Generation};
 
@@ -148,10 +167,28 @@ mod tests {
             replay.on_file(index, bytes);
         }
         let found = replay.finish().map(|it| {
-            let sequences: Vec<u64> = it.frames.iter().map(|frame| frame.sequence()).collect();
-            (sequences, it.verdict)
+            let sequences = it.frames.iter().map(|it| it.frame().sequence());
+            (sequences.collect::<Vec<u64>>(), it.verdict)
         });
+        assert_eq!(in_parts(&files), found);
         assert_eq!(found, want.map(|(sequences, verdict)| (sequences.to_vec(), verdict)));
+    }
+
+    /// The same, from parts of three blocks, which hold the largest frame here.
+    fn in_parts(files: &[Vec<u8>]) -> Result<(Vec<u64>, Verdict), JournalDamaged> {
+        let mut replay = Replay::new(NOW, 5);
+        for (index, bytes) in files.iter().enumerate() {
+            let mut from = 0;
+            while from < bytes.len() {
+                let end = bytes.len().min(from + 3 * BLOCK_BYTES);
+                let part = if end == bytes.len() { Part::Last } else { Part::More };
+                let pos = FilePos::new(from.try_into().unwrap());
+                from += replay.on_part(index, pos, &bytes[from..end], part);
+            }
+        }
+        let replayed = replay.finish()?;
+        let sequences = replayed.frames.iter().map(|it| it.frame().sequence());
+        Ok((sequences.collect(), replayed.verdict))
     }
 
     fn torn(generation: Generation, sequence: u64, blocks: usize) -> Vec<u8> {
@@ -195,6 +232,20 @@ mod tests {
             Err(JournalDamaged { sequence: 6, at: at(0, 2) }),
         );
         check(&[vec![frame(NOW, 6, 1)]], Err(JournalDamaged { sequence: 5, at: at(0, 0) }));
+    }
+
+    #[test]
+    fn a_frame_that_announces_too_much_is_damage_and_hides_nothing() {
+        let mut long = frame(NOW, 6, 1);
+        long[34] = 1; // 64 KiB of payload: more than a part, or the file, has.
+        check(
+            &[vec![frame(NOW, 5, 1), long.clone(), frame(NOW, 7, 2), frame(OLD, 1, 3)]],
+            Err(JournalDamaged { sequence: 6, at: at(0, 1) }),
+        );
+        check(
+            &[vec![frame(NOW, 5, 2), frame(OLD, 1, 2), long]],
+            Ok((&[5], Verdict::Torn(at(0, 4)))),
+        );
     }
 
     #[test]

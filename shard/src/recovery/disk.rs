@@ -3,17 +3,13 @@
 //! It knows no log. A job holds one block at a time, so that whoever waits for one gets it: a small
 //! memory makes recovery slow, not impossible.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 
 use crate::buffer::Block;
 use crate::io::{Io, Open, Sync};
 use crate::limits::{BLOCK_BYTES, READ_BYTES_MAX};
-use crate::parallel;
 use crate::signal::Bell;
-
-/// Reads of whole files that are under way at a time.
-const READS_MAX: usize = 16;
 
 /// The disk as recovery sees it.
 pub(super) struct Disk<'a, I: Io> {
@@ -85,30 +81,6 @@ impl<'a, I: Io> Disk<'a, I> {
         self.read(&opened, 0, usize_of(opened.bytes)).await.map(Some)
     }
 
-    /// Whole files, in the order of `paths`, past the page cache, with several reads of several files under way.
-    pub(super) async fn read_large(&self, paths: &[String]) -> io::Result<Vec<Vec<u8>>> {
-        let mut files = Vec::with_capacity(paths.len());
-        for path in paths {
-            let opened = self.open(path, Open::Direct).await?;
-            files.push(opened.ok_or(io::ErrorKind::NotFound)?);
-        }
-        let whole = |it: &Opened<_>| RefCell::new(vec![0; usize_of(it.bytes)]);
-        let targets: Vec<RefCell<Vec<u8>>> = files.iter().map(whole).collect();
-        let starts = files.iter().zip(&targets).flat_map(|(file, target)| {
-            let starts = (0..file.bytes).step_by(READ_BYTES_MAX);
-            starts.map(move |start| (file, target, start))
-        });
-        let jobs = starts.map(|(file, target, start)| async move {
-            let bytes = usize_of(file.bytes - start).min(READ_BYTES_MAX);
-            let window = self.window(file, start, bytes).await?;
-            let start = usize_of(start);
-            target.borrow_mut()[start..start + bytes].copy_from_slice(window.bytes());
-            Ok::<_, io::Error>(())
-        });
-        parallel::try_all(jobs, READS_MAX).await?;
-        Ok(targets.into_iter().map(RefCell::into_inner).collect())
-    }
-
     /// Bytes of a file, which must have them.
     pub(super) async fn read(
         &self,
@@ -156,21 +128,33 @@ impl<'a, I: Io> Disk<'a, I> {
         let bytes: usize = parts.iter().map(|it| it.len()).sum();
         let (skip, end) = (skip_of(pos), pos + bytes_u64(bytes));
         let used = skip_of(end);
-        let mut whole = self.read_block(opened, pos - bytes_u64(skip), skip).await?;
-        whole.resize(skip, 0);
-        whole.reserve(bytes + BLOCK_BYTES);
-        parts.iter().for_each(|part| whole.extend_from_slice(part));
+        let mut before = self.read_block(opened, pos - bytes_u64(skip), skip).await?;
+        before.resize(skip, 0);
+        let mut after = Vec::new();
         if used > 0 {
-            let after = self.read_block(opened, end - bytes_u64(used), BLOCK_BYTES).await?;
-            whole.extend_from_slice(after.get(used..).unwrap_or_default());
+            after = self.read_block(opened, end - bytes_u64(used), BLOCK_BYTES).await?;
         }
+        let after = after.get(used..).unwrap_or_default();
         let mut start = pos - bytes_u64(skip);
-        for part in whole.chunks(READ_BYTES_MAX) {
-            let (_held, mut block) = self.block(part.len()).await?;
-            block.append(part);
-            let end = part.len().next_multiple_of(BLOCK_BYTES);
+        let mut left = skip + bytes + after.len();
+        let pieces = std::iter::once(&before[..]).chain(parts.iter().copied());
+        let mut pieces = pieces.chain(std::iter::once(after));
+        let mut piece: &[u8] = &[];
+        while left > 0 {
+            let part_bytes = left.min(READ_BYTES_MAX);
+            let (_held, mut block) = self.block(part_bytes).await?;
+            while block.filled() < part_bytes {
+                if piece.is_empty() {
+                    piece = pieces.next().expect("they are as long as counted");
+                }
+                let (now, later) = piece.split_at(piece.len().min(part_bytes - block.filled()));
+                block.append(now);
+                piece = later;
+            }
+            let end = part_bytes.next_multiple_of(BLOCK_BYTES);
             self.io.write(&opened.file, start, vec![block.disk(0..end)], Sync::Lazy).await?;
             start += bytes_u64(end);
+            left -= part_bytes;
         }
         opened.bytes = opened.bytes.max(start);
         Ok(())
@@ -228,6 +212,7 @@ mod tests {
 
     use super::Disk;
     use crate::io::{Class, Io, Open, Sync};
+    use crate::parallel;
     use crate::sim::{Ended, SimIo, World};
 
     const MIB: usize = 1 << 20;
@@ -264,10 +249,13 @@ mod tests {
                 disk.overwrite(&mut opened, 0, &[&pattern(bytes, seed)]).await.unwrap();
                 io.truncate(&file, u64::try_from(bytes).unwrap()).await.unwrap();
             }
-            let read = disk.read_large(&paths).await.unwrap();
-            for (seed, found) in read.iter().enumerate() {
-                assert!(*found == pattern(bytes, seed), "file {seed}");
-            }
+            let disk = &disk;
+            let jobs = paths.iter().enumerate().map(|(seed, path)| async move {
+                let opened = disk.open(path, Open::Direct).await?.expect("made above");
+                assert!(disk.read(&opened, 0, bytes).await? == pattern(bytes, seed), "file {seed}");
+                Ok::<_, io::Error>(())
+            });
+            parallel::try_all(jobs, 12).await.unwrap();
         });
     }
 

@@ -74,7 +74,7 @@ impl World {
         let replayed = replay.finish().expect("only the last frame can be torn");
         let mut entries: BTreeMap<PartitionId, Vec<Entry<'_>>> = BTreeMap::new();
         for frame in &replayed.frames {
-            for entry in frame.entries() {
+            for entry in frame.frame().entries() {
                 let entry = entry.expect("written whole");
                 entries.entry(entry.partition()).or_default().push(entry);
             }
