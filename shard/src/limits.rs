@@ -14,7 +14,7 @@ pub const SWEEP_BYTES_MIN: u64 = 512 * 1024;
 /// Largest single write to a segment.
 pub const SEGMENT_WRITE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Bytes written straight to segments from which a checkpoint bounds the next recovery's scan.
-pub const CHECKPOINT_DIRECT_BYTES: u64 = 256 * 1024 * 1024;
+pub const CHECKPOINT_DIRECT_BYTES: u64 = 64 * 1024 * 1024;
 /// How often memory is looked for that comes back without a word, while somebody waits for it.
 pub const MEMORY_LOOK: Duration = Duration::from_millis(10);
 /// Quiet time after which a shard with dirty partitions makes a checkpoint.
