@@ -4,15 +4,24 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use engine::codec::Codec;
-use shard::io::{Class, Io};
+use engine::extent::Extent;
+use kafka_protocol::protocol::StrBytes;
+use net::api::ApiKey;
+use net::client;
+use net::error_code::ErrorCode;
+use net::fetch::{FetchPartition, FetchRequest, FetchTopic, SESSIONLESS_EPOCH};
+use net::topic::TopicRef;
+use shard::io::{Class, Io, Open, Sync};
 use shard::sim::admin::{Admin, Wish};
 use shard::sim::consumer::{Consumer, Manners};
 use shard::sim::disk::Crash;
 use shard::sim::history::{Durability, Retries};
 use shard::sim::producer::{Habits, Producer};
 use shard::sim::recorder::{Recorder, Target};
-use shard::sim::{Ended, World};
+use shard::sim::wire::Wire;
+use shard::sim::{Ended, SimIo, World};
 
 use crate::recovery::{HOUR, finish, idle, put, start, world};
 
@@ -115,4 +124,77 @@ fn segments_with_missing_and_damaged_sidecars_are_read_all_the_same() {
     world.crash(0, Crash::Process);
     let opened = sidecars_opened_by_four(&mut world, &recorder, &target);
     assert!(opened.len() > 3, "{opened:?}");
+}
+
+/// What a fetch at `offset` of the target is answered.
+async fn fetch_error(io: SimIo, target: Target, offset: i64) -> ErrorCode {
+    let partition = FetchPartition {
+        index: target.partition,
+        current_leader_epoch: -1,
+        fetch_offset: offset,
+        last_fetched_epoch: -1,
+        log_start_offset: -1,
+        max_bytes: 1 << 20,
+    };
+    let topic = TopicRef::Name(StrBytes::from_string(target.topic));
+    let request = FetchRequest {
+        replica_id: -1,
+        max_wait_ms: 0,
+        min_bytes: 1,
+        max_bytes: 1 << 20,
+        isolation_level: 0,
+        session_id: 0,
+        session_epoch: SESSIONLESS_EPOCH,
+        topics: vec![FetchTopic { topic, partitions: vec![partition] }],
+        forgotten: Vec::new(),
+        rack_id: StrBytes::new(),
+    };
+    let mut wire = Wire::connect(&io, 0).await;
+    let envelope = wire.envelope(12);
+    wire.send(client::encode_fetch(&envelope, &request)).await.expect("the broker lives");
+    let body: Bytes = wire.receive(ApiKey::Fetch, &envelope).await.expect("the broker lives");
+    let response = client::decode_fetch(envelope.version, &body).expect("a response");
+    response.topics[0].partitions[0].error
+}
+
+/// Flips a bit of the first file's second batch, `at` bytes behind its start. Gives the batch's offset.
+async fn flip(io: SimIo, path: String, at: usize) -> i64 {
+    let file = io.open(&path, Open::Direct).await.expect("it is there");
+    let (read, block) = io.read(&file, 0, io.block(1 << 20).expect("room")).await;
+    let mut bytes = block.as_slice()[..read.expect("a good disk")].to_vec();
+    let file_bytes = u64::try_from(bytes.len()).expect("small");
+    let first = Extent::parse(&bytes).expect("sound");
+    bytes[first.len_bytes + at] ^= 1;
+    bytes.resize(bytes.len().next_multiple_of(4096), 0);
+    let mut block = io.block(bytes.len()).expect("room");
+    block.append(&bytes);
+    let ranges = vec![block.disk(0..bytes.len())];
+    io.write(&file, 0, ranges, Sync::Durable).await.expect("a good disk");
+    io.truncate(&file, file_bytes).await.expect("a good disk");
+    io.sync(&file).await.expect("a good disk");
+    first.end.get()
+}
+
+#[test]
+fn a_flipped_bit_outside_of_the_checksum_is_an_error_and_stops_nothing_else() {
+    for at in [0, 6, 7, 8, 9, 11] {
+        let (mut world, _recorder, target) = segments();
+        let (io, topic) = (world.io(0, 0), engine::id::TopicId::new(target.topic_id));
+        let path = format!("topics/{topic}/0/{:020}", 0);
+        let offset = finish(&mut world, &io.clone(), async move {
+            io.unlink(&format!("{path}.idx")).await.expect("it is there");
+            flip(io, format!("{path}.log"), at).await
+        });
+        world.crash(0, Crash::Process);
+        start(&mut world, 1);
+        let outside = world.outside();
+        for (offset, want) in [
+            (offset, ErrorCode::KAFKA_STORAGE_ERROR),
+            (200, ErrorCode::NONE),
+            (offset, ErrorCode::KAFKA_STORAGE_ERROR),
+        ] {
+            let task = fetch_error(outside.clone(), target.clone(), offset);
+            assert_eq!(finish(&mut world, &outside, task), want, "byte {at}, offset {offset}");
+        }
+    }
 }
