@@ -108,6 +108,9 @@ pub trait Io: Clone + 'static {
     /// Aligned memory for log chunks, journal frames and direct reads, from this shard's budget.
     /// `bytes` is rounded up to a class size (4 KiB * 4^n). `None`: the budget is used up.
     fn block(&self, bytes: usize) -> Option<Block>;
+    /// As `block`, but past some hundred MiB only memory that was in use before: a page that nobody has
+    /// touched yet costs more than the bytes that are copied into it.
+    fn warm_block(&self, bytes: usize) -> Option<Block>;
     /// The budget.
     fn block_bytes_max(&self) -> usize;
 

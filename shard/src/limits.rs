@@ -22,6 +22,12 @@ pub const CHECKPOINT_IDLE: Duration = Duration::from_secs(2);
 /// Partitions that a checkpoint flushes at a time.
 pub const CHECKPOINT_FLUSHES_MAX: usize = 32;
 
+/// Memory that a shard takes for recent records before it gives up those that are on disk already.
+/// More is taken only if nothing can be given up.
+pub const WARM_BYTES: usize = 256 << 20;
+/// Partitions that are asked for memory before more is taken.
+pub const TRIM_PARTITIONS_MAX: usize = 64;
+
 /// Smallest and largest chunk of a partition's tail.
 pub const CHUNK_BYTES_MIN: usize = 4096;
 pub const CHUNK_BYTES_MAX: usize = 1024 * 1024;

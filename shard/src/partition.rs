@@ -493,6 +493,14 @@ impl<I: Io> Partition<I> {
 
     // Memory.
 
+    /// Gives back up to `wanted` bytes of what is safely on disk, but not the block in which the log
+    /// ends. Returns what was freed.
+    pub fn trim_old(&self, wanted: usize) -> usize {
+        let state = &mut *self.state.borrow_mut();
+        let flushed = state.log.flushed();
+        state.tail.trim(flushed.segment, flushed.pos, wanted)
+    }
+
     /// Gives back up to `wanted` bytes of what is safely on disk. Returns what was freed.
     pub fn trim(&self, wanted: usize) -> usize {
         let state = &mut *self.state.borrow_mut();

@@ -9,7 +9,7 @@ use engine::id::FilePos;
 
 use crate::files::Use;
 use crate::io::{Class, Io, Nanos};
-use crate::limits::{BLOCK_BYTES, MEMORY_LOOK};
+use crate::limits::{BLOCK_BYTES, CHUNK_BYTES_MAX, MEMORY_LOOK};
 use crate::message::{ProduceError, ProduceItem, ProduceTimes, Produced, Reply};
 use crate::metrics::Metric;
 use crate::partition::{Partition, Produce};
@@ -20,6 +20,15 @@ use crate::writer;
 
 /// Batches for which there is no memory, in order.
 pub type Stalled<I> = VecDeque<(ProduceItem, Rc<Tally<I>>)>;
+
+/// Where the memory for a batch comes from, the best first.
+#[derive(Clone, Copy)]
+enum Supply {
+    Warm,
+    /// Warm, after something on disk was given up for it.
+    Trimmed,
+    Any,
+}
 
 struct Count<I: Io> {
     missing: usize,
@@ -130,8 +139,13 @@ impl<I: Io> Shard<I> {
         };
         let bytes = item.admitted.batch.len();
         let records = u64::from(item.admitted.summary.record_count);
+        let mut supply = Supply::Warm;
         loop {
-            match partition.produce(item, tally, self.io.wall(), at, |bytes| self.io.block(bytes)) {
+            let block = |bytes| match supply {
+                Supply::Warm | Supply::Trimmed => self.io.warm_block(bytes),
+                Supply::Any => self.io.block(bytes),
+            };
+            match partition.produce(item, tally, self.io.wall(), at, block) {
                 Produce::Settled { wants_commit } => {
                     if wants_commit {
                         self.commit.enqueue(&partition);
@@ -148,8 +162,18 @@ impl<I: Io> Shard<I> {
                     }
                     return None;
                 }
-                Produce::NoMemory(refused) if self.trim(bytes) >= bytes => item = refused,
-                Produce::NoMemory(refused) => return Some(refused),
+                Produce::NoMemory(refused) => {
+                    item = refused;
+                    match supply {
+                        Supply::Warm => {
+                            self.trim_old(CHUNK_BYTES_MAX);
+                            supply = Supply::Trimmed;
+                        }
+                        Supply::Trimmed => supply = Supply::Any,
+                        Supply::Any if self.trim(bytes) >= bytes => {}
+                        Supply::Any => return Some(item),
+                    }
+                }
             }
         }
     }

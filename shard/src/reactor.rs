@@ -27,6 +27,7 @@ use crate::buffer::arena::Arena;
 use crate::buffer::{Block, DiskRange};
 use crate::file::{self, RingFile};
 use crate::io::{Class, Io, Nanos, Open, Received as ReceivedBytes, Space, Sync};
+use crate::limits::WARM_BYTES;
 use crate::mailbox::Slumber;
 use crate::ring::pool::Received;
 use crate::ring::{self, Ring, WakeHandle, system};
@@ -160,6 +161,10 @@ impl Io for RingIo {
 
     fn block(&self, bytes: usize) -> Option<Block> {
         self.core.arena.borrow_mut().allocate(bytes)
+    }
+
+    fn warm_block(&self, bytes: usize) -> Option<Block> {
+        self.core.arena.borrow_mut().allocate_within(bytes, WARM_BYTES)
     }
 
     fn block_bytes_max(&self) -> usize {

@@ -23,7 +23,7 @@ use crate::connections::Connections;
 use crate::controller::Controller;
 use crate::files::Files;
 use crate::io::{Class, Io};
-use crate::limits::MESSAGES_PER_TURN_MAX;
+use crate::limits::{MESSAGES_PER_TURN_MAX, TRIM_PARTITIONS_MAX};
 use crate::message::{Message, ReadError, Reader, Reply};
 use crate::metrics::Recorder;
 use crate::partition::{Condition, LEADER_EPOCH, Partition};
@@ -274,15 +274,29 @@ impl<I: Io> Shard<I> {
 
     /// Gives back up to `wanted` bytes of log that is safely on disk, least recently looked for first.
     pub fn trim(&self, wanted: usize) -> usize {
+        self.trim_each(usize::MAX, wanted, Partition::trim)
+    }
+
+    /// As `trim`, of a few partitions, and nothing that the next append needs.
+    pub fn trim_old(&self, wanted: usize) -> usize {
+        self.trim_each(TRIM_PARTITIONS_MAX, wanted, Partition::trim_old)
+    }
+
+    fn trim_each(
+        &self,
+        partitions_max: usize,
+        wanted: usize,
+        trim: impl Fn(&Partition<I>, usize) -> usize,
+    ) -> usize {
         let partitions = self.partitions.borrow();
         let start = self.trim_from.get().map_or(Bound::Unbounded, Bound::Excluded);
         let round = partitions.range((start, Bound::Unbounded)).chain(partitions.iter());
         let mut freed = 0;
-        for (id, partition) in round {
+        for (id, partition) in round.take(partitions_max) {
             if freed >= wanted {
                 break;
             }
-            freed += partition.trim(wanted - freed);
+            freed += trim(partition, wanted - freed);
             self.trim_from.set(Some(*id));
         }
         freed

@@ -53,6 +53,8 @@ const WALL_START_MS: i64 = 1_700_000_000_000;
 const SPIN_TURNS_MAX: u64 = 100_000;
 /// What a node is told that its disk holds: it is full by plan, not by what is written.
 const DISK_BYTES: u64 = 1 << 40;
+/// Small, so that scenarios meet its end.
+const WARM_BYTES: usize = 8 << 20;
 /// What waking another shard takes.
 const BELL_NANOS: u64 = 3_000;
 
@@ -473,6 +475,12 @@ impl Io for SimIo {
     fn block(&self, bytes: usize) -> Option<Block> {
         let (node, shard) = self.place.shard();
         self.state.nodes.borrow_mut()[node].shards[shard].arena.allocate(bytes)
+    }
+
+    fn warm_block(&self, bytes: usize) -> Option<Block> {
+        let (node, shard) = self.place.shard();
+        let arena = &mut self.state.nodes.borrow_mut()[node].shards[shard].arena;
+        arena.allocate_within(bytes, WARM_BYTES)
     }
 
     fn block_bytes_max(&self) -> usize {

@@ -59,8 +59,7 @@ impl Arena {
 
     /// A block with room for `bytes`, at least one class size. `None`: the budget is used up.
     pub fn allocate(&mut self, bytes: usize) -> Option<Block> {
-        assert!(bytes <= EXTENT_BYTES);
-        let class = CLASS_BYTES.iter().position(|it| bytes <= *it).expect("checked above");
+        let class = class_of(bytes);
         self.reclaim();
         let index = match self.open[class].first() {
             Some(index) => *index,
@@ -72,6 +71,18 @@ impl Arena {
             self.open[class].remove(&index);
         }
         Some(Block::new(place))
+    }
+
+    /// As `allocate`, but new memory is taken from the operating system only while it is less than
+    /// `mapped_bytes_max`.
+    pub fn allocate_within(&mut self, bytes: usize, mapped_bytes_max: usize) -> Option<Block> {
+        self.reclaim();
+        let class = class_of(bytes);
+        let has_place = !self.open[class].is_empty() || !self.spares.is_empty();
+        if !has_place && self.mapped_bytes() + EXTENT_BYTES > mapped_bytes_max {
+            return None;
+        }
+        self.allocate(bytes)
     }
 
     /// Takes back what was dropped anywhere since the last call; `allocate` does so too.
@@ -172,6 +183,11 @@ impl Arena {
     }
 }
 
+fn class_of(bytes: usize) -> usize {
+    assert!(bytes <= EXTENT_BYTES);
+    CLASS_BYTES.iter().position(|it| bytes <= *it).expect("checked above")
+}
+
 impl Drop for Arena {
     fn drop(&mut self) {
         self.home.close();
@@ -259,6 +275,18 @@ mod tests {
         {
             assert_eq!(arena.allocate(bytes).unwrap().capacity(), capacity);
         }
+    }
+
+    #[test]
+    fn memory_that_is_there_is_used_though_no_more_may_be_mapped() {
+        let mut arena = Arena::new(16 * MIB);
+        let first = arena.allocate_within(MIB, 2 * MIB).unwrap();
+        let _second = arena.allocate_within(MIB, 2 * MIB).unwrap();
+        assert!(arena.allocate_within(MIB, 2 * MIB).is_none());
+        drop(first);
+        let _third = arena.allocate_within(MIB, 2 * MIB).unwrap();
+        let _fourth = arena.allocate(MIB).unwrap();
+        assert_eq!(arena.mapped_bytes(), 3 * MIB);
     }
 
     #[test]
