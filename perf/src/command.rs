@@ -11,7 +11,7 @@ use crate::batch::VALUE_BYTES_MIN;
 use crate::broker::{Topic, resolve};
 use crate::failure::Failure;
 use crate::frame::Acks;
-use crate::load::{Idempotence, Requests, account};
+use crate::load::{Idempotence, Patience, Requests, account};
 use crate::process::Process;
 use crate::report::Report;
 use crate::schedule::Pace;
@@ -59,7 +59,7 @@ struct Target {
     /// Its process on this host: adds what it uses
     #[arg(long, value_name = "PID")]
     broker_pid: Option<u32>,
-    /// Bind this command to one core
+    /// Bind this command to one core, its own: an open loop then waits without sleep
     #[arg(long, value_name = "CORE")]
     cpu: Option<usize>,
 }
@@ -273,6 +273,10 @@ pub(crate) fn run(command: &Command) -> Result<String, Failure> {
 }
 
 impl Target {
+    const fn patience(&self) -> Patience {
+        if self.cpu.is_some() { Patience::Spins } else { Patience::Sleeps }
+    }
+
     /// Binds this process to its core; the broker's process, if it was given.
     fn settle(&self) -> Result<Option<Process>, Failure> {
         self.cpu.map_or(Ok(()), pin::to_core)?;
@@ -292,6 +296,7 @@ impl LoadArguments {
             connection_count: self.connections,
             in_flight_max: self.in_flight,
             pace,
+            patience: self.target.patience(),
             warmup: Duration::from_secs(self.warmup),
             measured: Duration::from_secs(self.seconds),
             broker,
@@ -339,6 +344,7 @@ impl PingArguments {
             connection_count: 1,
             in_flight_max: 1,
             pace: Pace::Saturated,
+            patience: Patience::Sleeps,
             warmup: Duration::from_secs(self.warmup),
             measured: Duration::from_secs(self.seconds),
             broker,

@@ -12,6 +12,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use rustix::thread::sched_yield;
 
 use crate::batch::ProducerId;
 use crate::broker::{Broker, Topic};
@@ -33,6 +34,17 @@ const EVENTS_MAX: usize = 256;
 const DRAIN: Duration = Duration::from_secs(10);
 /// The loop looks at the time at least this often.
 const WAIT_NS_MAX: u64 = 50_000_000;
+/// With a core of its own the loop does not sleep when a request is due so soon: to wake from sleep
+/// takes as long as the latencies that are measured.
+const SPIN_NS: u64 = 1_000_000;
+
+/// What the loop does until the next request is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It has a core of its own.
+    Spins,
+    Sleeps,
+}
 
 /// What one run does.
 #[derive(Clone, Debug)]
@@ -43,6 +55,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) connection_count: usize,
     pub(crate) in_flight_max: usize,
     pub(crate) pace: Pace,
+    pub(crate) patience: Patience,
     pub(crate) warmup: Duration,
     pub(crate) measured: Duration,
     pub(crate) broker: Option<Process>,
@@ -89,6 +102,8 @@ pub(crate) fn run(plan: &Plan<'_>) -> Result<Outcome, Failure> {
             .map_err(|error| Failure::io("create an epoll instance", error))?,
         producers,
         schedule,
+        spins: plan.patience == Patience::Spins && matches!(plan.pace, Pace::Open { .. }),
+        spun_ns: 0,
         issued_count: 0,
         layout: AnswerLayout::new(version, plan.topic.name),
         acknowledged: Vec::with_capacity(EVENTS_MAX),
@@ -96,7 +111,8 @@ pub(crate) fn run(plan: &Plan<'_>) -> Result<Outcome, Failure> {
     };
     run.register()?;
     run.drive()?;
-    let (tally, samples) = run.meter.finish(Moment::now())?;
+    let spun = Duration::from_nanos(run.spun_ns);
+    let (tally, samples) = run.meter.finish(Moment::now(), spun)?;
     Ok(Outcome { tally, samples })
 }
 
@@ -131,6 +147,9 @@ struct Run {
     epoll: OwnedFd,
     producers: Vec<Producer>,
     schedule: Schedule,
+    spins: bool,
+    /// Spent with looks that found nothing: no work.
+    spun_ns: u64,
     /// Requests that came due, over all connections.
     issued_count: u64,
     layout: AnswerLayout,
@@ -159,7 +178,7 @@ impl Run {
         }
         loop {
             let now = Moment::now();
-            self.meter.on_time(now)?;
+            self.meter.on_time(now, Duration::from_nanos(self.spun_ns))?;
             self.issue(now)?;
             if self.is_finished(now) {
                 return Ok(());
@@ -169,8 +188,16 @@ impl Run {
                 return Ok(());
             }
             let next = self.schedule.intended_overall(self.issued_count).unwrap_or(Moment::NEVER);
-            let timeout = timespec(next.ns_since(Moment::now()).min(WAIT_NS_MAX));
+            let looked_at = Moment::now();
+            let due_ns = next.ns_since(looked_at).min(WAIT_NS_MAX);
+            let is_spinning = self.spins && due_ns < SPIN_NS;
+            let timeout = timespec(if is_spinning { 0 } else { due_ns });
             match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
+                Ok(0) if is_spinning => {
+                    // The kernel's threads, which a broker may need, share this core.
+                    sched_yield();
+                    self.spun_ns += Moment::now().ns_since(looked_at);
+                }
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(Failure::io("wait for answers", error)),
             }

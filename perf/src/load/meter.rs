@@ -80,8 +80,9 @@ impl Meter {
         Self { window, broker, samples: Vec::new(), last_acknowledged: window.start, tally }
     }
 
-    /// Looks at everything when the window begins and when it ends.
-    pub(crate) fn on_time(&mut self, now: Moment) -> Result<(), Failure> {
+    /// Looks at everything when the window begins and when it ends. `spun` is processor time that was
+    /// no work.
+    pub(crate) fn on_time(&mut self, now: Moment, spun: Duration) -> Result<(), Failure> {
         let is_due = match self.samples.len() {
             0 => self.window.start <= now,
             1 => self.window.end <= now,
@@ -90,7 +91,8 @@ impl Meter {
         if is_due {
             let broker = self.broker.map(Process::usage).transpose()?;
             let machine = Machine::now()?;
-            self.samples.push(Sample { at: now, own_cpu: own_cpu(), machine, broker });
+            let own_cpu = own_cpu().saturating_sub(spun);
+            self.samples.push(Sample { at: now, own_cpu, machine, broker });
         }
         Ok(())
     }
@@ -130,8 +132,12 @@ impl Meter {
     }
 
     /// What was counted, and the looks at the window's start and end.
-    pub(crate) fn finish(mut self, now: Moment) -> Result<(Tally, [Sample; 2]), Failure> {
-        self.on_time(now)?;
+    pub(crate) fn finish(
+        mut self,
+        now: Moment,
+        spun: Duration,
+    ) -> Result<(Tally, [Sample; 2]), Failure> {
+        self.on_time(now, spun)?;
         let samples = <[Sample; 2]>::try_from(self.samples);
         let samples = samples.map_err(|_missing| Failure::new("the run ended before its time"))?;
         let tail_ns = self.window.end.ns_since(self.last_acknowledged);
