@@ -121,11 +121,15 @@ pub async fn make<I: Io>(shard: &Rc<Shard<I>>) -> io::Result<()> {
     made
 }
 
-/// Makes checkpoints until the last one holds everything: nothing was journaled since it began.
+/// Makes checkpoints until the last one holds everything: nothing was journaled since it began. Of a
+/// closed partition the journal has what no checkpoint holds, so this fails.
 pub async fn make_last<I: Io>(shard: &Rc<Shard<I>>) -> io::Result<()> {
     loop {
         let sequence = shard.commit.next_sequence();
         make(shard).await?;
+        if shard.partitions().iter().any(|it| it.condition() == Condition::Fenced) {
+            return Err(io::Error::other("a partition is closed by a disk fault"));
+        }
         if shard.commit.next_sequence() == sequence && !shard.commit.has_work() {
             return Ok(());
         }

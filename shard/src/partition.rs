@@ -497,6 +497,9 @@ impl<I: Io> Partition<I> {
     /// ends. Returns what was freed.
     pub fn trim_old(&self, wanted: usize) -> usize {
         let state = &mut *self.state.borrow_mut();
+        if state.condition == Condition::Fenced {
+            return 0; // The journal may be told again what the tail holds.
+        }
         let flushed = state.log.flushed();
         state.tail.trim(flushed.segment, flushed.pos, wanted)
     }
@@ -505,6 +508,9 @@ impl<I: Io> Partition<I> {
     pub fn trim(&self, wanted: usize) -> usize {
         let state = &mut *self.state.borrow_mut();
         let flushed = state.log.flushed();
+        if state.condition == Condition::Fenced {
+            return 0;
+        }
         if flushed.offset == state.log.log_end().offset && !state.is_writing {
             return state.tail.clear();
         }

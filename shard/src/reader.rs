@@ -4,6 +4,7 @@
 //! Nothing believed before an await is believed after it: positions stay right because stored bytes never move.
 
 use std::cell::RefCell;
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use engine::batch::{Batch, BatchError, HEADER_BYTES};
 use engine::extent::{Extent, Trail};
 use engine::id::{FilePos, Offset, PartitionId};
 use engine::index::Index;
-use engine::log::Located;
+use engine::log::{Located, Point};
 use engine::segment::Segment;
 use engine::sidecar::Sidecar;
 
@@ -49,11 +50,16 @@ pub enum Look {
 
 /// The end of what readers may see of `segment`.
 fn readable_end<I: Io>(partition: &Partition<I>, segment: Offset) -> FilePos {
-    let end = partition.readable_end();
-    if end.segment == segment {
-        end.pos
-    } else {
-        partition.with_log(|log| log.segment_end(segment)).map_or(FilePos::ZERO, |it| it.pos)
+    let whole = partition.with_log(|log| log.segment_end(segment));
+    readable_part(partition.readable_end(), segment, whole.map(|it| it.pos))
+}
+
+/// What lies before `end` of a segment that ends at `whole`.
+fn readable_part(end: Point, segment: Offset, whole: Option<FilePos>) -> FilePos {
+    match segment.cmp(&end.segment) {
+        Ordering::Less => whole.unwrap_or(FilePos::ZERO),
+        Ordering::Equal => end.pos,
+        Ordering::Greater => FilePos::ZERO,
     }
 }
 
@@ -388,4 +394,22 @@ fn len_u64(bytes: usize) -> u64 {
 
 fn usize_of(bytes: u64) -> usize {
     usize::try_from(bytes).expect("reads are bounded far below 2^32")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FilePos, Offset, Point, readable_part};
+
+    #[test]
+    fn of_a_segment_that_is_not_durable_yet_nothing_can_be_read() {
+        let pos = FilePos::new;
+        let end = Point { offset: Offset::new(7), segment: Offset::new(5), pos: pos(300) };
+        let check = |segment, whole, want| {
+            assert_eq!(readable_part(end, Offset::new(segment), whole), want);
+        };
+        check(0, Some(pos(900)), pos(900));
+        check(0, None, pos(0)); // It was deleted.
+        check(5, Some(pos(600)), pos(300));
+        check(9, Some(pos(200)), pos(0));
+    }
 }

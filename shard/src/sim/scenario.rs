@@ -402,6 +402,8 @@ impl<'plan> Run<'plan> {
 
     /// Stops the broker cleanly, cuts the power, and starts it again.
     fn stop(&mut self, phase: &Phase) -> Result<(), String> {
+        // The disk is good again; what it closed stays closed.
+        self.world.set_faults(self.node, Faults::none());
         let was_ready = self.started.ready().is_some();
         let (recorder, started) = (self.recorder.clone(), self.started.clone());
         started.order_stop();

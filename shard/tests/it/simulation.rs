@@ -1,6 +1,10 @@
 //! The broker in simulated worlds: a few of the seeds that `simulate` runs by the thousand.
 
-use shard::sim::scenario::Plan;
+use std::time::Duration;
+
+use shard::sim::disk::Faults;
+use shard::sim::net::Weather;
+use shard::sim::scenario::{Ending, Phase, Plan, Until};
 
 #[track_caller]
 fn check(plan: &Plan, replay: &str) {
@@ -20,6 +24,22 @@ fn one_seed_gives_one_story() {
 fn long_runs_with_all_faults_keep_what_was_promised() {
     for seed in 0..10 {
         check(&Plan::long(seed), &format!("--seed {seed}"));
+    }
+}
+
+#[test]
+fn a_stop_with_closed_partitions_ends_and_loses_nothing() {
+    for seed in 0..8 {
+        let mut plan = Plan::long(seed);
+        plan.phases = vec![Phase {
+            until: Until::Passed(Duration::from_secs(4)),
+            faults: Faults { sync_fails: 6, ..Faults::none() },
+            weather: Weather::fair(),
+            wall_skew_ms: 0,
+            ending: Ending::Stop,
+            shard_count: 1,
+        }];
+        check(&plan, &format!("--seed {seed}, with the phase of this test"));
     }
 }
 
