@@ -49,6 +49,8 @@ pub enum News {
     /// Clients are served.
     Ready(Ready),
     Failed(StartError),
+    /// It has stopped, and the next start will have something to replay.
+    Unclean(StartError),
 }
 
 /// The whole life of one shard; ready when the broker has stopped, or could not start.
@@ -87,7 +89,11 @@ async fn lead<I: Io>(
             let cached_topics = cached.map(|topic| topic.name().to_string()).collect();
             tell(News::Ready(Ready { report, cached_topics }));
             serve_orders(shard, orders).await;
-            take_down(shard, superblock).await;
+            if let Err(error) = take_down(shard, superblock).await {
+                tracing::error!(%error, "not a clean stop: the next start replays the journal");
+                tell(News::Unclean(error));
+            }
+            end_all(shard).await;
         }
     }
 }
@@ -204,24 +210,12 @@ async fn gather_metrics<I: Io>(shard: &Rc<Shard<I>>) -> Vec<Snapshot> {
     snapshots
 }
 
-async fn take_down<I: Io>(shard: &Rc<Shard<I>>, superblock: Superblock) {
-    let stopped = ask_all(shard, (0..shard.shard_count()).map(|_| Message::Stop)).await;
-    match stopped {
-        Err(error) => {
-            tracing::error!(%error, "not a clean stop: the next start replays the journal");
-        }
-        Ok(()) => {
-            let clean = Superblock {
-                sequence: superblock.sequence + 1,
-                shutdown: Shutdown::Clean,
-                ..superblock
-            };
-            if let Err(error) = recovery::write_superblock(&shard.io, &clean).await {
-                tracing::error!(%error, "the superblock cannot be written: the next start replays");
-            }
-        }
-    }
-    end_all(shard).await;
+async fn take_down<I: Io>(shard: &Rc<Shard<I>>, superblock: Superblock) -> Result<(), StartError> {
+    ask_all(shard, (0..shard.shard_count()).map(|_| Message::Stop)).await?;
+    let sequence = superblock.sequence + 1;
+    let clean = Superblock { sequence, shutdown: Shutdown::Clean, ..superblock };
+    let written = recovery::write_superblock(&shard.io, &clean).await;
+    written.map_err(|error| StartError(format!("the superblock cannot be written: {error}")))
 }
 
 async fn end_all<I: Io>(shard: &Rc<Shard<I>>) {

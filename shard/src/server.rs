@@ -37,6 +37,7 @@ pub struct Server {
     orders: mpsc::Sender<Order>,
     wake: WakeHandle,
     facts: Facts,
+    told: mpsc::Receiver<News>,
     /// Held as long as the data directory is ours.
     _lock: File,
 }
@@ -109,9 +110,9 @@ impl Server {
         match told.recv() {
             Ok(News::Ready(ready)) => {
                 let facts = Facts { addresses, advertised, cores, memory_bytes, ready };
-                Ok(Self { running, orders, wake, facts, _lock: lock })
+                Ok(Self { running, orders, wake, facts, told, _lock: lock })
             }
-            Ok(News::Failed(error)) => Err(error),
+            Ok(News::Failed(error) | News::Unclean(error)) => Err(error),
             Err(mpsc::RecvError) => Err(StartError("the first shard has ended".to_owned())),
         }
     }
@@ -130,9 +131,15 @@ impl Server {
     /// Until it has stopped.
     ///
     /// # Errors
-    /// If a thread did not end well.
+    /// If a thread did not end well, or the stop was not clean.
     pub fn join(self) -> Result<(), StartError> {
-        self.running.join().map_err(|error| StartError(error.to_string()))
+        self.running.join().map_err(|error| StartError(error.to_string()))?;
+        match self.told.try_recv() {
+            Ok(News::Unclean(StartError(what))) => Err(StartError(format!(
+                "not a clean stop, so the next start replays the journal: {what}"
+            ))),
+            Ok(News::Ready(_) | News::Failed(_)) | Err(_) => Ok(()),
+        }
     }
 }
 

@@ -35,7 +35,7 @@ impl Started {
         if let Ok(news) = self.news.borrow().try_recv() {
             *self.told.borrow_mut() = Some(match news {
                 News::Ready(ready) => Ok(ready.report),
-                News::Failed(error) => Err(error.to_string()),
+                News::Failed(error) | News::Unclean(error) => Err(error.to_string()),
             });
         }
     }
