@@ -43,8 +43,18 @@ fn play<F: Future<Output = ()> + 'static>(
     settings: &[(&str, &str)],
     scene: impl FnOnce(Client) -> F,
 ) {
+    play_in(ARENA_BYTES, settings, scene);
+}
+
+/// As `play`; each core has so much memory for logs.
+#[track_caller]
+fn play_in<F: Future<Output = ()> + 'static>(
+    arena_bytes: usize,
+    settings: &[(&str, &str)],
+    scene: impl FnOnce(Client) -> F,
+) {
     let mut world = World::new(1);
-    let node = world.node(SHARD_COUNT, ARENA_BYTES);
+    let node = world.node(SHARD_COUNT, arena_bytes);
     let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
     let settings: Vec<(String, String)> = settings.iter().map(owned).collect();
     let started = broker::start_with(&world, node, SHARD_COUNT, broker::config(&settings));
@@ -61,6 +71,7 @@ fn play<F: Future<Output = ()> + 'static>(
 }
 
 /// Has a connection for each request, so that nothing of one is left for the next.
+#[derive(Clone)]
 struct Client {
     io: SimIo,
     node: usize,
@@ -569,6 +580,43 @@ fn write_caching_is_bounded_by_flush_messages() {
             // Some 120 us are the network's; a durable write of the simulated disk takes 100 more.
             let took = client.io.now().since(before);
             assert_eq!(took < Duration::from_micros(170), is_early, "{took:?}");
+        }
+    });
+}
+
+#[test]
+fn memory_that_slow_readers_held_serves_producers_when_they_are_gone() {
+    const BATCH_COUNT: i64 = 400;
+    play_in(6 << 20, &[], async |client: Client| {
+        client.create("t", 1).await;
+        let stored_count = Rc::new(Cell::new(0));
+        let (writer, stored) = (client.clone(), Rc::clone(&stored_count));
+        let value = vec![7; 200_000];
+        client.io.spawn(Class::Foreground, async move {
+            while stored.get() < BATCH_COUNT {
+                writer.append("t", 0, &[&value]).await;
+                stored.set(stored.get() + 1);
+            }
+        });
+        // Each asks for the newest and takes nothing of it, until there is no memory for more.
+        let mut readers = vec![];
+        let mut seen_count = -1;
+        while seen_count < stored_count.get() {
+            seen_count = stored_count.get();
+            let mut reader = Wire::connect(&client.io, client.node).await;
+            let mut body = fetch(&[(by_name("t"), &[0])]);
+            body.topics[0].partitions[0].fetch_offset = (seen_count - 3).max(0);
+            let envelope = reader.envelope(12);
+            reader.send(client::encode_fetch(&envelope, &body)).await.unwrap();
+            readers.push(reader);
+            client.io.sleep(Duration::from_millis(2)).await;
+        }
+        assert!(seen_count < BATCH_COUNT, "the memory never ended");
+        drop(readers);
+        let before = client.io.now();
+        while stored_count.get() < BATCH_COUNT {
+            client.io.sleep(Duration::from_millis(1)).await;
+            assert!(client.io.now().since(before) < Duration::from_secs(5), "nobody woke up");
         }
     });
 }
