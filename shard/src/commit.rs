@@ -18,7 +18,7 @@ use crate::buffer::Block;
 use crate::io::{Class, Io, Open, Sync};
 use crate::limits::{BLOCK_BYTES, CHECKPOINT_DIRECT_BYTES, FRAME_BYTES_MAX, SWEEP_BYTES_MIN};
 use crate::metrics::Metric;
-use crate::partition::{self, Partition, Pending};
+use crate::partition::{self, Condition, Partition, Pending};
 use crate::shard::Shard;
 use crate::signal::{self, Answer, Bell, Promise};
 use crate::writer;
@@ -47,7 +47,7 @@ impl Note {
 struct Queue<I: Io> {
     partitions: VecDeque<Rc<Partition<I>>>,
     /// The last room of a journal is for these: without them there is no checkpoint that frees it.
-    intents: VecDeque<(Note, Promise<bool>)>,
+    needed: VecDeque<(Note, Promise<bool>)>,
     other_notes: VecDeque<(Note, Promise<bool>)>,
     /// Batches of closed partitions that the journal has, and goes on to have.
     carried: VecDeque<(Rc<Partition<I>>, Pending, Promise<bool>)>,
@@ -57,7 +57,7 @@ impl<I: Io> Default for Queue<I> {
     fn default() -> Self {
         Self {
             partitions: VecDeque::new(),
-            intents: VecDeque::new(),
+            needed: VecDeque::new(),
             other_notes: VecDeque::new(),
             carried: VecDeque::new(),
         }
@@ -66,9 +66,9 @@ impl<I: Io> Default for Queue<I> {
 
 impl<I: Io> Queue<I> {
     fn next_note(&mut self, which: Which) -> Option<(Note, Promise<bool>)> {
-        self.intents.pop_front().or_else(|| match which {
+        self.needed.pop_front().or_else(|| match which {
             Which::All => self.other_notes.pop_front(),
-            Which::IntentsOnly => None,
+            Which::Needed => None,
         })
     }
 }
@@ -77,7 +77,8 @@ impl<I: Io> Queue<I> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Which {
     All,
-    IntentsOnly,
+    /// What a checkpoint cannot do without.
+    Needed,
 }
 
 /// What a frame carries besides bytes: who is told when it is durable.
@@ -163,16 +164,22 @@ impl<I: Io> Commit<I> {
 
     /// Journals `note`. The answer says whether it is durable.
     pub fn note(&self, note: Note) -> Answer<bool> {
+        match note {
+            Note::Intent { .. } => self.push_note(note, |queue| &mut queue.needed),
+            Note::LogStart { .. } => self.push_note(note, |queue| &mut queue.other_notes),
+        }
+    }
+
+    fn push_note(
+        &self,
+        note: Note,
+        row: impl FnOnce(&mut Queue<I>) -> &mut VecDeque<(Note, Promise<bool>)>,
+    ) -> Answer<bool> {
         let (promise, answer) = signal::promise();
         if self.is_broken.get() {
             promise.keep(false);
         } else {
-            let mut queue = self.queue.borrow_mut();
-            match note {
-                Note::Intent { .. } => queue.intents.push_back((note, promise)),
-                Note::LogStart { .. } => queue.other_notes.push_back((note, promise)),
-            }
-            drop(queue);
+            row(&mut self.queue.borrow_mut()).push_back((note, promise));
             self.bell.ring();
         }
         answer
@@ -189,7 +196,9 @@ impl<I: Io> Commit<I> {
         let intent = |segment| Note::Intent { partition: id, segment, durable_end };
         let notes = segments.into_iter().map(intent);
         let notes = notes.chain([Note::LogStart { partition: id, log_start }]);
-        let mut answers: Vec<_> = notes.map(|note| self.note(note)).collect();
+        // A checkpoint waits for all of these, also for the log start.
+        let push = |note| self.push_note(note, |queue| &mut queue.needed);
+        let mut answers: Vec<_> = notes.map(push).collect();
         for batch in partition.journaled_only() {
             let (promise, answer) = signal::promise();
             self.queue.borrow_mut().carried.push_back((Rc::clone(partition), batch, promise));
@@ -240,17 +249,17 @@ impl<I: Io> Commit<I> {
         self.direct_bytes.get() >= CHECKPOINT_DIRECT_BYTES || self.plan.borrow().wants_checkpoint()
     }
 
-    /// When the journal is nearly full, all but intents must wait for a checkpoint.
+    /// When the journal is nearly full, all but what a checkpoint needs must wait for one.
     fn which(&self) -> Which {
         let frame = u64::try_from(FRAME_BYTES_MAX).expect("a frame's bytes fit");
-        if self.plan.borrow().leaves_reserve(frame) { Which::All } else { Which::IntentsOnly }
+        if self.plan.borrow().leaves_reserve(frame) { Which::All } else { Which::Needed }
     }
 
     /// Something waits for a frame.
     #[must_use]
     pub fn has_work(&self) -> bool {
         let queue = self.queue.borrow();
-        let has_notes = !queue.intents.is_empty() || !queue.other_notes.is_empty();
+        let has_notes = !queue.needed.is_empty() || !queue.other_notes.is_empty();
         has_notes || !queue.partitions.is_empty() || !queue.carried.is_empty()
     }
 }
@@ -281,7 +290,7 @@ pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
             }
             Loaded::Nothing(block) => {
                 spare = Some(block);
-                if which == Which::IntentsOnly {
+                if which == Which::Needed {
                     shard.commit.press();
                     let (woken, freed) = (shard.commit.bell.next(), shard.commit.freed.next());
                     signal::either(woken, freed).await;
@@ -306,7 +315,7 @@ fn refuse<I: Io>(shard: &Shard<I>) {
     let refused = shard.commit.queue.take();
     let now = shard.io.now();
     refused.partitions.iter().for_each(|partition| partition.fence(now));
-    let notes = refused.intents.into_iter().chain(refused.other_notes).map(|(_, promise)| promise);
+    let notes = refused.needed.into_iter().chain(refused.other_notes).map(|(_, promise)| promise);
     let promises = notes.chain(refused.carried.into_iter().map(|(_, _, promise)| promise));
     promises.for_each(|promise| promise.keep(false));
 }
@@ -330,7 +339,7 @@ fn load<I: Io>(shard: &Rc<Shard<I>>, mut block: Block, which: Which) -> Loaded<I
         }
         let count = match which {
             Which::All => commit.queue.borrow().partitions.len(),
-            Which::IntentsOnly => 0,
+            Which::Needed => 0,
         };
         for _ in 0..count {
             if frame.room() < BLOCK_BYTES {
@@ -408,8 +417,18 @@ fn next_carried<I: Io>(
     room: usize,
 ) -> Option<(Rc<Partition<I>>, Pending, Promise<bool>)> {
     let mut queue = shard.commit.queue.borrow_mut();
-    let (_, batch, _) = queue.carried.front()?;
-    if batch_entry_bytes(batch.bytes) <= room { queue.carried.pop_front() } else { None }
+    loop {
+        let (partition, batch, _) = queue.carried.front()?;
+        let is_there = partition.condition() == Condition::Fenced;
+        if is_there && room < batch_entry_bytes(batch.bytes) {
+            return None;
+        }
+        let (partition, batch, promise) = queue.carried.pop_front()?;
+        if is_there {
+            return Some((partition, batch, promise));
+        }
+        promise.keep(true); // Its topic was deleted meanwhile, and its bytes with it.
+    }
 }
 
 /// Writes a frame, then tells everyone.
@@ -539,4 +558,28 @@ fn prepare_next<I: Io>(shard: &Rc<Shard<I>>, file: usize) {
             tracing::warn!(%error, "the next journal file could not be made ahead");
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Commit, NOWHERE, Note, Offset, Which};
+    use crate::sim::SimIo;
+
+    #[test]
+    fn a_nearly_full_journal_takes_what_a_checkpoint_needs() {
+        let commit = Commit::<SimIo>::default();
+        let log_start = |raw| Note::LogStart { partition: NOWHERE, log_start: Offset::new(raw) };
+        let (segment, durable_end) = (Offset::ZERO, Offset::ZERO);
+        let _asked = commit.note(log_start(1));
+        let _intent = commit.note(Note::Intent { partition: NOWHERE, segment, durable_end });
+        // As `carry` does for a closed partition.
+        let _carried = commit.push_note(log_start(2), |queue| &mut queue.needed);
+        let mut queue = commit.queue.borrow_mut();
+        let mut next = |which| queue.next_note(which).map(|(note, _)| note);
+        assert!(matches!(next(Which::Needed), Some(Note::Intent { .. })));
+        let carried = next(Which::Needed);
+        assert!(matches!(carried, Some(Note::LogStart { log_start, .. }) if log_start.get() == 2));
+        assert!(next(Which::Needed).is_none());
+        assert!(next(Which::All).is_some());
+    }
 }

@@ -436,6 +436,9 @@ impl<I: Io> Partition<I> {
         let state = self.state.borrow();
         let (flushed, durable) = (state.log.flushed(), state.log.durable_end());
         let mut batches = Vec::new();
+        if state.condition != Condition::Fenced {
+            return batches; // Its topic was deleted, and its tail with it.
+        }
         for segment in state.log.segments().iter().filter(|it| flushed.segment <= it.base()) {
             let base = segment.base();
             let mut pos = if base == flushed.segment { flushed.pos } else { FilePos::ZERO };
