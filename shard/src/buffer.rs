@@ -8,6 +8,7 @@
 #![expect(unsafe_code, reason = "memory shared with the kernel and with readers on other shards")]
 
 pub mod arena;
+mod returns;
 
 use std::cell::Cell;
 use std::fmt;
@@ -15,10 +16,11 @@ use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
+use crate::buffer::returns::{Node, Returns};
 use crate::limits::BLOCK_BYTES;
 
 /// Aligned memory with one writer.
@@ -297,29 +299,14 @@ impl Place {
 
     /// Called once, by the last owner, which does not use the memory again.
     fn give_back(&self) {
-        let node: *mut Returned = self.ptr().cast();
-        let list = &self.mapping.home.returned;
-        // ORDERING: Relaxed, the value is only compared.
-        let mut head = list.load(Ordering::Relaxed);
-        if head == Home::closed() {
+        let returned = &self.mapping.home.returned;
+        if returned.is_closed() {
             return;
         }
         let place = Self { mapping: Arc::clone(&self.mapping), is_zeros: false, ..*self };
-        // SAFETY: the memory is ours alone, aligned to a disk block and no smaller than one.
-        unsafe { node.write(Returned { next: head, place }) };
-        // ORDERING: Release, so that all use of the memory, and of the node, came before.
-        while let Err(current) =
-            list.compare_exchange_weak(head, node, Ordering::Release, Ordering::Relaxed)
-        {
-            head = current;
-            if head == Home::closed() {
-                // SAFETY: written above, and still ours alone, as the exchange failed.
-                unsafe { node.drop_in_place() };
-                return;
-            }
-            // SAFETY: as above.
-            unsafe { (*node).next = head };
-        }
+        // SAFETY: the memory is ours alone, aligned to a disk block, no smaller than one, and mapped as
+        // long as its place lives.
+        unsafe { returned.push(self.ptr().cast(), place) };
     }
 }
 
@@ -327,75 +314,22 @@ impl Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HomeId(usize);
 
-/// Where the memory of one arena returns to, from all threads.
+/// Where the memory of one arena returns to, from all threads. Once the arena is gone memory is
+/// unmapped with its last reference.
 struct Home {
-    /// Newest first. Each node lies in the memory that it gives back.
-    returned: AtomicPtr<Returned>,
+    returned: Returns<Place>,
 }
 
-/// Lies in the first bytes of memory that comes back, and keeps it mapped.
-struct Returned {
-    next: *mut Self,
-    place: Place,
-}
-
-const _: () = assert!(size_of::<Returned>() <= BLOCK_BYTES);
-const _: () = assert!(align_of::<Returned>() <= BLOCK_BYTES);
+const _: () = assert!(size_of::<Node<Place>>() <= BLOCK_BYTES);
+const _: () = assert!(align_of::<Node<Place>>() <= BLOCK_BYTES);
 
 impl Home {
     fn new() -> Arc<Self> {
-        Arc::new(Self { returned: AtomicPtr::new(ptr::null_mut()) })
+        Arc::new(Self { returned: Returns::new() })
     }
 
     fn id(self: &Arc<Self>) -> HomeId {
         HomeId(Arc::as_ptr(self).addr())
-    }
-
-    /// Stands for the list once the arena is gone: memory is then unmapped with its last reference.
-    fn closed() -> *mut Returned {
-        ptr::without_provenance_mut(align_of::<Returned>())
-    }
-
-    /// All memory that came back since the last call.
-    fn take_returned(&self) -> ReturnedAll {
-        // ORDERING: Relaxed, a node that is missed now is seen by a later call.
-        if self.returned.load(Ordering::Relaxed).is_null() {
-            return ReturnedAll { next: ptr::null_mut() };
-        }
-        // ORDERING: Acquire, pairs with the Release of `give_back`.
-        ReturnedAll { next: self.returned.swap(ptr::null_mut(), Ordering::Acquire) }
-    }
-
-    /// The arena is gone.
-    fn close(&self) {
-        // ORDERING: Acquire, pairs with the Release of `give_back`.
-        drop(ReturnedAll { next: self.returned.swap(Self::closed(), Ordering::Acquire) });
-    }
-}
-
-/// A list taken off its home, so that nobody else reaches its nodes.
-struct ReturnedAll {
-    next: *mut Returned,
-}
-
-impl Iterator for ReturnedAll {
-    type Item = Place;
-
-    fn next(&mut self) -> Option<Place> {
-        if self.next.is_null() {
-            return None;
-        }
-        // SAFETY: a node of the list that we own, written by `give_back`, mapped as long as its place
-        // lives, and read once as the list moves on.
-        let Returned { next, place } = unsafe { self.next.read() };
-        self.next = next;
-        Some(place)
-    }
-}
-
-impl Drop for ReturnedAll {
-    fn drop(&mut self) {
-        self.for_each(drop);
     }
 }
 

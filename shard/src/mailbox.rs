@@ -2,14 +2,11 @@
 //!
 //! One thread pushes, one pops: the two handles cannot be copied. Nobody waits here; who finds the queue
 //! full or empty decides what to do. Knows nothing of what it carries.
-//! `tests/mailbox.rs` compiles this file on loom's memory and tries every interleaving.
+//! `tests/loom.rs` compiles this file on loom's memory and tries every interleaving.
 //!
 //! Invariant: `head <= tail <= head + capacity` (as counts that may wrap around), and exactly the slots
 //! of `head..tail` hold values.
-#![expect(
-    unsafe_code,
-    reason = "the only memory that two threads share; see SAFETY and ORDERING below"
-)]
+#![expect(unsafe_code, reason = "memory that two threads share; see SAFETY and ORDERING below")]
 
 use std::mem::MaybeUninit;
 

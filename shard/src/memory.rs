@@ -1,9 +1,9 @@
-//! What memory that two threads share is made of: here std's, in `tests/mailbox.rs` loom's.
+//! What memory that threads share is made of: here std's, in the tests of every interleaving loom's.
 //!
-//! Only `mailbox.rs` uses it.
+//! Only `mailbox.rs` and `buffer/returns.rs` use it.
 
 pub(crate) use std::sync::Arc;
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, fence};
 
 /// A cell that is entered by a closure, as loom's is.
 pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);

@@ -87,7 +87,7 @@ impl Arena {
 
     /// Takes back what was dropped anywhere since the last call; `allocate` does so too.
     pub fn reclaim(&mut self) {
-        for place in self.home.take_returned() {
+        for place in self.home.returned.take() {
             self.on_returned(place);
         }
     }
@@ -190,7 +190,7 @@ fn class_of(bytes: usize) -> usize {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        self.home.close();
+        self.home.returned.close();
     }
 }
 

@@ -1,17 +1,4 @@
-//! Every interleaving of two threads at a mailbox, by loom.
-//!
-//! A binary of its own, as it compiles `mailbox.rs` on loom's memory instead of the processor's.
-
-#[path = "../src/mailbox.rs"]
-#[expect(unreachable_pub, reason = "the crate exports them, this binary does not")]
-mod mailbox;
-
-/// Stands where the crate has std's.
-mod memory {
-    pub(crate) use loom::cell::UnsafeCell;
-    pub(crate) use loom::sync::Arc;
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-}
+//! Two threads at a mailbox.
 
 use loom::model::Builder;
 use loom::sync::Arc;
@@ -19,7 +6,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use loom::thread::JoinHandle;
 
-use mailbox::{Receiver, Sender, Slumber, channel};
+use crate::mailbox::{Receiver, Sender, Slumber, channel};
 
 /// Two forced switches of the thread find what was ever found with more, in a second.
 fn model(scene: impl Fn() + Sync + Send + 'static) {
