@@ -29,7 +29,7 @@ use io_uring::{EnterFlags, IoUring, Probe, cqueue, opcode};
 use crate::buffer::HomeId;
 use crate::buffer::arena::Arena;
 use inbox::{Arrivals, Inbox};
-use pool::Pool;
+use pool::Pools;
 use request::Request;
 use slots::{Key, Slots};
 
@@ -103,7 +103,7 @@ struct State {
     /// Dropped by hand, after the kernel gave back all requests, and before what it may point to.
     uring: ManuallyDrop<IoUring>,
     slots: Slots,
-    pool: Rc<Pool>,
+    pools: Pools,
     counter: Arc<File>,
     peers: Vec<Peer>,
     abilities: Abilities,
@@ -125,9 +125,9 @@ impl Ring {
             .setup_submit_all()
             .setup_cqsize(COMPLETIONS)
             .build(SUBMISSIONS)?;
-        let pool = Pool::new(receive_bytes_max)?;
+        let pools = Pools::new(receive_bytes_max)?;
         // SAFETY: the state below owns both, and its drop closes the ring first.
-        unsafe { pool.register(&uring.submitter()) }?;
+        unsafe { pools.register(&uring.submitter()) }?;
         let table = u32::try_from(arena.registered_max().max(1)).expect("bounded by the kernel");
         uring.submitter().register_buffers_sparse(table)?;
         uring.submitter().register_iowq_max_workers(&mut WORKERS_MAX.clone())?;
@@ -137,7 +137,7 @@ impl Ring {
         let state = State {
             uring: ManuallyDrop::new(uring),
             slots: Slots::default(),
-            pool,
+            pools,
             counter: Arc::new(File::from(system::eventfd()?)),
             peers: Vec::new(),
             abilities,
@@ -173,12 +173,8 @@ impl Ring {
         self.state.borrow().abilities
     }
 
-    pub(crate) fn pool(&self) -> Rc<Pool> {
-        Rc::clone(&self.state.borrow().pool)
-    }
-
     pub(crate) fn new_inbox(&self) -> Rc<Inbox> {
-        Inbox::new(self.pool())
+        Inbox::new(self.state.borrow().pools.clone())
     }
 
     /// Gives the kernel `request` with the next submission.
@@ -260,7 +256,7 @@ impl Ring {
         let mut state = self.state.borrow_mut();
         state.cancel_all();
         let mut wakers = state.slots.take_wakers();
-        wakers.extend(state.pool.take_starving());
+        wakers.extend(state.pools.take_starving());
         wakers
     }
 

@@ -1,6 +1,7 @@
 //! What multishot requests brought and nobody took yet: bytes of a socket, connections of a listener.
 //!
-//! Knows the rules of when to ask the kernel for more, and does not ask.
+//! Knows the rules of when to ask the kernel for more, and does not ask. While there are buffers for it,
+//! bytes are received ahead; else only for the task that waits.
 //!
 //! Invariant: at most one request of each is with the kernel.
 
@@ -11,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Waker;
 
-use super::pool::{Pool, Received};
+use super::pool::{Pools, Received, Supply};
 use super::slots::Key;
 
 /// Buffers of one socket that wait to be taken, from which the kernel is told to stop. It may add a few
@@ -20,7 +21,7 @@ const WAITING_MAX: usize = 8;
 
 /// One per connection.
 pub(crate) struct Inbox {
-    pool: Rc<Pool>,
+    pools: Pools,
     state: RefCell<Receiving>,
 }
 
@@ -28,6 +29,8 @@ struct Receiving {
     waiting: VecDeque<Received>,
     end: Option<End>,
     request: Armed,
+    /// Of the request that is with the kernel, or the next one.
+    supply: Supply,
     waker: Option<Waker>,
 }
 
@@ -56,14 +59,15 @@ pub(crate) enum Next {
 }
 
 impl Inbox {
-    pub(super) fn new(pool: Rc<Pool>) -> Rc<Self> {
+    pub(super) fn new(pools: Pools) -> Rc<Self> {
         let state = RefCell::new(Receiving {
             waiting: VecDeque::new(),
             end: None,
             request: Armed::No,
+            supply: Supply::Ahead,
             waker: None,
         });
-        Rc::new(Self { pool, state })
+        Rc::new(Self { pools, state })
     }
 
     pub(crate) fn poll_next(&self, waker: &Waker) -> Next {
@@ -91,6 +95,11 @@ impl Inbox {
         state.request = Armed::Yes(key);
     }
 
+    /// Of the request that is with the kernel, or the next one.
+    pub(super) fn supply(&self) -> Supply {
+        self.state.borrow().supply
+    }
+
     /// Whether a request is with the kernel.
     pub(crate) fn is_armed(&self) -> bool {
         matches!(self.state.borrow().request, Armed::Yes(_) | Armed::Stopping(_))
@@ -98,8 +107,8 @@ impl Inbox {
 
     /// The kernel filled a buffer.
     pub(super) fn on_bytes(&self, id: u16, bytes: usize) -> Option<Waker> {
-        let received = self.pool.received(id, bytes);
         let mut state = self.state.borrow_mut();
+        let received = self.pools.of(state.supply).received(id, bytes);
         if bytes > 0 {
             state.waiting.push_back(received);
         }
@@ -129,9 +138,10 @@ impl Inbox {
     pub(super) fn on_over(&self, result: i32) -> Option<Waker> {
         let mut state = self.state.borrow_mut();
         state.request = Armed::No;
+        let supply = std::mem::replace(&mut state.supply, Supply::Ahead);
         match -result {
             libc::ECANCELED => {}
-            libc::ENOBUFS => return self.on_no_buffer(&mut state),
+            libc::ENOBUFS => return self.on_no_buffer(&mut state, supply),
             errno if errno > 0 => state.end = Some(End::Failed(errno)),
             0 => state.end = Some(End::Closed),
             // The last of several buffers: more is asked for when this is taken.
@@ -140,17 +150,23 @@ impl Inbox {
         state.waker.take()
     }
 
-    fn on_no_buffer(&self, state: &mut Receiving) -> Option<Waker> {
+    fn on_no_buffer(&self, state: &mut Receiving, supply: Supply) -> Option<Waker> {
+        let pool = self.pools.of(supply);
         let waker = state.waker.take();
         // Buffers may have come back since the kernel found none.
-        if self.pool.has_free() || self.pool.grow().unwrap_or(false) {
+        if pool.has_free() || pool.grow().unwrap_or(false) {
+            state.supply = supply;
             return waker;
         }
-        state.request = Armed::Starved;
-        if let Some(waker) = waker {
-            self.pool.starve(waker);
+        state.supply = Supply::Asked;
+        if supply == Supply::Asked {
+            state.request = Armed::Starved;
+            if let Some(waker) = waker {
+                pool.starve(waker);
+            }
+            return None;
         }
-        None
+        waker
     }
 
     /// The socket is gone for its tasks: nobody is woken any more.

@@ -1,6 +1,8 @@
 //! Memory that the kernel receives into: it takes a buffer when bytes arrive, so idle sockets hold none.
 //!
-//! One per ring. Buffers are made in chunks, up to a bound; who finds none left waits for one to come back.
+//! Two per ring: what arrives before somebody asks for it fills only the buffers that are for that, so
+//! that peers who send what nobody reads take none from those who are waited for.
+//! Buffers are made in chunks, up to a bound; who finds none left waits for one to come back.
 //!
 //! Invariant: a buffer is either in the kernel's ring, or held by exactly one `Received`.
 #![expect(unsafe_code, reason = "the kernel writes to the buffers, and reads the list of them")]
@@ -25,9 +27,67 @@ pub(crate) const BUFFER_BYTES: usize = 32 * 1024;
 const CHUNK_BUFFERS: u16 = 64;
 /// Entries of the kernel's list, a power of two: more buffers than that are never made.
 const ENTRIES: u16 = 2048;
-/// The pool's name within its ring.
-pub(super) const GROUP: u16 = 0;
+/// Of all buffers, those for tasks that wait: one in so many.
+const ASKED_SHARE: usize = 4;
 
+/// What a receive brings, and into which buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Supply {
+    /// All that comes, until it is stopped, whether a task waits or not.
+    Ahead,
+    /// What a task waits for: it takes it when it next runs, so the buffer is back at once.
+    Asked,
+}
+
+impl Supply {
+    /// The name of its pool within the ring.
+    pub(super) const fn group(self) -> u16 {
+        match self {
+            Self::Ahead => 0,
+            Self::Asked => 1,
+        }
+    }
+}
+
+/// All buffers of a ring.
+#[derive(Clone)]
+pub(crate) struct Pools {
+    ahead: Rc<Pool>,
+    asked: Rc<Pool>,
+}
+
+impl Pools {
+    /// Known to no ring yet.
+    pub(super) fn new(bytes_max: usize) -> io::Result<Self> {
+        let asked_bytes = bytes_max / ASKED_SHARE;
+        let (ahead, asked) = (Pool::new(bytes_max - asked_bytes)?, Pool::new(asked_bytes)?);
+        Ok(Self { ahead, asked })
+    }
+
+    /// # Safety
+    /// The pools live as long as the ring.
+    pub(super) unsafe fn register(&self, submitter: &Submitter<'_>) -> io::Result<()> {
+        for supply in [Supply::Ahead, Supply::Asked] {
+            // SAFETY: as the caller promises.
+            unsafe { self.of(supply).register(submitter, supply.group()) }?;
+        }
+        Ok(())
+    }
+
+    pub(super) const fn of(&self, supply: Supply) -> &Rc<Pool> {
+        match supply {
+            Supply::Ahead => &self.ahead,
+            Supply::Asked => &self.asked,
+        }
+    }
+
+    /// All tasks that found no buffer.
+    pub(super) fn take_starving(&self) -> impl Iterator<Item = Waker> {
+        self.ahead.take_starving().into_iter().chain(self.asked.take_starving())
+    }
+}
+
+/// Buffers of one supply.
 pub(crate) struct Pool {
     buffers: RefCell<Buffers>,
     /// Tasks that found no buffer.
@@ -46,7 +106,7 @@ struct Buffers {
 
 impl Pool {
     /// A pool of one chunk that may grow to `bytes_max`, and is known to no ring.
-    pub(super) fn new(bytes_max: usize) -> io::Result<Rc<Self>> {
+    fn new(bytes_max: usize) -> io::Result<Rc<Self>> {
         let entries = Pages::map(usize::from(ENTRIES) * size_of::<BufRingEntry>())?;
         let wanted = u16::try_from(bytes_max / BUFFER_BYTES).unwrap_or(ENTRIES);
         let count_max = wanted.clamp(CHUNK_BUFFERS, ENTRIES);
@@ -58,10 +118,10 @@ impl Pool {
 
     /// # Safety
     /// The pool lives as long as the ring.
-    pub(super) unsafe fn register(&self, submitter: &Submitter<'_>) -> io::Result<()> {
+    unsafe fn register(&self, submitter: &Submitter<'_>, group: u16) -> io::Result<()> {
         let address = u64::try_from(self.buffers.borrow().entries.at(0).addr()).expect("64 bits");
         // SAFETY: the list has `ENTRIES` entries, is page-aligned, and the caller keeps it.
-        unsafe { submitter.register_buf_ring_with_flags(address, ENTRIES, GROUP, 0) }
+        unsafe { submitter.register_buf_ring_with_flags(address, ENTRIES, group, 0) }
     }
 
     /// More buffers, if the bound allows. Whether there are.
@@ -80,7 +140,7 @@ impl Pool {
         self.starving.borrow_mut().push_back(waker);
     }
 
-    pub(super) fn take_starving(&self) -> VecDeque<Waker> {
+    fn take_starving(&self) -> VecDeque<Waker> {
         std::mem::take(&mut *self.starving.borrow_mut())
     }
 

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use io_uring::opcode;
-use io_uring::squeue::Entry;
+use io_uring::squeue::{Entry, Flags};
 use io_uring::types::Fd;
 
-use super::pool;
+use super::pool::Supply;
 use super::slots::Key;
 use crate::buffer::{Block, DiskRange, HomeId};
 use crate::ring::inbox::{Arrivals, Inbox};
@@ -95,7 +95,7 @@ pub(crate) enum Request {
         listener: Rc<OwnedFd>,
         arrivals: Rc<Arrivals>,
     },
-    /// Completes once for every buffer.
+    /// Completes once for every buffer, or with one buffer: as the inbox said when it began.
     Receive {
         socket: Rc<OwnedFd>,
         inbox: Rc<Inbox>,
@@ -226,11 +226,20 @@ impl Request {
             Self::Accept { listener, .. } => opcode::AcceptMulti::new(fd(&**listener))
                 .flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)
                 .build(),
-            Self::Receive { socket, .. } => {
-                opcode::RecvMulti::new(fd(&**socket), pool::GROUP).build()
-            }
+            Self::Receive { socket, inbox } => receive(fd(&**socket), inbox.supply()),
             _ => unreachable!("only called for sockets"),
         }
+    }
+}
+
+fn receive(socket: Fd, supply: Supply) -> Entry {
+    let group = supply.group();
+    match supply {
+        Supply::Ahead => opcode::RecvMulti::new(socket, group).build(),
+        Supply::Asked => opcode::Recv::new(socket, std::ptr::null_mut(), 0)
+            .buf_group(group)
+            .build()
+            .flags(Flags::BUFFER_SELECT),
     }
 }
 

@@ -190,6 +190,31 @@ async fn hold_and_receive(io: &RingIo, socket: &RingSocket, bytes: usize) {
     }
 }
 
+/// Far more than all buffers together.
+#[test]
+fn what_nobody_reads_takes_no_buffer_from_who_waits() {
+    const COUNT: usize = 100;
+    on_ring("unread", |io| async move {
+        let mut unread = Vec::new();
+        for _ in 0..COUNT {
+            let (one, other) = pair(&io).await;
+            io.send(&one.socket, vec![Bytes::from_static(b"x")]).await.unwrap();
+            assert_eq!(io.receive(&other.socket).await.unwrap().len(), 1);
+            unread.push(other);
+            io.spawn(Class::Foreground, async move {
+                let rest = one.io.send(&one.socket, vec![Bytes::from(vec![7; 8 << 20])]).await;
+                assert!(rest.is_err(), "nobody read it");
+            });
+        }
+        for _ in 0..3 {
+            io.sleep(Duration::from_millis(10)).await;
+            let (one, other) = pair(&io).await;
+            conformance::echo(one, other).await;
+        }
+        assert_eq!(unread.len(), COUNT);
+    });
+}
+
 #[test]
 #[expect(clippy::disallowed_types, reason = "hands each thread its ends, before anything runs")]
 fn shards_wake_each_other() {
