@@ -68,7 +68,7 @@ pub fn decode_response<T: Decodable>(
     body: &Bytes,
 ) -> Result<T, DecodeError> {
     let schema = schema::response::schema(api).ok_or(DecodeError::UnknownApi)?;
-    let mut sound = schema::canonical(schema, version, api.layout(version), body)?;
+    let (mut sound, _) = schema::canonical(schema, version, api.layout(version), body)?;
     T::decode(&mut sound, api.generated_version(version)).or(Err(DecodeError::Truncated))
 }
 

@@ -76,6 +76,12 @@ impl<'a> Reader<'a> {
         self.layout = layout;
     }
 
+    /// Elements of all arrays so far.
+    #[must_use]
+    pub const fn element_count(&self) -> usize {
+        ELEMENTS_MAX.saturating_sub(self.elements_left)
+    }
+
     /// Bytes not read yet.
     #[must_use]
     pub const fn rest(&self) -> &'a [u8] {

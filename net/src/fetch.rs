@@ -88,6 +88,14 @@ pub struct ForgottenTopic {
 }
 
 impl FetchRequest {
+    /// Of all its arrays.
+    #[must_use]
+    pub fn element_count(&self) -> usize {
+        let topics = self.topics.iter().map(|topic| topic.partitions.len().saturating_add(1));
+        let forgotten = self.forgotten.iter().map(|it| it.partitions.len().saturating_add(1));
+        topics.chain(forgotten).fold(0, usize::saturating_add)
+    }
+
     /// Trailing bytes are ignored.
     pub fn decode(body: &Bytes, version: i16) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body, ApiKey::Fetch.layout(version));

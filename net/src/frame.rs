@@ -112,6 +112,15 @@ impl Assembler {
         }
     }
 
+    /// Bytes of the frame that is arriving, its size included.
+    #[must_use]
+    pub const fn arrived_bytes(&self) -> usize {
+        match &self.arrival {
+            Arrival::Prefix(known) => known.len(),
+            Arrival::Body { body, .. } => PREFIX_BYTES.saturating_add(body.len()),
+        }
+    }
+
     /// Takes what belongs to the announced frame from the front of `received`; the frame, without
     /// its prefix, once it is whole.
     pub fn take(&mut self, received: &mut &[u8]) -> Option<Bytes> {

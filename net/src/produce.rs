@@ -49,6 +49,13 @@ pub struct ProducePartition {
 }
 
 impl ProduceRequest {
+    /// Of all its arrays.
+    #[must_use]
+    pub fn element_count(&self) -> usize {
+        let topics = self.topics.iter().map(|topic| topic.partitions.len().saturating_add(1));
+        topics.fold(0, usize::saturating_add)
+    }
+
     /// Trailing bytes are ignored.
     pub fn decode(body: &Bytes, version: i16) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body, ApiKey::Produce.layout(version));

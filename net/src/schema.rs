@@ -108,17 +108,20 @@ enum Null {
     Kept,
 }
 
-/// The same message as `body`, sound in every length. Trailing bytes are ignored.
+/// The same message as `body`, sound in every length, and how many elements its arrays have. Trailing
+/// bytes are ignored.
 pub fn canonical(
     schema: &Struct,
     version: i16,
     layout: Layout,
     body: &Bytes,
-) -> Result<Bytes, DecodeError> {
+) -> Result<(Bytes, usize), DecodeError> {
     let writer = Writer::with_capacity(layout, body.len());
-    let mut rewrite = Rewrite { version, reader: &mut Reader::new(body, layout), writer };
+    let mut reader = Reader::new(body, layout);
+    let mut rewrite = Rewrite { version, reader: &mut reader, writer };
     rewrite.copy_struct(schema)?;
-    Ok(Bytes::from(rewrite.writer.into_bytes()))
+    let sound = Bytes::from(rewrite.writer.into_bytes());
+    Ok((sound, reader.element_count()))
 }
 
 struct Rewrite<'r, 'a> {
