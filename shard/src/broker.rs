@@ -18,8 +18,9 @@ use replication::event::Event;
 use replication::image::Image;
 use replication::node::{Broker, Endpoint};
 
+use crate::cause::Cause;
 use crate::io::{Class, Io};
-use crate::limits::STOP_WAIT_MAX;
+use crate::limits::{ACCEPTED_PER_TURN_MAX, STOP_WAIT_MAX};
 use crate::message::{Message, Reply};
 use crate::metrics::{Metric, Snapshot};
 use crate::partition::{Condition, Partition};
@@ -298,6 +299,8 @@ impl<I: Io> Shard<I> {
             (Metric::PartitionsCached, cached),
         ];
         let mut recorder = self.recorder.borrow_mut();
+        recorder.set(Metric::MemoryRequestBytes, self.permits.used_bytes());
+        recorder.set(Metric::MemoryAnswerBytes, self.answers.used_bytes());
         for (metric, value) in gauges {
             recorder.set(metric, u64::try_from(value).expect("usize fits"));
         }
@@ -316,13 +319,20 @@ fn metadata_config(image: &Image) -> TopicConfig {
 
 /// Takes connections until the broker stops.
 async fn accept<I: Io>(shard: &Rc<Shard<I>>, listener: &I::Listener, index: usize) {
+    let mut accepted_count: usize = 0;
     while !shard.is_stopping() {
         match shard.io.accept(listener).await {
             Ok(socket) => connection::start(shard, socket, index),
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                if let Some(untold) = shard.connections.on_close(shard, Cause::NotAccepted) {
+                    tracing::warn!(%error, untold, "a connection could not be accepted");
+                }
                 shard.io.sleep(Duration::from_millis(100)).await;
             }
+        }
+        accepted_count += 1;
+        if accepted_count.is_multiple_of(ACCEPTED_PER_TURN_MAX) {
+            shard.io.yield_now().await;
         }
     }
 }

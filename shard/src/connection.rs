@@ -3,25 +3,29 @@
 //! Produce requests may overtake each other inside the broker, never in their answers; any other
 //! request waits for those before it, and is answered before the next one is parsed: a client that
 //! sends Produce and ListOffsets at once sees its own records, as with Kafka. Knows no log.
-//! Invariant: at most `PIPELINE_MAX` answers wait here; past it the socket is not read.
+//! Invariant: at most `PIPELINE_MAX` answers wait here; past it the socket is not read. Of answers that are
+//! not produce's at most one does, and the request after it is not read before it is taken.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::Bytes;
 use net::api::ApiKey;
-use net::frame::Assembler;
+use net::frame::{Assembler, PREFIX_BYTES};
 use net::header::RequestHeader;
 use net::outgoing::Piece;
 
-use crate::handler::{self, Answered};
+use crate::cause::Cause;
+use crate::handler::{self, Answered, Close};
 use crate::io::{Class, Io, Nanos};
-use crate::limits::PIPELINE_MAX;
+use crate::limits::{ELEMENT_BYTES, PIPELINE_MAX, SEND_SLICE_BYTES};
 use crate::message::Part;
 use crate::metrics::{Finished, Metric, Stage, Stages};
+use crate::patience::{Outside, Patience, Verdict};
 use crate::shard::Shard;
 use crate::signal::Bell;
 
@@ -40,6 +44,10 @@ pub struct Request {
     pub connection: u64,
     pub header: RequestHeader,
     pub bytes: u64,
+    /// What its elements take besides, once they are read.
+    pub decoded_bytes: u64,
+    /// What its answer holds until it is sent, if that is counted.
+    pub answer_bytes: u64,
     pub stages: Stages,
 }
 
@@ -60,6 +68,9 @@ pub struct Connection<I: Io> {
     in_hand_count: Cell<usize>,
     /// Bytes that this connection holds of the shard's request memory.
     held_bytes: Cell<u64>,
+    /// Likewise, of the memory for answers.
+    answer_bytes: Cell<u64>,
+    patience: Patience,
     last_active: Cell<Nanos>,
     is_ending: Cell<bool>,
 }
@@ -81,11 +92,54 @@ impl<I: Io> Connection<I> {
         (self.in_hand_count.get() == 0).then(|| self.last_active.get())
     }
 
+    /// Bytes that it holds of requests, and of answers.
+    #[must_use]
+    pub fn held_bytes(&self) -> [u64; 2] {
+        [self.held_bytes.get(), self.answer_bytes.get()]
+    }
+
+    /// Counts what the elements of a request take, besides its bytes, until it is answered.
+    pub fn hold_decoded(&self, shard: &Shard<I>, request: &mut Request, element_count: usize) {
+        request.decoded_bytes = bytes_u64(element_count) * ELEMENT_BYTES;
+        self.held_bytes.set(self.held_bytes.get() + request.decoded_bytes);
+        shard.permits.take(request.decoded_bytes);
+    }
+
+    /// The sweep's look at what is awaited of the peer.
+    pub fn look(&self, shard: &Shard<I>) -> Verdict {
+        if self.is_ending.get() {
+            return Verdict::Quiet;
+        }
+        self.patience.look(|| Outside {
+            unread_bytes: shard.io.unread_bytes(&self.socket),
+            taken_bytes: shard.io.taken_bytes(&self.socket),
+        })
+    }
+
     /// Ends it, whatever it does.
     pub fn end(&self, shard: &Shard<I>) {
         self.is_ending.set(true);
         shard.io.shutdown(&self.socket);
         shard.permits.look_again();
+        shard.answers.look_again();
+    }
+
+    /// As `end`, and says why.
+    pub fn close(&self, shard: &Shard<I>, cause: Cause) {
+        if !self.is_ending.get() {
+            let [requests, answers] = self.held_bytes();
+            let held = format_args!("it held {requests} bytes of requests, {answers} of answers");
+            self.tell(shard, cause, held);
+            self.end(shard);
+        }
+    }
+
+    /// Counts why it is closed, and says so in the log unless that was said a moment ago.
+    fn tell(&self, shard: &Shard<I>, cause: Cause, detail: impl Display) {
+        if let Some(untold) = shard.connections.on_close(shard, cause) {
+            let (peer, name) = (shard.io.peer(&self.socket), cause.name());
+            tracing::info!(%peer, cause = name, %detail, untold, "connection closed: {cause}");
+        }
     }
 
     /// Until the request in hand is the only one.
@@ -113,6 +167,8 @@ pub fn start<I: Io>(shard: &Rc<Shard<I>>, socket: I::Socket, listener: usize) {
         sent: Bell::default(),
         in_hand_count: Cell::new(0),
         held_bytes: Cell::new(0),
+        answer_bytes: Cell::new(0),
+        patience: Patience::default(),
         last_active: Cell::new(shard.io.now()),
         is_ending: Cell::new(false),
     });
@@ -134,6 +190,7 @@ async fn read_requests<I: Io>(shard: &Rc<Shard<I>>, connection: &Rc<Connection<I
     let mut assembler = Assembler::new(limit);
     let mut frames = VecDeque::new();
     loop {
+        connection.patience.begin_read();
         shard.permits.wait(connection.id, || connection.is_ending.get()).await;
         let Ok(received) = shard.io.receive(&connection.socket).await else { return };
         if received.is_empty() || connection.is_ending.get() {
@@ -145,8 +202,12 @@ async fn read_requests<I: Io>(shard: &Rc<Shard<I>>, connection: &Rc<Connection<I
         let mut rest = &received[..];
         let taken = take_frames(&mut assembler, &mut rest, &mut frames);
         drop(received);
-        if assembler.announced_bytes().is_none() {
-            shard.permits.end_frame(connection.id);
+        let half_bytes = bytes_u64(assembler.arrived_bytes());
+        connection.patience.on_read(bytes_u64(frames.len()), half_bytes);
+        if half_bytes == 0 {
+            shard.permits.retire(connection.id);
+        } else {
+            shard.connections.rouse();
         }
         for frame in frames.drain(..) {
             if shard.is_stopping() || on_frame(shard, connection, frame, started).await.is_err() {
@@ -154,8 +215,7 @@ async fn read_requests<I: Io>(shard: &Rc<Shard<I>>, connection: &Rc<Connection<I
             }
         }
         if let Err(error) = taken {
-            let peer = shard.io.peer(&connection.socket);
-            tracing::info!(%peer, ?error, "not a Kafka request: connection closed");
+            connection.tell(shard, Cause::of_frame(error), error);
             return;
         }
     }
@@ -175,7 +235,7 @@ fn take_frames(
 }
 
 fn hold<I: Io>(shard: &Shard<I>, connection: &Connection<I>, bytes: usize) {
-    let bytes = u64::try_from(bytes).expect("usize fits");
+    let bytes = bytes_u64(bytes);
     connection.held_bytes.set(connection.held_bytes.get() + bytes);
     shard.permits.take(bytes);
     shard.recorder.borrow_mut().add(Metric::BytesReceived, bytes);
@@ -190,29 +250,50 @@ async fn on_frame<I: Io>(
     frame: Bytes,
     started: Nanos,
 ) -> Result<(), Broken> {
-    let bytes = u64::try_from(frame.len()).expect("usize fits") + 4;
+    let bytes = bytes_u64(frame.len() + PREFIX_BYTES);
     let (header, body) = RequestHeader::decode(&frame).map_err(|error| {
-        let peer = shard.io.peer(&connection.socket);
-        tracing::info!(%peer, ?error, "a request header cannot be read: connection closed");
+        connection.tell(shard, Cause::Header, format_args!("{error:?}"));
         Broken
     })?;
     connection.in_hand_count.set(connection.in_hand_count.get() + 1);
     if header.api != ApiKey::Produce {
         connection.wait_for_earlier().await;
+        shard.answers.wait(connection.id, || connection.is_ending.get()).await;
     }
     let stages = Stages::begin(started);
-    let mut request = Request { connection: connection.id, header, bytes, stages };
+    let id = connection.id;
+    let mut request =
+        Request { connection: id, header, bytes, decoded_bytes: 0, answer_bytes: 0, stages };
     let answered = handler::answer(shard, connection, &mut request, &body).await;
-    let answered = answered.map_err(|close| {
-        let peer = shard.io.peer(&connection.socket);
-        tracing::info!(%peer, api = request.header.api.name(), reason = close.0, "connection closed");
+    let answered = answered.map_err(|Close(cause)| {
+        connection.tell(shard, cause, request.header.api.name());
         Broken
     })?;
+    connection.patience.on_answered();
+    if let Answered::Frame(frame) = &answered {
+        request.answer_bytes = frame.iter().map(memory_bytes).sum();
+        connection.answer_bytes.set(connection.answer_bytes.get() + request.answer_bytes);
+        shard.answers.take(request.answer_bytes);
+    }
     connection.push(Turn::Answer(Box::new((request, answered))));
     while connection.turns.borrow().len() >= PIPELINE_MAX {
         connection.taken.next().wait().await;
     }
     if connection.is_ending.get() { Err(Broken) } else { Ok(()) }
+}
+
+/// What a piece of an answer keeps in memory until it is sent: of a file, a slice at a time.
+fn memory_bytes<I: Io>(piece: &Piece<Records<I>>) -> u64 {
+    match piece {
+        Piece::Bytes(bytes) => bytes_u64(bytes.len()),
+        Piece::Records(records) => {
+            let part = |part: &Part<I>| match part {
+                Part::Memory(bytes) => bytes_u64(bytes.len()),
+                Part::File { bytes, .. } => (*bytes).min(SEND_SLICE_BYTES),
+            };
+            records.handle().iter().map(part).sum()
+        }
+    }
 }
 
 /// Sends answers in the order of their requests, as many at a time as are ready.
@@ -235,7 +316,8 @@ async fn send_answers<I: Io>(shard: &Rc<Shard<I>>, connection: &Rc<Connection<I>
                         break 'sending;
                     }
                 }
-                Err(_close) => {
+                Err(Close(cause)) => {
+                    connection.tell(shard, cause, request.header.api.name());
                     is_over = true;
                     break;
                 }
@@ -303,7 +385,9 @@ async fn push_frame<I: Io>(
                         Part::Memory(bytes) => parts.push(bytes),
                         Part::File { file, pos, bytes } => {
                             flush(shard, connection, parts).await?;
+                            begin_send(shard, connection);
                             shard.io.send_file(&connection.socket, &file, pos, bytes).await?;
+                            connection.patience.on_sent();
                             shard.recorder.borrow_mut().add(Metric::BytesSent, bytes);
                         }
                     }
@@ -314,6 +398,11 @@ async fn push_frame<I: Io>(
     Ok(())
 }
 
+fn begin_send<I: Io>(shard: &Shard<I>, connection: &Connection<I>) {
+    connection.patience.begin_send();
+    shard.connections.rouse();
+}
+
 async fn flush<I: Io>(
     shard: &Shard<I>,
     connection: &Connection<I>,
@@ -322,8 +411,10 @@ async fn flush<I: Io>(
     if parts.is_empty() {
         return Ok(());
     }
-    let bytes = parts.iter().map(|part| u64::try_from(part.len()).expect("usize fits")).sum();
+    let bytes = parts.iter().map(|part| bytes_u64(part.len())).sum();
+    begin_send(shard, connection);
     shard.io.send(&connection.socket, std::mem::take(parts)).await?;
+    connection.patience.on_sent();
     shard.recorder.borrow_mut().add(Metric::BytesSent, bytes);
     Ok(())
 }
@@ -341,9 +432,14 @@ fn on_sent<I: Io>(shard: &Rc<Shard<I>>, connection: &Connection<I>, finished: &m
             stages: request.stages,
         };
         shard.recorder.borrow_mut().on_finished(now, wall, &finished);
-        let held = request.bytes.min(connection.held_bytes.get());
+        let held = (request.bytes + request.decoded_bytes).min(connection.held_bytes.get());
         connection.held_bytes.set(connection.held_bytes.get() - held);
         shard.permits.give_back(held);
+        connection.answer_bytes.set(connection.answer_bytes.get() - request.answer_bytes);
+        shard.answers.give_back(request.answer_bytes);
+    }
+    if connection.answer_bytes.get() == 0 {
+        shard.answers.retire(connection.id);
     }
     connection.last_active.set(now);
 }
@@ -353,7 +449,13 @@ fn close<I: Io>(shard: &Rc<Shard<I>>, connection: &Rc<Connection<I>>) {
     connection.turns.borrow_mut().clear();
     connection.taken.ring();
     connection.sent.ring();
-    shard.permits.end_frame(connection.id);
+    shard.permits.retire(connection.id);
     shard.permits.give_back(connection.held_bytes.take());
+    shard.answers.retire(connection.id);
+    shard.answers.give_back(connection.answer_bytes.take());
     shard.connections.remove(connection.id);
+}
+
+fn bytes_u64(bytes: usize) -> u64 {
+    u64::try_from(bytes).expect("usize fits")
 }

@@ -1,12 +1,18 @@
-//! The connections of a shard: their number, and the sweep that closes idle ones.
+//! The connections of a shard: their number, and the sweep that ends those that keep it waiting.
+//!
+//! There is no timer per connection. While something is awaited of a peer the sweep looks at all of them
+//! about once a second; while nothing is, it sleeps until the idle ones are due, or it is roused.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
-use std::time::Duration;
 
+use crate::cause::{Cause, Tellings};
 use crate::connection::Connection;
 use crate::io::Io;
+use crate::limits::LOOK_PAUSE;
+use crate::metrics::Metric;
+use crate::patience::Verdict;
 use crate::shard::Shard;
 use crate::signal::{self, Bell};
 
@@ -15,11 +21,22 @@ pub struct Connections<I: Io> {
     open: RefCell<BTreeMap<u64, Weak<Connection<I>>>>,
     next_id: Cell<u64>,
     changed: Bell,
+    /// Whether the sweep sleeps as long as nobody rouses it.
+    is_drowsy: Cell<bool>,
+    roused: Bell,
+    tellings: RefCell<Tellings>,
 }
 
 impl<I: Io> Default for Connections<I> {
     fn default() -> Self {
-        Self { open: RefCell::default(), next_id: Cell::new(0), changed: Bell::default() }
+        Self {
+            open: RefCell::default(),
+            next_id: Cell::new(0),
+            changed: Bell::default(),
+            is_drowsy: Cell::new(false),
+            roused: Bell::default(),
+            tellings: RefCell::default(),
+        }
     }
 }
 
@@ -34,6 +51,7 @@ impl<I: Io> Connections<I> {
     pub fn add(&self, connection: &Rc<Connection<I>>) {
         self.open.borrow_mut().insert(connection.id(), Rc::downgrade(connection));
         self.changed.ring();
+        self.rouse();
     }
 
     pub fn remove(&self, id: u64) {
@@ -61,29 +79,89 @@ impl<I: Io> Connections<I> {
             changed.wait().await;
         }
     }
+
+    /// Something is awaited of a peer from now on. Cheap while the sweep knows.
+    pub fn rouse(&self) {
+        if self.is_drowsy.replace(false) {
+            self.roused.ring();
+        }
+    }
+
+    /// How many closings for this cause the log was not told of, if it is to be told of this one.
+    pub fn on_close(&self, shard: &Shard<I>, cause: Cause) -> Option<u64> {
+        shard.recorder.borrow_mut().on_closed(cause);
+        self.tellings.borrow_mut().on_close(shard.io.now(), cause)
+    }
 }
 
-/// Closes connections that are idle for longer than `connections.max.idle.ms`.
-/// Sleeps while there is no connection.
+/// Looks at all connections, as often as is needed, until the shard ends.
 pub async fn sweep<I: Io>(shard: Rc<Shard<I>>) {
     while !shard.has_ended() {
-        let changed = shard.connections.changed.next();
-        if shard.connections.count() == 0 {
-            changed.wait().await;
-            continue;
-        }
-        let idle = shard.limits().idle_max.unwrap_or(Duration::from_secs(3600));
-        let (over, done) = signal::promise();
-        shard.timers.add(shard.io.now().plus((idle / 8).max(Duration::from_millis(100))), over);
-        done.wait().await;
-        if shard.limits().idle_max.is_none() {
-            continue;
-        }
-        let now = shard.io.now();
-        for connection in shard.connections.all() {
-            if connection.idle_since().is_some_and(|since| now.since(since) >= idle) {
-                connection.end(&shard);
+        let roused = shard.connections.roused.next();
+        if look(&shard) == 0 {
+            shard.connections.is_drowsy.set(true);
+            match shard.limits().idle_max.filter(|_| shard.connections.count() > 0) {
+                Some(idle) => {
+                    let (over, done) = signal::promise();
+                    let pause = (idle / 8).max(LOOK_PAUSE);
+                    let alarm = shard.timers.add(shard.io.now().plus(pause), over);
+                    signal::either(roused, done).await;
+                    shard.timers.forget(&alarm);
+                }
+                None => roused.wait().await,
             }
+            shard.connections.is_drowsy.set(false);
         }
+        shard.timers.at(shard.io.now().plus(LOOK_PAUSE)).wait().await;
+    }
+}
+
+/// Ends what is overdue, and if memory is short the slow ones that hold most of it. Of how many
+/// connections something is awaited.
+fn look<I: Io>(shard: &Shard<I>) -> usize {
+    let (now, idle) = (shard.io.now(), shard.limits().idle_max);
+    let mut awaited_count = 0;
+    let mut slow = Vec::new();
+    for connection in shard.connections.all() {
+        match connection.look(shard) {
+            Verdict::Quiet => {
+                let since = connection.idle_since();
+                if since.zip(idle).is_some_and(|(since, idle)| now.since(since) >= idle) {
+                    connection.close(shard, Cause::Idle);
+                }
+            }
+            Verdict::Awaited => awaited_count += 1,
+            Verdict::Slow(cause) => {
+                awaited_count += 1;
+                slow.push((connection, cause));
+            }
+            Verdict::Overdue(cause) => connection.close(shard, cause),
+        }
+    }
+    make_room(shard, slow);
+    awaited_count
+}
+
+/// Ends those that hold most, until enough of what is short comes back.
+fn make_room<I: Io>(shard: &Shard<I>, mut slow: Vec<(Rc<Connection<I>>, Cause)>) {
+    let mut missing = [&shard.permits, &shard.answers].map(|it| it.missing_bytes());
+    if missing == [0, 0] {
+        return;
+    }
+    slow.sort_by_cached_key(|(connection, _)| {
+        let [requests, answers] = connection.held_bytes();
+        (std::cmp::Reverse(requests + answers), connection.id())
+    });
+    for (connection, cause) in slow {
+        let held = connection.held_bytes();
+        let is_helpful = missing.iter().zip(held).any(|(missing, held)| *missing > 0 && held > 0);
+        if !is_helpful {
+            continue;
+        }
+        for (missing, held) in missing.iter_mut().zip(held) {
+            *missing = missing.saturating_sub(held);
+        }
+        shard.recorder.borrow_mut().add(Metric::ConnectionsEvicted, 1);
+        connection.close(shard, cause);
     }
 }

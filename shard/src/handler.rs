@@ -28,14 +28,15 @@ use net::topic::TopicRef;
 use replication::image::{Image, Topic};
 use replication::refusal::Reason;
 
+use crate::cause::Cause;
 use crate::connection::{Connection, Frame, Records, Request};
 use crate::io::Io;
 use crate::message::{ProduceError, ReadError};
 use crate::metrics::Stage;
 use crate::shard::Shard;
 
-/// The connection must be closed. Says why, for the log.
-pub struct Close(pub &'static str);
+/// The connection must be closed.
+pub struct Close(pub Cause);
 
 /// An answer, or the promise of one.
 pub enum Answered<I: Io> {
@@ -70,10 +71,11 @@ pub async fn answer<I: Io>(
     body: &Bytes,
 ) -> Result<Answered<I>, Close> {
     if request.header.api == ApiKey::Produce {
-        return produce::begin(shard, request, body).await.map(Answered::Produce);
+        return produce::begin(shard, connection, request, body).await.map(Answered::Produce);
     }
-    let decoded = Body::decode(&request.header, body);
-    let decoded = decoded.map_err(|_error| Close("a request cannot be read"))?;
+    let decoded = Body::decode_counted(&request.header, body);
+    let (decoded, element_count) = decoded.map_err(|_error| Close(Cause::Request))?;
+    connection.hold_decoded(shard, request, element_count);
     request.stages.end(Stage::Parsed, shard.io.now());
     let response = respond(shard, connection, request, decoded).await;
     request.stages.end(Stage::Appended, shard.io.now());
@@ -81,7 +83,7 @@ pub async fn answer<I: Io>(
     response.codes(|code| recorder.on_error(code.get()));
     drop(recorder);
     let frame = response.encode(request.header.reply());
-    frame.map(Answered::Frame).map_err(|_error| Close("an answer cannot be written"))
+    frame.map(Answered::Frame).map_err(|_error| Close(Cause::Answer))
 }
 
 /// The frame of an answer that is ready.

@@ -164,6 +164,10 @@ pub trait Io: Clone + 'static {
     /// Ends both directions now: pending and later operations on the socket fail.
     fn shutdown(&self, socket: &Self::Socket);
     fn peer(&self, socket: &Self::Socket) -> String;
+    /// Bytes of the peer that have come, and were not received.
+    fn unread_bytes(&self, socket: &Self::Socket) -> u64;
+    /// Bytes that the peer is known to have got, of all that were sent. Grows while it takes them.
+    fn taken_bytes(&self, socket: &Self::Socket) -> u64;
 
     /// Makes shard `peer` look at its mailbox, after something was put there. Cheap if it is awake.
     fn wake(&self, peer: usize);

@@ -9,6 +9,7 @@
 
 pub mod broker;
 pub mod buffer;
+pub mod cause;
 pub mod checkpoint;
 pub mod commit;
 pub mod connection;
@@ -27,6 +28,7 @@ pub mod metrics;
 pub mod offsets;
 pub mod parallel;
 pub mod partition;
+pub mod patience;
 pub mod permits;
 pub mod produce;
 pub mod reactor;

@@ -42,8 +42,28 @@ pub const FILES_OPEN_MAX: usize = 64;
 /// Memory of a shard that sockets are received into.
 pub const RECEIVE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Bytes of a file that are sent before other tasks run.
+pub const SEND_SLICE_BYTES: u64 = 256 * 1024;
+
+/// How often connections are looked at of which something is awaited.
+pub const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// What moves by fewer bytes from one look to later ones hardly moves: half a request, or an answer.
+pub const PROGRESS_BYTES_MIN: u64 = 16 * 1024;
+/// Looks for which what is awaited may hardly move.
+pub const SLOW_LOOKS_MAX: u32 = 30;
+/// Likewise, of a connection that has asked nothing yet: a deadline for its first request.
+pub const FIRST_REQUEST_LOOKS_MAX: u32 = 5;
+/// Likewise, while memory is short.
+pub const SLOW_LOOKS_MAX_WHEN_SHORT: u32 = 2;
+/// Answers that are not taken yet may hold one in so many of a shard's bytes for logs.
+pub const ANSWER_SHARE: usize = 4;
+/// Connections that are taken in a row before other tasks run.
+pub const ACCEPTED_PER_TURN_MAX: usize = 32;
+
 /// Produce requests of one connection that are not answered yet.
 pub const PIPELINE_MAX: usize = 64;
+/// What one element of a request is counted for, with its part of the answer, while it is in hand.
+pub const ELEMENT_BYTES: u64 = 256;
 /// Slots of each mailbox lane between two shards.
 pub const LANE_SLOTS: usize = 1024;
 /// Messages taken from one peer in a turn.
@@ -80,4 +100,6 @@ const _: () = {
     assert!(CHUNK_BYTES_MIN.is_multiple_of(BLOCK_BYTES), "a chunk is whole blocks");
     assert!(SEGMENT_WRITE_BYTES_MAX > DIRECT_BYTES_MIN, "a direct write fits one write");
     assert!(SCAN_BYTES <= READ_BYTES_MAX, "a scan is a read");
+    assert!(SLOW_LOOKS_MAX_WHEN_SHORT < FIRST_REQUEST_LOOKS_MAX, "short is strict");
+    assert!(FIRST_REQUEST_LOOKS_MAX < SLOW_LOOKS_MAX, "who is known has more time");
 };

@@ -10,6 +10,7 @@ use std::time::Duration;
 use engine::id::Timestamp;
 use hdrhistogram::Histogram;
 
+use crate::cause::Cause;
 use crate::io::Nanos;
 
 /// Longer times are recorded as this one.
@@ -161,8 +162,11 @@ pub enum Metric {
     BytesSent,
     ConnectionsAccepted,
     ConnectionsOpen,
+    ConnectionsEvicted,
     MemoryWaits,
     MemoryUsedBytes,
+    MemoryRequestBytes,
+    MemoryAnswerBytes,
     JournalFrames,
     JournalBytes,
     SegmentWrites,
@@ -177,15 +181,18 @@ pub enum Metric {
 }
 
 impl Metric {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::Batches,
         Self::Records,
         Self::BytesReceived,
         Self::BytesSent,
         Self::ConnectionsAccepted,
         Self::ConnectionsOpen,
+        Self::ConnectionsEvicted,
         Self::MemoryWaits,
         Self::MemoryUsedBytes,
+        Self::MemoryRequestBytes,
+        Self::MemoryAnswerBytes,
         Self::JournalFrames,
         Self::JournalBytes,
         Self::SegmentWrites,
@@ -212,11 +219,22 @@ impl Metric {
                 ("connections_accepted_total", Counter, "connections accepted")
             }
             Self::ConnectionsOpen => ("connections_open", Gauge, "connections now"),
+            Self::ConnectionsEvicted => (
+                "connections_evicted_total",
+                Counter,
+                "connections closed because they were slow while memory was short",
+            ),
             Self::MemoryWaits => {
                 ("memory_waits_total", Counter, "requests that waited for memory before their body")
             }
             Self::MemoryUsedBytes => {
                 ("memory_used_bytes", Gauge, "bytes of the shard's budget in use")
+            }
+            Self::MemoryRequestBytes => {
+                ("memory_request_bytes", Gauge, "bytes that requests hold until they are answered")
+            }
+            Self::MemoryAnswerBytes => {
+                ("memory_answer_bytes", Gauge, "bytes that answers hold until they are taken")
             }
             Self::JournalFrames => {
                 ("journal_frames_total", Counter, "group commits to the journal")
@@ -336,6 +354,7 @@ pub struct Recorder {
     shard: usize,
     metrics: [u64; Metric::ALL.len()],
     requests: [u64; API_KEY_END + 1],
+    closed: [u64; Cause::ALL.len()],
     errors: BTreeMap<i16, u64>,
     latency: [Latency; Kind::ALL.len()],
     commit: Histogram<u64>,
@@ -349,6 +368,7 @@ impl Recorder {
             shard,
             metrics: [0; Metric::ALL.len()],
             requests: [0; API_KEY_END + 1],
+            closed: [0; Cause::ALL.len()],
             errors: BTreeMap::new(),
             latency: [(); Kind::ALL.len()].map(|()| Latency::new()),
             commit: histogram(),
@@ -384,6 +404,11 @@ impl Recorder {
         {
             *self.errors.entry(code).or_default() += 1;
         }
+    }
+
+    /// A connection was closed, or not let in.
+    pub fn on_closed(&mut self, cause: Cause) {
+        self.closed[cause.index()] += 1;
     }
 
     /// `now` and `wall` are when the response left.
@@ -427,6 +452,7 @@ impl Recorder {
             shard: self.shard,
             metrics: self.metrics,
             requests: self.requests,
+            closed: self.closed,
             errors: self.errors.clone(),
             latency: self.latency.clone(),
             commit: self.commit.clone(),
@@ -441,6 +467,7 @@ pub struct Snapshot {
     shard: usize,
     metrics: [u64; Metric::ALL.len()],
     requests: [u64; API_KEY_END + 1],
+    closed: [u64; Cause::ALL.len()],
     errors: BTreeMap<i16, u64>,
     latency: [Latency; Kind::ALL.len()],
     commit: Histogram<u64>,
@@ -466,6 +493,11 @@ impl Snapshot {
             .enumerate()
             .filter(|(_, count)| **count > 0)
             .map(|(key, count)| (i16::try_from(key).ok().filter(|_| key < API_KEY_END), *count))
+    }
+
+    /// Connections that the broker closed, or did not let in, by cause.
+    pub fn closed(&self) -> impl Iterator<Item = (Cause, u64)> {
+        Cause::ALL.into_iter().zip(self.closed)
     }
 
     /// Answers by Kafka error code.
@@ -496,6 +528,9 @@ impl Snapshot {
             *mine += theirs;
         }
         for (mine, theirs) in self.requests.iter_mut().zip(other.requests) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.closed.iter_mut().zip(other.closed) {
             *mine += theirs;
         }
         for (code, count) in &other.errors {

@@ -1,16 +1,20 @@
-//! The memory that requests of one shard may hold, from their first received byte to their answer.
+//! Memory of one shard that its clients make it hold: of requests from their first received byte to their
+//! answer, or of answers until they are taken.
 //!
-//! Counts bytes that have arrived, never bytes that were announced.
-//! When it is used up sockets are not read, but for one whose request has begun: so one can always end.
+//! Counts bytes that are there, never bytes that were announced.
+//! When it is used up who needs more waits, but for one: so one can always end.
 
 use std::cell::Cell;
 
 use crate::signal::Bell;
 
+/// How much is to be free before nobody waits any more: one in so many bytes.
+const ROOM_SHARE: u64 = 8;
+
 pub struct Permits {
     bytes_max: u64,
     used_bytes: Cell<u64>,
-    /// The connection that may read on although the memory is used up.
+    /// The connection that may go on although the memory is used up.
     elder: Cell<Option<u64>>,
     freed: Bell,
 }
@@ -22,7 +26,7 @@ impl Permits {
         Self { bytes_max, used_bytes: Cell::new(0), elder: Cell::new(None), freed: Bell::default() }
     }
 
-    /// Until `connection` may read, or `is_over`.
+    /// Until `connection` may hold more, or `is_over`.
     pub async fn wait(&self, connection: u64, is_over: impl Fn() -> bool) {
         while self.used_bytes.get() >= self.bytes_max && !is_over() {
             if self.elder.get().is_none_or(|elder| elder == connection) {
@@ -45,8 +49,8 @@ impl Permits {
         }
     }
 
-    /// The connection has no request that is half here.
-    pub fn end_frame(&self, connection: u64) {
+    /// The connection has ended what it needed memory for.
+    pub fn retire(&self, connection: u64) {
         if self.elder.get() == Some(connection) {
             self.elder.set(None);
             self.freed.ring();
@@ -61,5 +65,20 @@ impl Permits {
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         self.used_bytes.get()
+    }
+
+    /// What is left.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        self.bytes_max.saturating_sub(self.used_bytes.get())
+    }
+
+    /// What must come back while the memory is used up; 0 while it is not.
+    #[must_use]
+    pub fn missing_bytes(&self) -> u64 {
+        if self.room() > 0 {
+            return 0;
+        }
+        self.used_bytes.get() - (self.bytes_max - self.bytes_max / ROOM_SHARE)
     }
 }

@@ -267,6 +267,14 @@ impl Io for RingIo {
         socket.peer()
     }
 
+    fn unread_bytes(&self, socket: &RingSocket) -> u64 {
+        socket.unread_bytes()
+    }
+
+    fn taken_bytes(&self, socket: &RingSocket) -> u64 {
+        socket.taken_bytes()
+    }
+
     fn wake(&self, peer: usize) {
         if self.core.wakeups.slumbers[peer].interrupt() {
             self.core.ring.wake(peer);

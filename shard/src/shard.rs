@@ -23,7 +23,7 @@ use crate::connections::Connections;
 use crate::controller::Controller;
 use crate::files::Files;
 use crate::io::{Class, Io};
-use crate::limits::{MESSAGES_PER_TURN_MAX, TRIM_PARTITIONS_MAX};
+use crate::limits::{ANSWER_SHARE, MESSAGES_PER_TURN_MAX, TRIM_PARTITIONS_MAX};
 use crate::message::{Message, ReadError, Reader, Reply};
 use crate::metrics::Recorder;
 use crate::partition::{Condition, LEADER_EPOCH, Partition};
@@ -79,6 +79,8 @@ pub struct Shard<I: Io> {
     pub sessions: RefCell<FetchSessions>,
     /// Memory of requests.
     pub permits: Permits,
+    /// Memory of answers.
+    pub answers: Permits,
     /// Until the shard serves.
     pub listeners: RefCell<Vec<I::Listener>>,
     /// Rings when another shard or thread woke this one.
@@ -104,6 +106,7 @@ impl<I: Io> Shard<I> {
         let nothing = Cluster::new(config.node, Arc::clone(&config.file));
         let image = Arc::clone(nothing.image());
         let cores = u16::try_from(lanes.len()).expect("cores are few");
+        let answer_bytes = u64::try_from(io.block_bytes_max() / ANSWER_SHARE).expect("usize fits");
         Rc::new(Self {
             index,
             config,
@@ -122,6 +125,7 @@ impl<I: Io> Shard<I> {
             connections: Connections::default(),
             sessions: RefCell::default(),
             permits: Permits::new(request_memory_bytes),
+            answers: Permits::new(answer_bytes),
             listeners: RefCell::new(listeners),
             knocked: Bell::default(),
             cluster_id: RefCell::default(),

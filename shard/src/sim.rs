@@ -626,6 +626,14 @@ impl Io for SimIo {
         format!("client-{}", socket.0.end.connection())
     }
 
+    fn unread_bytes(&self, socket: &SimSocket) -> u64 {
+        self.state.net.borrow().unread_bytes(self.now(), socket.0.end)
+    }
+
+    fn taken_bytes(&self, socket: &SimSocket) -> u64 {
+        self.state.net.borrow().taken_bytes(socket.0.end)
+    }
+
     fn wake(&self, peer: usize) {
         let (node, _) = self.place.shard();
         let nanos = self.state.outside.borrow_mut().around(BELL_NANOS);

@@ -16,6 +16,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::file::{RingFile, is_interrupted};
 use crate::io::Io;
+use crate::limits::SEND_SLICE_BYTES;
 use crate::ring::Ring;
 use crate::ring::inbox::{Arrivals, Inbox, Next, NextArrival};
 use crate::ring::pool::Received;
@@ -24,8 +25,6 @@ use crate::ring::system;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
-/// Bytes of a file that are sent before other tasks run.
-const SLICE_BYTES: u64 = 256 * 1024;
 
 /// A connection. Ends with the last clone.
 #[derive(Clone)]
@@ -161,6 +160,17 @@ impl RingSocket {
         self.connection.shutdown();
     }
 
+    /// Bytes that have come and nobody took.
+    pub(crate) fn unread_bytes(&self) -> u64 {
+        let Connection { socket, inbox, .. } = &*self.connection;
+        inbox.waiting_bytes() + system::unread_bytes(&**socket).unwrap_or(0)
+    }
+
+    /// Bytes that the peer has confirmed.
+    pub(crate) fn taken_bytes(&self) -> u64 {
+        system::confirmed_bytes(&*self.connection.socket).unwrap_or(0)
+    }
+
     pub(crate) fn peer(&self) -> String {
         let address = SockRef::from(&*self.connection.socket).peer_addr();
         match address.map(|it| it.as_socket()) {
@@ -222,7 +232,7 @@ pub(crate) async fn send_file(
     mut range: Range<u64>,
 ) -> io::Result<()> {
     while !range.is_empty() {
-        let slice_end = range.end.min((range.start / SLICE_BYTES + 1) * SLICE_BYTES);
+        let slice_end = range.end.min((range.start / SEND_SLICE_BYTES + 1) * SEND_SLICE_BYTES);
         let slice = range.start..slice_end;
         range.start = slice_end;
         let bytes = usize::try_from(slice_end - slice.start).expect("a slice is small");

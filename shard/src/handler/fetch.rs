@@ -50,7 +50,7 @@ pub async fn answer<I: Io>(
     let fetched = gather(shard, request, &body, &planned).await;
 
     let mut response = FetchResponse::empty(ErrorCode::NONE, 0);
-    let mut left = bytes_max(shard, body.max_bytes);
+    let mut left = bytes_max(shard, body.max_bytes).min(shard.answers.room());
     let mut is_first = true;
     for ((target, planned), fetched) in plan.targets().iter().zip(planned).zip(fetched) {
         let index = target.partition.index;

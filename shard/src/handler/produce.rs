@@ -22,7 +22,8 @@ use net::produce::{
 use net::topic::TopicRef;
 use replication::config::topic::{self, Clock, TopicConfig};
 
-use crate::connection::{Frame, Request};
+use crate::cause::Cause;
+use crate::connection::{Connection, Frame, Request};
 use crate::handler::{self, Close};
 use crate::io::Io;
 use crate::limits::{ADMISSION_SLICE_BYTES, BATCH_SHARE, DECOMPRESSED_BYTES_MAX};
@@ -48,11 +49,13 @@ pub struct Pending<I: Io> {
 /// Checks every batch and hands each to its owner.
 pub async fn begin<I: Io>(
     shard: &Rc<Shard<I>>,
+    connection: &Connection<I>,
     request: &mut Request,
     body: &Bytes,
 ) -> Result<Pending<I>, Close> {
     let decoded = ProduceRequest::decode(body, request.header.version);
-    let decoded = decoded.map_err(|_error| Close("a produce request cannot be read"))?;
+    let decoded = decoded.map_err(|_error| Close(Cause::Request))?;
+    connection.hold_decoded(shard, request, decoded.element_count());
     let mut pending = Pending {
         acks: decoded.acks,
         response: ProduceResponse::default(),
@@ -245,7 +248,7 @@ impl<I: Io> Pending<I> {
         if self.acks == 0 {
             let partitions = self.response.topics.iter().flat_map(|topic| &topic.partitions);
             if partitions.map(|it| it.error).any(ErrorCode::is_error) {
-                return Err(Close("a produce request without acknowledgement has failed"));
+                return Err(Close(Cause::Unacknowledged));
             }
             return Ok(Vec::new());
         }

@@ -100,6 +100,12 @@ impl Inbox {
         self.state.borrow().supply
     }
 
+    /// Bytes that nobody took yet.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        let waiting: usize = self.state.borrow().waiting.iter().map(|it| it.len()).sum();
+        u64::try_from(waiting).expect("64 bits")
+    }
+
     /// Whether a request is with the kernel.
     pub(crate) fn is_armed(&self) -> bool {
         matches!(self.state.borrow().request, Armed::Yes(_) | Armed::Stopping(_))

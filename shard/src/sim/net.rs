@@ -78,6 +78,8 @@ enum Flow {
 struct Pipe {
     pieces: VecDeque<(Nanos, Bytes)>,
     bytes: usize,
+    /// Received at its end, of all bytes.
+    taken_bytes: u64,
     window: usize,
     flow: Flow,
     reader: Option<Waker>,
@@ -89,6 +91,7 @@ impl Pipe {
         Self {
             pieces: VecDeque::new(),
             bytes: 0,
+            taken_bytes: 0,
             window,
             flow: Flow::Open,
             reader: None,
@@ -283,8 +286,25 @@ impl Net {
             pipe.pieces.pop_front();
         }
         pipe.bytes -= taken.len();
+        pipe.taken_bytes += u64::try_from(taken.len()).expect("64 bits");
         pipe.writer.take().into_iter().for_each(Waker::wake);
         Progress::Done(Ok(taken))
+    }
+
+    /// What has come to this end and was not received.
+    pub fn unread_bytes(&self, now: Nanos, end: End) -> u64 {
+        let pipe = &self.open(end).pipes[end.side];
+        let arrived = pipe.pieces.iter().filter(|(at, _)| *at <= now);
+        arrived.map(|(_, piece)| u64::try_from(piece.len()).expect("64 bits")).sum()
+    }
+
+    /// What the peer has received of all that this end sent.
+    pub fn taken_bytes(&self, end: End) -> u64 {
+        self.open(end).pipes[end.peer().side].taken_bytes
+    }
+
+    fn open(&self, end: End) -> &Connection {
+        self.connections.get(&end.connection).expect("an open end has its connection")
     }
 
     /// Both directions of this end stop; the peer still gets what was sent.

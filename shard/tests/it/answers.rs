@@ -39,7 +39,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// Plays `scene` with a fresh broker, whose file says `settings` too.
 #[track_caller]
-fn play<F: Future<Output = ()> + 'static>(
+pub(crate) fn play<F: Future<Output = ()> + 'static>(
     settings: &[(&str, &str)],
     scene: impl FnOnce(Client) -> F,
 ) {
@@ -48,7 +48,7 @@ fn play<F: Future<Output = ()> + 'static>(
 
 /// As `play`; each core has so much memory for logs.
 #[track_caller]
-fn play_in<F: Future<Output = ()> + 'static>(
+pub(crate) fn play_in<F: Future<Output = ()> + 'static>(
     arena_bytes: usize,
     settings: &[(&str, &str)],
     scene: impl FnOnce(Client) -> F,
@@ -72,10 +72,10 @@ fn play_in<F: Future<Output = ()> + 'static>(
 
 /// Has a connection for each request, so that nothing of one is left for the next.
 #[derive(Clone)]
-struct Client {
-    io: SimIo,
-    node: usize,
-    started: Started,
+pub(crate) struct Client {
+    pub(crate) io: SimIo,
+    pub(crate) node: usize,
+    pub(crate) started: Started,
 }
 
 impl Client {
@@ -84,7 +84,11 @@ impl Client {
         wire.call(api, version, request).await.expect("the broker answers")
     }
 
-    async fn produce(&self, client_id: &'static str, request: &ProduceRequest) -> ProduceResponse {
+    pub(crate) async fn produce(
+        &self,
+        client_id: &'static str,
+        request: &ProduceRequest,
+    ) -> ProduceResponse {
         let mut wire = Wire::connect(&self.io, self.node).await;
         let client_id = StrBytes::from_static_str(client_id);
         let envelope = Envelope { client_id, ..wire.envelope(12) };
@@ -93,7 +97,7 @@ impl Client {
         client::decode_produce(12, &body).unwrap()
     }
 
-    async fn fetch(&self, version: i16, request: &FetchRequest) -> FetchResponse<Bytes> {
+    pub(crate) async fn fetch(&self, version: i16, request: &FetchRequest) -> FetchResponse<Bytes> {
         let mut wire = Wire::connect(&self.io, self.node).await;
         let envelope = wire.envelope(version);
         wire.send(client::encode_fetch(&envelope, request)).await.unwrap();
@@ -102,13 +106,13 @@ impl Client {
     }
 
     /// Appends a batch with these values.
-    async fn append(&self, topic: &str, partition: i32, values: &[&[u8]]) {
+    pub(crate) async fn append(&self, topic: &str, partition: i32, values: &[&[u8]]) {
         let answer = self.produce("sim", &produce(&[(topic, &[(partition, batch(values))])])).await;
         assert_eq!(answer.topics[0].partitions[0].error, ErrorCode::NONE);
     }
 
     /// Name, code and number of partitions of each topic in the answer.
-    async fn metadata(&self, names: &[&str]) -> Vec<(String, i16, usize)> {
+    pub(crate) async fn metadata(&self, names: &[&str]) -> Vec<(String, i16, usize)> {
         let topic = |name: &&str| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
         let request = MetadataRequest::default()
             .with_topics(Some(names.iter().map(topic).collect()))
@@ -121,7 +125,7 @@ impl Client {
     }
 
     /// By all shards so far.
-    async fn counted(&self) -> Snapshot {
+    pub(crate) async fn counted(&self) -> Snapshot {
         let metrics = self.started.order_metrics();
         let mut snapshots = loop {
             match metrics.try_recv() {
@@ -135,7 +139,7 @@ impl Client {
     }
 
     /// The topic's id.
-    async fn create(&self, name: &str, partition_count: i32) -> [u8; 16] {
+    pub(crate) async fn create(&self, name: &str, partition_count: i32) -> [u8; 16] {
         let topic = CreatableTopic::default()
             .with_name(topic_name(name))
             .with_num_partitions(partition_count)
@@ -154,7 +158,7 @@ fn topic_name(name: &str) -> TopicName {
 /// A batch for each partition.
 type Batches<'a> = (&'a str, &'a [(i32, Bytes)]);
 
-fn produce(topics: &[Batches<'_>]) -> ProduceRequest {
+pub(crate) fn produce(topics: &[Batches<'_>]) -> ProduceRequest {
     let topic = |(topic, partitions): &Batches<'_>| ProduceTopic {
         topic: by_name(topic),
         partitions: partitions
@@ -166,7 +170,7 @@ fn produce(topics: &[Batches<'_>]) -> ProduceRequest {
     ProduceRequest { transactional_id: None, acks: -1, timeout_ms: 1_000, topics }
 }
 
-fn batch(values: &[&[u8]]) -> Bytes {
+pub(crate) fn batch(values: &[&[u8]]) -> Bytes {
     let mut batch = BatchBuilder::new();
     values.iter().for_each(|value| batch.push(Timestamp::new(1), None, Some(value), &[]));
     Bytes::from(batch.build())
@@ -178,12 +182,12 @@ fn produced(answer: &ProduceResponse) -> Vec<(i32, i16)> {
     partitions.map(|it| (it.index, it.error.get())).collect()
 }
 
-fn by_name(name: &str) -> TopicRef {
+pub(crate) fn by_name(name: &str) -> TopicRef {
     TopicRef::Name(StrBytes::from_string(name.to_owned()))
 }
 
 /// From the beginning of these partitions, without a wait and with room for everything.
-fn fetch(topics: &[(TopicRef, &[i32])]) -> FetchRequest {
+pub(crate) fn fetch(topics: &[(TopicRef, &[i32])]) -> FetchRequest {
     let partition = |index: &i32| FetchPartition {
         index: *index,
         current_leader_epoch: -1,

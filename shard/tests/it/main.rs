@@ -1,6 +1,7 @@
 //! Tests of the crate through its public interface.
 
 mod answers;
+mod bounds;
 mod conformance;
 mod mailbox;
 mod recovery;

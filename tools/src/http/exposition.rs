@@ -49,6 +49,13 @@ pub(crate) fn render(shards: &[Snapshot]) -> String {
             page.sample("requests_total", &labels, count);
         }
     }
+    page.head("connections_closed_total", "counter", "connections the broker closed, by cause");
+    for shard in shards {
+        for (cause, count) in shard.closed() {
+            let labels = [("shard", &*shard.shard().to_string()), ("cause", cause.name())];
+            page.sample("connections_closed_total", &labels, count);
+        }
+    }
     page.head("errors_total", "counter", "responses by the Kafka error code they carried");
     for shard in shards {
         for (code, count) in shard.errors() {

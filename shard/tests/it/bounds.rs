@@ -1,0 +1,230 @@
+//! What strangers can make a broker hold, and for how long: clients that begin and do not end.
+#![expect(clippy::unwrap_used, reason = "a scene that fails names the line")]
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use net::client;
+use net::fetch::FetchRequest;
+use shard::cause::Cause;
+use shard::io::{Class, Io};
+use shard::metrics::{Metric, Snapshot};
+use shard::sim::SimSocket;
+use shard::sim::wire::Wire;
+
+use crate::answers::{Client, batch, by_name, fetch, play, play_in, produce};
+
+/// A size of 100 MiB, and four bytes.
+const BEGINNING: &[u8] = b"\x06\x40\0\0abcd";
+const ARENA_BYTES: usize = 64 << 20;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// ApiVersions of version 0, without a client id.
+const ASK: &[u8] = b"\0\0\0\x0a\0\x12\0\0\0\0\0\x01\xff\xff";
+
+async fn connect(client: &Client) -> SimSocket {
+    loop {
+        if let Ok(socket) = client.io.connect(client.node).await {
+            return socket;
+        }
+        client.io.sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Has asked something.
+async fn known(client: &Client) -> SimSocket {
+    let socket = connect(client).await;
+    send(client, &socket, ASK).await;
+    assert!(!client.io.receive(&socket).await.unwrap().is_empty());
+    socket
+}
+
+async fn send(client: &Client, socket: &SimSocket, bytes: &'static [u8]) {
+    client.io.send(socket, vec![Bytes::from_static(bytes)]).await.unwrap();
+}
+
+/// After how long the broker ends the connection.
+async fn end_of(client: &Client, socket: &SimSocket) -> Duration {
+    let before = client.io.now();
+    while client.io.receive(socket).await.is_ok_and(|received| !received.is_empty()) {}
+    client.io.now().since(before)
+}
+
+/// How many connections were closed for each cause that there was.
+fn closed(counted: &Snapshot) -> BTreeMap<Cause, u64> {
+    counted.closed().filter(|(_, count)| *count > 0).collect()
+}
+
+#[track_caller]
+fn check_seconds(took: Duration, least: u64, most: u64) {
+    let (least, most) = (Duration::from_secs(least), Duration::from_secs(most));
+    assert!(least <= took && took <= most, "{took:?}");
+}
+
+#[test]
+fn a_stranger_has_a_few_seconds_for_its_first_request() {
+    play(&[], async |client: Client| {
+        let silent = connect(&client).await;
+        check_seconds(end_of(&client, &silent).await, 5, 8);
+        let half = connect(&client).await;
+        send(&client, &half, BEGINNING).await;
+        check_seconds(end_of(&client, &half).await, 5, 8);
+        let trickle = connect(&client).await;
+        for byte in [b"\0", b"\x01", b"\0", b"\0"] {
+            send(&client, &trickle, byte).await;
+            client.io.sleep(Duration::from_secs(1)).await;
+        }
+        check_seconds(end_of(&client, &trickle).await, 1, 4);
+        let want = BTreeMap::from([(Cause::NoRequest, 1), (Cause::SlowRequest, 2)]);
+        assert_eq!(closed(&client.counted().await), want);
+    });
+}
+
+#[test]
+fn who_has_asked_something_may_be_idle_until_connections_max_idle_ms() {
+    play(&[("connections.max.idle.ms", "120000")], async |client: Client| {
+        let socket = known(&client).await;
+        check_seconds(end_of(&client, &socket).await, 120, 140);
+        assert_eq!(closed(&client.counted().await), BTreeMap::from([(Cause::Idle, 1)]));
+    });
+}
+
+#[test]
+fn half_a_request_that_stands_still_ends_its_connection_and_a_slow_one_is_answered() {
+    play(&[], async |client: Client| {
+        client.create("t", 1).await;
+        let half = known(&client).await;
+        send(&client, &half, BEGINNING).await;
+        check_seconds(end_of(&client, &half).await, 30, 34);
+
+        // 300,000 bytes at 2,000 a second.
+        let mut wire = Wire::connect(&client.io, client.node).await;
+        let envelope = wire.envelope(12);
+        let body = produce(&[("t", &[(0, batch(&[&vec![7; 300_000]]))])]);
+        let frame = client::encode_produce(&envelope, &body);
+        let socket = known(&client).await;
+        for piece in frame.chunks(2_000) {
+            client.io.send(&socket, vec![Bytes::copy_from_slice(piece)]).await.unwrap();
+            client.io.sleep(Duration::from_secs(1)).await;
+        }
+        assert!(!client.io.receive(&socket).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn half_requests_that_use_up_the_memory_are_ended_in_seconds_and_others_are_served() {
+    static PIECE: [u8; 64 << 10] = [0; 64 << 10];
+    play(&[], async |client: Client| {
+        client.create("t", 4).await;
+        // 16 MiB, where each of two shards has 4.
+        let mut hostile = vec![];
+        for _ in 0..256 {
+            let socket = known(&client).await;
+            let (io, sender) = (client.io.clone(), socket.clone());
+            let half = Bytes::from([BEGINNING, &PIECE].concat());
+            client.io.spawn(Class::Foreground, async move {
+                drop(io.send(&sender, vec![half]).await); // It may be ended before.
+            });
+            hostile.push(socket);
+        }
+        for index in 0..4 {
+            let before = client.io.now();
+            client.append("t", index, &[&vec![7; 500_000]]).await;
+            check_seconds(client.io.now().since(before), 0, 15);
+        }
+        let counted = client.counted().await;
+        assert!(counted.metric(Metric::ConnectionsEvicted) > 0);
+        for socket in &hostile {
+            end_of(&client, socket).await;
+        }
+        client.io.sleep(MINUTE / 60).await; // The broker's own tasks end too.
+        assert_eq!(client.counted().await.metric(Metric::MemoryRequestBytes), 0);
+    });
+}
+
+/// Asks for the topic from its start, and takes nothing of the answer.
+async fn ask_and_take_nothing(client: &Client) -> Wire {
+    let mut wire = Wire::connect(&client.io, client.node).await;
+    let envelope = wire.envelope(12);
+    let body = fetch(&[(by_name("t"), &[0])]);
+    wire.send(client::encode_fetch(&envelope, &body)).await.unwrap();
+    wire
+}
+
+#[test]
+fn an_answer_that_nobody_takes_is_given_up() {
+    play(&[], async |client: Client| {
+        client.create("t", 1).await;
+        for _ in 0..8 {
+            client.append("t", 0, &[&vec![7; 500_000]]).await;
+        }
+        let reader = ask_and_take_nothing(&client).await;
+        client.io.sleep(MINUTE / 4).await;
+        let counted = client.counted().await;
+        assert!(counted.metric(Metric::MemoryAnswerBytes) > 4_000_000);
+        assert_eq!(closed(&counted), BTreeMap::new());
+        client.io.sleep(MINUTE / 2).await;
+        let counted = client.counted().await;
+        assert_eq!(counted.metric(Metric::MemoryAnswerBytes), 0);
+        assert_eq!(closed(&counted), BTreeMap::from([(Cause::SlowReader, 1)]));
+        drop(reader);
+    });
+}
+
+#[test]
+fn answers_that_nobody_takes_hold_a_bounded_part_of_memory_and_others_are_served() {
+    play_in(ARENA_BYTES, &[], async |client: Client| {
+        client.create("t", 1).await;
+        for _ in 0..16 {
+            client.append("t", 0, &[&vec![7; 500_000]]).await;
+        }
+        // 8 MB each, where each of two shards has 16 MiB for answers.
+        let most = Rc::new(Cell::new(0));
+        let mut readers = vec![];
+        for _ in 0..40 {
+            readers.push(ask_and_take_nothing(&client).await);
+            client.io.sleep(Duration::from_millis(5)).await;
+            let used = client.counted().await.metric(Metric::MemoryAnswerBytes);
+            most.set(used.max(most.get()));
+        }
+        // All of both budgets, and a first batch of the one that may always go on.
+        let bound = u64::try_from(ARENA_BYTES / 4 * 2 + 2 * 600_000).unwrap();
+        assert!(most.get() <= bound, "{}", most.get());
+        let before = client.io.now();
+        for _ in 0..4 {
+            let body = FetchRequest { max_bytes: 1_000_000, ..fetch(&[(by_name("t"), &[0])]) };
+            let answer = client.fetch(12, &body).await;
+            assert!(answer.topics[0].partitions[0].record_bytes() > 0);
+        }
+        check_seconds(client.io.now().since(before), 0, 60);
+        assert!(client.counted().await.metric(Metric::ConnectionsEvicted) > 0);
+        drop(readers);
+    });
+}
+
+#[test]
+fn what_is_no_request_is_closed_at_once_and_counted_by_its_kind() {
+    play(&[], async |client: Client| {
+        let attacks: [(&'static [u8], Cause); 8] = [
+            (b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", Cause::Tls),
+            (b"GET / HTTP/1.1\r\n\r\n", Cause::Http),
+            (b"SSH-2.0-OpenSSH_9.6\r\n", Cause::Ssh),
+            (b"\x7f\xff\xff\xff", Cause::FrameBytes),
+            (b"\xff\xff\xff\xff", Cause::FrameBytes),
+            (b"\0\0\0\x07abcdefg", Cause::FrameBytes),
+            (b"\0\0\0\x0a\x7f\xff\0\0\0\0\0\x01\xff\xff", Cause::Header),
+            (b"\0\0\0\x0b\0\x03\0\x01\0\0\0\x01\xff\xff\x7f", Cause::Request),
+        ];
+        let mut want = BTreeMap::new();
+        for (bytes, cause) in attacks {
+            let socket = connect(&client).await;
+            send(&client, &socket, bytes).await;
+            check_seconds(end_of(&client, &socket).await, 0, 1);
+            *want.entry(cause).or_insert(0) += 1;
+            assert_eq!(closed(&client.counted().await), want);
+        }
+    });
+}
