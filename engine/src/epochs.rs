@@ -48,6 +48,13 @@ impl Epochs {
         self.entries.last().map_or(LeaderEpoch::NONE, |it| it.epoch)
     }
 
+    /// That of the record at `offset`. `None`: it lies before all that is known.
+    #[must_use]
+    pub fn of(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let after = self.entries.partition_point(|it| it.start <= offset);
+        after.checked_sub(1).map(|it| self.entries[it].epoch)
+    }
+
     /// Records from `start` on belong to `epoch`. An epoch without a record leaves no entry.
     ///
     /// # Panics

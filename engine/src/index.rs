@@ -89,6 +89,12 @@ impl Index {
         self.end
     }
 
+    /// Ascending.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// The last known batch that begins at or before `offset`.
     #[must_use]
     pub fn at_or_before(&self, offset: Offset) -> Option<Entry> {

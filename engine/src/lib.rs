@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod producers;
 pub mod records;
 pub mod recovery;
+pub mod scrub;
 pub mod segment;
 pub mod sidecar;
 pub mod superblock;

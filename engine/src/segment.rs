@@ -129,7 +129,8 @@ impl Segment {
     }
 
     /// The checksum of the whole file, if all of it went through `chain`.
-    pub(crate) fn chain_crc(&self) -> Option<u32> {
+    #[must_use]
+    pub fn chain_crc(&self) -> Option<u32> {
         (self.chain.end == self.end_pos).then_some(self.chain.crc)
     }
 
