@@ -60,6 +60,12 @@ impl Trail {
         self.pos
     }
 
+    /// The base offset of that batch.
+    #[must_use]
+    pub const fn next(&self) -> Offset {
+        self.next
+    }
+
     #[must_use]
     pub const fn end(&self) -> FilePos {
         self.end

@@ -289,7 +289,7 @@ fn memory_bytes<I: Io>(piece: &Piece<Records<I>>) -> u64 {
         Piece::Records(records) => {
             let part = |part: &Part<I>| match part {
                 Part::Memory(bytes) => bytes_u64(bytes.len()),
-                Part::File { bytes, .. } => (*bytes).min(SEND_SLICE_BYTES),
+                Part::File(range) => range.bytes.min(SEND_SLICE_BYTES),
             };
             records.handle().iter().map(part).sum()
         }
@@ -383,12 +383,12 @@ async fn push_frame<I: Io>(
                 for part in records.into_handle() {
                     match part {
                         Part::Memory(bytes) => parts.push(bytes),
-                        Part::File { file, pos, bytes } => {
+                        Part::File(range) => {
                             flush(shard, connection, parts).await?;
                             begin_send(shard, connection);
-                            shard.io.send_file(&connection.socket, &file, pos, bytes).await?;
+                            shard.send_range(&connection.socket, &range).await?;
                             connection.patience.on_sent();
-                            shard.recorder.borrow_mut().add(Metric::BytesSent, bytes);
+                            shard.recorder.borrow_mut().add(Metric::BytesSent, range.bytes);
                         }
                     }
                 }

@@ -1,16 +1,19 @@
 //! A fetch at the owner of its partitions: what is there now, or a wait for what comes.
 //!
-//! The newest bytes leave as references to the tail, sealed segments as a file and a range.
+//! The newest bytes leave as references to the tail. What comes from the disk is checked first; of a
+//! sealed segment, what was checked before leaves as a file and a range.
 
 use std::rc::Rc;
 
-use engine::id::{LeaderEpoch, Offset, PartitionId};
+use engine::id::{FilePos, LeaderEpoch, Offset, PartitionId};
+use engine::scrub::{Mark, Scrub, Stretch};
 
 use crate::files::Use;
 use crate::io::{Class, Io, Nanos};
 use crate::limits::READ_BYTES_MAX;
 use crate::message::{
-    FetchItem, FetchOrder, FetchTimes, Fetched, FetchedLog, Part, ReadError, Reader, Reply,
+    FetchItem, FetchOrder, FetchTimes, Fetched, FetchedLog, FileRange, Part, ReadError, Reader,
+    Reply,
 };
 use crate::partition::{Condition, LEADER_EPOCH, Partition, Watch};
 use crate::reader::{self, Found, Look};
@@ -204,13 +207,51 @@ impl<I: Io> Shard<I> {
         if let Some(parts) = partition.tail_bytes(found.segment, found.pos, end) {
             return Ok(parts.into_iter().map(Part::Memory).collect());
         }
-        if found.is_sealed {
-            let file = self.files.get(partition.id(), found.segment, Use::Sealed).await;
-            let file = file.map_err(|_gone| ReadError::UnknownPartition)?;
-            return Ok(vec![Part::File { file, pos: found.pos.get(), bytes }]);
+        if let Some(range) = self.sound_range(partition, found, end).await? {
+            return Ok(vec![Part::File(range)]);
         }
+        self.checked_parts(partition, found, end).await
+    }
+
+    /// What was found sound of a sealed segment, if that is a batch at least.
+    async fn sound_range(
+        &self,
+        partition: &Rc<Partition<I>>,
+        found: &Found,
+        end: FilePos,
+    ) -> Result<Option<FileRange<I>>, ReadError> {
+        let (id, segment) = (partition.id(), found.segment);
+        if !found.is_sealed {
+            return Ok(None);
+        }
+        let sound = self.checked.borrow_mut().sound_from(id, segment, found.pos);
+        let Some((sound_end, loads)) = sound else { return Ok(None) };
+        let end = end.min(sound_end);
+        if end < found.pos.plus(u64_of(found.extent.len_bytes)) {
+            return Ok(None);
+        }
+        let file = self.files.get(id, segment, Use::Sealed).await;
+        let file = file.map_err(|_gone| ReadError::UnknownPartition)?;
+        let start = Mark { pos: found.pos, offset: found.extent.base };
+        let (partition, bytes) = (id, end.since(found.pos));
+        Ok(Some(FileRange { file, partition, segment, start, end: found.end, bytes, loads }))
+    }
+
+    /// Reads from the disk, and gives what is sound: whole batches, about `READ_BYTES_MAX` of them.
+    async fn checked_parts(
+        &self,
+        partition: &Rc<Partition<I>>,
+        found: &Found,
+        end: FilePos,
+    ) -> Result<Vec<Part<I>>, ReadError> {
         let first_end = found.pos.plus(u64_of(found.extent.len_bytes));
         let end = end.min(first_end.max(found.pos.plus(u64_of(READ_BYTES_MAX))));
+        let mut scrub = Scrub::new(Stretch {
+            start: Mark { pos: found.pos, offset: found.extent.base },
+            end: found.end,
+            marks: Vec::new(),
+            epochs: partition.with_log(|log| log.epochs().clone()),
+        });
         let mut parts = Vec::new();
         let mut pos = found.pos;
         while pos < end {
@@ -218,11 +259,33 @@ impl<I: Io> Shard<I> {
             if first_end <= pos && self.io.block(READ_BYTES_MAX).is_none() {
                 break;
             }
-            let part = self.read(partition, found.segment, pos, end, false).await?;
+            let part = self.read(partition, found.segment, pos, end, found.is_sealed).await?;
             pos = pos.plus(u64_of(part.len()));
-            parts.push(Part::Memory(part));
+            scrub.feed(&part);
+            parts.push(part);
+            if !scrub.damages().is_empty() {
+                break;
+            }
         }
-        Ok(parts)
+        let sound_end = scrub.sound_end().pos;
+        if let Some(damage) = scrub.damages().first() {
+            self.on_damage(partition.id(), found.segment, damage);
+            if sound_end == found.pos {
+                return Err(ReadError::Damaged);
+            }
+        }
+        if found.is_sealed {
+            let mut checked = self.checked.borrow_mut();
+            checked.on_sound(partition.id(), found.segment, found.pos, sound_end);
+        }
+        let mut left = sound_end.since(found.pos);
+        for part in &mut parts {
+            let bytes = u64_of(part.len()).min(left);
+            part.truncate(usize::try_from(bytes).expect("no more than it has"));
+            left -= bytes;
+        }
+        parts.retain(|part| !part.is_empty());
+        Ok(parts.into_iter().map(Part::Memory).collect())
     }
 
     /// Checks that the item can be fetched at all, and notes the log's ends.

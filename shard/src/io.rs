@@ -153,14 +153,15 @@ pub trait Io: Clone + 'static {
     async fn receive(&self, socket: &Self::Socket) -> io::Result<Self::Received>;
     /// Sends all parts, in order.
     async fn send(&self, socket: &Self::Socket, parts: Vec<Bytes>) -> io::Result<()>;
-    /// Sends `[pos, pos + bytes)` of a sealed file, from the page cache if it is there.
+    /// Sends `[pos, pos + bytes)` of a sealed file from the page cache. Stops where a page is not there:
+    /// the answer is how many bytes were sent.
     async fn send_file(
         &self,
         socket: &Self::Socket,
         file: &Self::File,
         pos: u64,
         bytes: u64,
-    ) -> io::Result<()>;
+    ) -> io::Result<u64>;
     /// Ends both directions now: pending and later operations on the socket fail.
     fn shutdown(&self, socket: &Self::Socket);
     fn peer(&self, socket: &Self::Socket) -> String;

@@ -10,6 +10,7 @@
 pub mod broker;
 pub mod buffer;
 pub mod cause;
+pub mod checked;
 pub mod checkpoint;
 pub mod commit;
 pub mod connection;

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::admission::Admitted;
-use engine::id::{LeaderEpoch, Offset, PartitionId, Timestamp};
+use engine::id::{FilePos, LeaderEpoch, Offset, PartitionId, Timestamp};
 use engine::journal::Generation;
 use engine::log::Log;
 use engine::producers::SequenceError;
+use engine::scrub::Mark;
 use replication::image::Image;
 
+use crate::checked::Loads;
 use crate::controller::{Command, Outcome};
 use crate::io::{Io, Nanos};
 use crate::metrics::Snapshot;
@@ -124,6 +126,8 @@ pub enum ReadError {
     UnknownPartition,
     OutOfRange,
     Fenced,
+    /// What is stored there is not what was stored: reads of anything else go on.
+    Damaged,
     /// The epoch that the client knows is older than ours.
     FencedEpoch,
     /// The epoch that the client knows is newer than ours.
@@ -184,12 +188,20 @@ impl<I: Io> FetchedLog<I> {
 /// A piece of a log, in order.
 pub enum Part<I: Io> {
     Memory(Bytes),
-    /// Of a sealed segment.
-    File {
-        file: I::File,
-        pos: u64,
-        bytes: u64,
-    },
+    File(FileRange<I>),
+}
+
+/// Bytes of a sealed segment that were found sound, and are sent from the page cache.
+pub struct FileRange<I: Io> {
+    pub file: I::File,
+    pub partition: PartitionId,
+    pub segment: Offset,
+    /// A batch begins here.
+    pub start: Mark,
+    /// The segment's.
+    pub end: FilePos,
+    pub bytes: u64,
+    pub loads: Loads,
 }
 
 impl<I: Io> Part<I> {
@@ -197,7 +209,7 @@ impl<I: Io> Part<I> {
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Memory(bytes) => u64::try_from(bytes.len()).expect("usize fits"),
-            Self::File { bytes, .. } => *bytes,
+            Self::File(range) => range.bytes,
         }
     }
 }

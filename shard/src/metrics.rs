@@ -173,6 +173,7 @@ pub enum Metric {
     SegmentBytes,
     Checkpoints,
     DiskErrors,
+    DamagesFound,
     Partitions,
     PartitionsFenced,
     PartitionsCached,
@@ -181,7 +182,7 @@ pub enum Metric {
 }
 
 impl Metric {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Batches,
         Self::Records,
         Self::BytesReceived,
@@ -199,6 +200,7 @@ impl Metric {
         Self::SegmentBytes,
         Self::Checkpoints,
         Self::DiskErrors,
+        Self::DamagesFound,
         Self::Partitions,
         Self::PartitionsFenced,
         Self::PartitionsCached,
@@ -247,6 +249,9 @@ impl Metric {
             Self::Checkpoints => ("checkpoints_total", Counter, "checkpoints completed"),
             Self::DiskErrors => {
                 ("disk_errors_total", Counter, "failed reads and writes of log files")
+            }
+            Self::DamagesFound => {
+                ("damages_found_total", Counter, "ranges of stored records found damaged")
             }
             Self::Partitions => ("partitions", Gauge, "partitions on the shard"),
             Self::PartitionsFenced => {

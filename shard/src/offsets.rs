@@ -119,9 +119,9 @@ impl<I: Io> Shard<I> {
     ) -> Result<Option<FoundOffset>, ReadError> {
         let bytes = self.read_batch(partition, batch).await?;
         let lookup = Lookup::begin(&bytes, wanted, offset_min, DECOMPRESSED_BYTES_MAX);
-        let mut lookup = lookup.map_err(|_damaged| ReadError::Fenced)?;
+        let mut lookup = lookup.map_err(|_damaged| ReadError::Damaged)?;
         loop {
-            match lookup.step(ADMISSION_SLICE_BYTES).map_err(|_damaged| ReadError::Fenced)? {
+            match lookup.step(ADMISSION_SLICE_BYTES).map_err(|_damaged| ReadError::Damaged)? {
                 Progress::More => self.io.yield_now().await,
                 Progress::Done(found) => {
                     return Ok(found.map(|it| FoundOffset {
@@ -205,6 +205,7 @@ impl<I: Io> Shard<I> {
     pub async fn drop_segments(&self, partition: &Rc<Partition<I>>) {
         while let Some(segment) = partition.with_log(|log| log.expired_segments().next()) {
             self.files.forget(partition.id(), segment);
+            self.checked.borrow_mut().forget(partition.id(), segment);
             let paths =
                 [sidecar_path(partition.id(), segment), segment_path(partition.id(), segment)];
             for path in paths {

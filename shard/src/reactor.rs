@@ -255,7 +255,7 @@ impl Io for RingIo {
         file: &RingFile,
         pos: u64,
         bytes: u64,
-    ) -> io::Result<()> {
+    ) -> io::Result<u64> {
         socket::send_file(self, socket, file, pos..pos + bytes).await
     }
 

@@ -11,18 +11,20 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use engine::batch::{Batch, BatchError, HEADER_BYTES};
+use engine::epochs::Epochs;
 use engine::extent::{Extent, Trail};
 use engine::id::{FilePos, Offset, PartitionId};
 use engine::index::Index;
 use engine::log::{Located, Point};
+use engine::scrub::{Damage, Scrub, Stretch};
 use engine::segment::Segment;
 use engine::sidecar::Sidecar;
 
 use crate::buffer::Block;
 use crate::files::{Use, segment_path, sidecar_path};
 use crate::io::{Io, Open};
-use crate::limits::{BLOCK_BYTES, READ_BYTES_MAX, SCAN_BYTES};
-use crate::message::ReadError;
+use crate::limits::{BLOCK_BYTES, READ_BYTES_MAX, SCAN_BYTES, SEND_SLICE_BYTES};
+use crate::message::{FileRange, ReadError};
 use crate::metrics::Metric;
 use crate::partition::Partition;
 use crate::shard::Shard;
@@ -158,7 +160,7 @@ impl<I: Io> Shard<I> {
                     }
                     Ok(_) => {}
                     Err(BatchError::Truncated) if pos > from => break,
-                    Err(error) => return Err(fenced(partition, segment, pos, error)),
+                    Err(error) => return Err(self.damaged(partition, segment, &trail, error)),
                 }
             }
         }
@@ -211,12 +213,94 @@ impl<I: Io> Shard<I> {
         while pos < end {
             let part = self.read(partition, found.segment, pos, end, found.is_sealed).await?;
             if bytes.is_empty() && part.len() == found.extent.len_bytes {
-                return checked(part, found);
+                return self.sound(partition, part, found);
             }
             pos = pos.plus(len_u64(part.len()));
             bytes.extend_from_slice(&part);
         }
-        checked(Bytes::from(bytes), found)
+        self.sound(partition, Bytes::from(bytes), found)
+    }
+
+    /// Sends a range from the page cache. What is not there any more is read and checked once more: if
+    /// it is damaged, the connection ends before the answer is whole, so that no client uses it.
+    pub async fn send_range(&self, socket: &I::Socket, range: &FileRange<I>) -> io::Result<()> {
+        let FileRange { file, start, bytes, .. } = range;
+        let sent = self.io.send_file(socket, file, start.pos.get(), *bytes).await?;
+        if sent == *bytes {
+            return Ok(());
+        }
+        range.loads.on_gone();
+        let (unsent, end) = (start.pos.plus(sent), start.pos.plus(*bytes));
+        let stretch =
+            Stretch { start: *start, end: range.end, marks: Vec::new(), epochs: Epochs::new() };
+        let mut scrub = Scrub::new(stretch);
+        let mut pos = start.pos;
+        while pos < end {
+            let wanted = usize_of(end.since(pos).min(SEND_SLICE_BYTES));
+            let block = self.wait_for_block(wanted).await;
+            let (read, block) = self.io.read(file, pos.get(), block).await;
+            if read? < wanted {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let window = block.bytes(0..wanted);
+            scrub.feed(&window);
+            if let Some(damage) = scrub.damages().first() {
+                self.on_damage(range.partition, range.segment, damage);
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            let window_end = pos.plus(len_u64(wanted));
+            if unsent < window_end {
+                let skip = usize_of(unsent.max(pos).since(pos));
+                self.io.send(socket, vec![window.slice(skip..)]).await?;
+            }
+            pos = window_end;
+        }
+        Ok(())
+    }
+
+    /// Says once of each damage that it is there.
+    pub fn on_damage(&self, partition: PartitionId, segment: Offset, damage: &Damage) {
+        if !self.checked.borrow_mut().on_damage(partition, segment, damage.from) {
+            return;
+        }
+        self.recorder.borrow_mut().add(Metric::DamagesFound, 1);
+        let Damage { from, end, first, next, error } = *damage;
+        tracing::error!(
+            path = %segment_path(partition, segment), pos = from.get(), end = end.get(),
+            first_offset = first.get(), next_offset = next.map(Offset::get), ?error,
+            "stored records are damaged: reads of them are refused, all others go on"
+        );
+    }
+
+    /// Why nothing is read where the trail stands.
+    fn damaged(
+        &self,
+        partition: &Partition<I>,
+        segment: Offset,
+        trail: &Trail,
+        error: BatchError,
+    ) -> ReadError {
+        let (from, first) = (trail.pos(), trail.next());
+        let damage = Damage { from, end: trail.end(), first, next: None, error };
+        self.on_damage(partition.id(), segment, &damage);
+        ReadError::Damaged
+    }
+
+    fn sound(
+        &self,
+        partition: &Partition<I>,
+        bytes: Bytes,
+        found: &Found,
+    ) -> Result<Bytes, ReadError> {
+        let Extent { base: first, end: next, len_bytes, .. } = found.extent;
+        let checked = Batch::parse(&bytes).and_then(|batch| batch.check_stored(first));
+        if let Err(error) = checked {
+            let end = found.pos.plus(len_u64(len_bytes));
+            let damage = Damage { from: found.pos, end, first, next: Some(next), error };
+            self.on_damage(partition.id(), found.segment, &damage);
+            return Err(ReadError::Damaged);
+        }
+        Ok(bytes)
     }
 
     async fn read_file(
@@ -348,37 +432,12 @@ impl<I: Io> Shard<I> {
                         index.on_batch(extent.base, bytes, extent.max_timestamp, interval);
                     }
                     Err(BatchError::Truncated) if pos > from => break,
-                    Err(error) => return Err(fenced(partition, segment, pos, error)),
+                    Err(error) => return Err(self.damaged(partition, segment, &trail, error)),
                 }
             }
         }
         Ok(index)
     }
-}
-
-/// Stored bytes are not what was stored.
-fn fenced<I: Io>(
-    partition: &Partition<I>,
-    segment: Offset,
-    pos: FilePos,
-    error: BatchError,
-) -> ReadError {
-    let (path, pos) = (segment_path(partition.id(), segment), pos.get());
-    tracing::error!(%path, pos, ?error, "a stored batch is damaged: nothing behind it is read");
-    ReadError::Fenced
-}
-
-fn checked(bytes: Bytes, found: &Found) -> Result<Bytes, ReadError> {
-    let sound = Batch::parse(&bytes).and_then(|batch| batch.check_stored(found.extent.base));
-    if sound.is_err() {
-        tracing::error!(
-            segment = found.segment.get(),
-            pos = found.pos.get(),
-            "a stored batch is damaged"
-        );
-        return Err(ReadError::Fenced);
-    }
-    Ok(bytes)
 }
 
 fn join(mut parts: Vec<Bytes>) -> Bytes {

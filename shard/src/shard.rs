@@ -17,6 +17,7 @@ use replication::config::node::NodeConfig;
 use replication::image::Image;
 use replication::placement::Placement;
 
+use crate::checked::Checked;
 use crate::checkpoint::Turnstile;
 use crate::commit::Commit;
 use crate::connections::Connections;
@@ -62,6 +63,8 @@ pub struct Shard<I: Io> {
     pub route: Rc<Route<I>>,
     pub files: Files<I>,
     pub indexing: Indexing,
+    /// What is known of the bytes of sealed segments.
+    pub checked: RefCell<Checked>,
     pub timers: Rc<Timers<I>>,
     pub commit: Commit<I>,
     pub checkpoints: Turnstile,
@@ -113,6 +116,7 @@ impl<I: Io> Shard<I> {
             route: Rc::new(Route::new(io.clone(), lanes)),
             files: Files::new(io.clone()),
             indexing: Indexing::default(),
+            checked: RefCell::default(),
             timers: Timers::new(io.clone()),
             commit: Commit::default(),
             checkpoints: Turnstile::default(),

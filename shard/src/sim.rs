@@ -49,6 +49,8 @@ use crate::sim::story::{Listener, Story};
 
 /// The wall clock of a node that has not been moved, when the world begins.
 const WALL_START_MS: i64 = 1_700_000_000_000;
+/// One in so many ranges of a file is not in the page cache to its end.
+const PAGE_GONE_ODDS: u64 = 8;
 /// Turns in which nothing happens outside of the tasks: no operation, no connection, no client.
 const SPIN_TURNS_MAX: u64 = 100_000;
 /// What a node is told that its disk holds: it is full by plan, not by what is written.
@@ -410,6 +412,13 @@ impl SimIo {
         .await
     }
 
+    /// How many of the first `bytes` of a range of a file are in the page cache.
+    fn cached_bytes(&self, bytes: usize) -> usize {
+        let mut outside = self.state.outside.borrow_mut();
+        let is_gone = bytes > 0 && outside.one_in(PAGE_GONE_ODDS);
+        if is_gone { outside.index(bytes) } else { bytes }
+    }
+
     async fn send_all(&self, socket: &SimSocket, mut parts: Vec<Bytes>) -> io::Result<()> {
         for rest in &mut parts {
             self.wait(|net, now, waker| net.send(now, socket.0.end, rest, waker)).await?;
@@ -607,11 +616,14 @@ impl Io for SimIo {
         file: &SimFile,
         pos: u64,
         bytes: u64,
-    ) -> io::Result<()> {
+    ) -> io::Result<u64> {
         let bytes = usize::try_from(bytes).expect("a fetch fits in memory");
         match self.perform(Request::Read { ino: file.ino, pos, bytes }).await? {
-            Outcome::Data(data) if data.len() == bytes => {
-                self.send(socket, vec![Bytes::from(data)]).await
+            Outcome::Data(mut data) if data.len() == bytes => {
+                data.truncate(self.cached_bytes(bytes));
+                let sent = wide(data.len());
+                self.send(socket, vec![Bytes::from(data)]).await?;
+                Ok(sent)
             }
             Outcome::Data(_) => Err(io::ErrorKind::UnexpectedEof.into()),
             other => panic!("a read was answered with {other:?}"),

@@ -1,7 +1,7 @@
 //! Operations on sockets, as requests to the ring.
 //!
 //! A connection is read ahead by the ring, a little. Files are sent from the page cache, without a copy,
-//! where they are there; else they are read by way of the ring, so that the thread never waits for the disk.
+//! and only as far as they are there, so that the thread never waits for the disk.
 
 use std::future::poll_fn;
 use std::io;
@@ -215,54 +215,33 @@ fn advance(parts: &mut Vec<Bytes>, mut count: usize) {
     parts.drain(..gone);
 }
 
-/// Whether a part of a file is in the page cache.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Cached {
-    Yes,
-    No,
-    /// This kernel does not tell.
-    Unknown,
-}
-
-/// Sends `range` of `file`.
+/// Sends `range` of `file` up to the first slice that is not in the page cache.
 pub(crate) async fn send_file(
     io: &impl Io<File = RingFile>,
     socket: &RingSocket,
     file: &RingFile,
-    mut range: Range<u64>,
-) -> io::Result<()> {
-    while !range.is_empty() {
-        let slice_end = range.end.min((range.start / SEND_SLICE_BYTES + 1) * SEND_SLICE_BYTES);
-        let slice = range.start..slice_end;
-        range.start = slice_end;
-        let bytes = usize::try_from(slice_end - slice.start).expect("a slice is small");
-        let block = match cached(file, &slice)? {
-            Cached::Yes => None,
-            Cached::No | Cached::Unknown => io.block(bytes),
-        };
-        match block {
-            Some(block) => {
-                let (result, block) = io.read(file, slice.start, block).await;
-                if result? < bytes {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                socket.send(vec![block.bytes(0..bytes)]).await?;
-            }
-            // Without memory to read into, better slow than never.
-            None => send_cached(socket, file, slice).await?,
+    range: Range<u64>,
+) -> io::Result<u64> {
+    let mut pos = range.start;
+    while pos < range.end {
+        let slice = pos..range.end.min((pos / SEND_SLICE_BYTES + 1) * SEND_SLICE_BYTES);
+        if !is_cached(file, &slice)? {
+            break;
         }
+        pos = slice.end;
+        send_cached(socket, file, slice).await?;
         io.yield_now().await;
     }
-    Ok(())
+    Ok(pos - range.start)
 }
 
-fn cached(file: &RingFile, range: &Range<u64>) -> io::Result<Cached> {
+/// Whether all of it is in the page cache for sure.
+fn is_cached(file: &RingFile, range: &Range<u64>) -> io::Result<bool> {
     match system::cachestat(file.file(), range.start, range.end - range.start) {
-        Ok(found) if found.cached_count < found.page_count => Ok(Cached::No),
-        Ok(_) => Ok(Cached::Yes),
+        Ok(found) => Ok(found.page_count <= found.cached_count),
         // The kernel is too old, or the file system keeps no pages.
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EOPNOTSUPP)) => {
-            Ok(Cached::Unknown)
+            Ok(false)
         }
         Err(error) => Err(error),
     }

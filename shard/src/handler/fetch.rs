@@ -248,7 +248,7 @@ fn cut<I: Io>(parts: &mut Vec<Part<I>>, limit: u64) {
             Part::Memory(memory) => {
                 memory.truncate(usize::try_from(bytes).expect("no more than it has"));
             }
-            Part::File { bytes: there, .. } => *there = bytes,
+            Part::File(range) => range.bytes = bytes,
         }
         bytes > 0
     });

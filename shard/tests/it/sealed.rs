@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use engine::batch;
 use engine::codec::Codec;
 use engine::extent::Extent;
 use kafka_protocol::protocol::StrBytes;
@@ -126,8 +127,8 @@ fn segments_with_missing_and_damaged_sidecars_are_read_all_the_same() {
     assert!(opened.len() > 3, "{opened:?}");
 }
 
-/// What a fetch at `offset` of the target is answered.
-async fn fetch_error(io: SimIo, target: Target, offset: i64) -> ErrorCode {
+/// What a fetch at `offset` of the target is answered: an error, and which offsets its records end at.
+async fn fetch(io: SimIo, target: Target, offset: i64) -> (ErrorCode, Option<i64>) {
     let partition = FetchPartition {
         index: target.partition,
         current_leader_epoch: -1,
@@ -154,7 +155,12 @@ async fn fetch_error(io: SimIo, target: Target, offset: i64) -> ErrorCode {
     wire.send(client::encode_fetch(&envelope, &request)).await.expect("the broker lives");
     let body: Bytes = wire.receive(ApiKey::Fetch, &envelope).await.expect("the broker lives");
     let response = client::decode_fetch(envelope.version, &body).expect("a response");
-    response.topics[0].partitions[0].error
+    let partition = &response.topics[0].partitions[0];
+    let end = partition.records.as_ref().and_then(|records| {
+        let batches = batch::walk_headers(records.handle());
+        batches.last().map(|(_, batch)| batch.next_offset().expect("sound").get())
+    });
+    (partition.error, end)
 }
 
 /// Flips a bit of the first file's second batch, `at` bytes behind its start. Gives the batch's offset.
@@ -189,12 +195,43 @@ fn a_flipped_bit_outside_of_the_checksum_is_an_error_and_stops_nothing_else() {
         start(&mut world, 1);
         let outside = world.outside();
         for (offset, want) in [
-            (offset, ErrorCode::KAFKA_STORAGE_ERROR),
+            (offset, ErrorCode::CORRUPT_MESSAGE),
             (200, ErrorCode::NONE),
-            (offset, ErrorCode::KAFKA_STORAGE_ERROR),
+            (offset, ErrorCode::CORRUPT_MESSAGE),
         ] {
-            let task = fetch_error(outside.clone(), target.clone(), offset);
-            assert_eq!(finish(&mut world, &outside, task), want, "byte {at}, offset {offset}");
+            let task = fetch(outside.clone(), target.clone(), offset);
+            assert_eq!(finish(&mut world, &outside, task).0, want, "byte {at}, offset {offset}");
         }
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_a_sealed_batch_refuses_reads_of_that_batch_alone() {
+    // A byte of the epoch, of the checksum, of a timestamp, and of the records.
+    for at in [15, 18, 30, 80] {
+        let (mut world, _recorder, target) = segments();
+        let (io, topic) = (world.io(0, 0), engine::id::TopicId::new(target.topic_id));
+        let path = format!("topics/{topic}/0/{:020}.log", 0);
+        let damaged = finish(&mut world, &io.clone(), flip(io, path, at));
+        world.crash(0, Crash::Process);
+        start(&mut world, 1);
+        let outside = world.outside();
+        let mut ask = |offset| {
+            let task = fetch(outside.clone(), target.clone(), offset);
+            finish(&mut world, &outside, task)
+        };
+        // Twice: the second answer comes from what is known to be sound.
+        for _ in 0..2 {
+            assert_eq!(ask(0), (ErrorCode::NONE, Some(damaged)), "byte {at}");
+            assert_eq!(ask(damaged).0, ErrorCode::CORRUPT_MESSAGE, "byte {at}");
+        }
+        let mut offset = damaged;
+        while ask(offset).0 == ErrorCode::CORRUPT_MESSAGE {
+            offset += 1;
+        }
+        let (error, Some(end)) = ask(offset) else { panic!("byte {at}: no records behind it") };
+        assert_eq!(error, ErrorCode::NONE);
+        assert!(damaged < offset && offset < end, "byte {at}: {damaged} {offset} {end}");
+        assert!(offset - damaged < 200, "byte {at}: the damage is one batch");
     }
 }
