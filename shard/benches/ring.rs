@@ -46,7 +46,12 @@ fn main() {
     let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("ring-bench");
     std::fs::create_dir_all(&directory).unwrap();
     let cores = affinity::get_thread_affinity().unwrap();
-    let budget = Budget { arena_bytes: 64 << 20, receive_bytes_max: 8 << 20, spin: Duration::ZERO };
+    let budget = Budget {
+        arena_bytes: 64 << 20,
+        receive_bytes_max: 8 << 20,
+        descriptor_count: 1024,
+        spin: Duration::ZERO,
+    };
     launch(&cores[..2], &directory, &budget, move |index, io| async move {
         match (workload, index) {
             (Workload::Idle, 0) => idle(&io, seconds).await,

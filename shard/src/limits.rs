@@ -38,6 +38,11 @@ pub const ALLOCATE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Open files that a shard keeps for later use.
 pub const FILES_OPEN_MAX: usize = 64;
+/// Descriptors of the process that connections leave to files.
+pub const DESCRIPTORS_KEPT: u64 = 512;
+/// How long a file waits for a descriptor, and how often it looks: longer is a fault of the disk's.
+pub const DESCRIPTOR_WAIT_MAX: Duration = Duration::from_secs(30);
+pub const DESCRIPTOR_LOOK: Duration = Duration::from_millis(10);
 
 /// Memory of a shard that sockets are received into.
 pub const RECEIVE_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -5,6 +5,7 @@
 //!
 //! Invariant: nothing here is borrowed while a task runs.
 
+pub mod descriptors;
 pub mod launch;
 
 mod driver;
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -27,7 +29,7 @@ use crate::buffer::arena::Arena;
 use crate::buffer::{Block, DiskRange};
 use crate::file::{self, RingFile};
 use crate::io::{Class, Io, Nanos, Open, Received as ReceivedBytes, Space, Sync};
-use crate::limits::WARM_BYTES;
+use crate::limits::{DESCRIPTOR_LOOK, DESCRIPTOR_WAIT_MAX, WARM_BYTES};
 use crate::mailbox::Slumber;
 use crate::ring::pool::Received;
 use crate::ring::{self, Ring, WakeHandle, system};
@@ -43,6 +45,8 @@ struct Core {
     ring: Ring,
     arena: RefCell<Arena>,
     directory: Arc<File>,
+    /// The descriptor from which on a connection waits.
+    connections_end: RawFd,
     clock: Clock,
     timers: RefCell<Timers>,
     wakeups: Wakeups,
@@ -57,6 +61,7 @@ struct Common {
     /// The clocks of all shards count from here.
     origin: Instant,
     directory: Arc<File>,
+    connections_end: RawFd,
     slumbers: Arc<[Slumber]>,
     arena_bytes: usize,
     receive_bytes_max: usize,
@@ -71,6 +76,7 @@ impl RingIo {
             ring,
             arena: RefCell::new(arena),
             directory: Arc::clone(&common.directory),
+            connections_end: common.connections_end,
             clock: Clock::new(common.origin),
             timers: RefCell::default(),
             wakeups: Wakeups::new(Arc::clone(&common.slumbers), shard_index),
@@ -100,6 +106,19 @@ impl RingIo {
     #[must_use]
     pub fn wake_handle(&self) -> WakeHandle {
         self.core.ring.handle()
+    }
+
+    /// Tries again for as long as there is no descriptor left: that is a crowd, and no fault of the disk.
+    async fn with_descriptor<T>(&self, attempt: impl AsyncFn() -> io::Result<T>) -> io::Result<T> {
+        let until = self.now().plus(DESCRIPTOR_WAIT_MAX);
+        loop {
+            match attempt().await {
+                Err(error) if descriptors::is_exhausted(&error) && self.now() < until => {
+                    self.sleep(DESCRIPTOR_LOOK).await;
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Memory for blocks: used, held from the operating system, and allowed.
@@ -172,7 +191,8 @@ impl Io for RingIo {
     }
 
     async fn open(&self, path: &str, how: Open) -> io::Result<RingFile> {
-        file::open(&self.core.ring, &self.core.directory, path, how).await
+        let core = &self.core;
+        self.with_descriptor(|| file::open(&core.ring, &core.directory, path, how)).await
     }
 
     async fn read(&self, file: &RingFile, pos: u64, block: Block) -> (io::Result<usize>, Block) {
@@ -226,7 +246,8 @@ impl Io for RingIo {
     }
 
     async fn sync_dir(&self, path: &str) -> io::Result<()> {
-        file::sync_dir(&self.core.ring, &self.core.directory, path).await
+        let core = &self.core;
+        self.with_descriptor(|| file::sync_dir(&core.ring, &core.directory, path)).await
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
@@ -238,7 +259,16 @@ impl Io for RingIo {
     }
 
     async fn accept(&self, listener: &RingListener) -> io::Result<RingSocket> {
-        listener.accept().await
+        let mut socket = listener.accept().await?;
+        let end = self.core.connections_end;
+        if socket.as_raw_fd() >= end {
+            tracing::warn!(end, "connections have all descriptors that they may have, and wait");
+        }
+        while socket.as_raw_fd() >= end {
+            self.sleep(DESCRIPTOR_LOOK).await;
+            socket = descriptors::lower(socket);
+        }
+        RingSocket::new(&self.core.ring, socket)
     }
 
     async fn receive(&self, socket: &RingSocket) -> io::Result<Received> {

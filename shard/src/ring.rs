@@ -353,11 +353,8 @@ impl State {
             }
             Request::Accept { arrivals, .. } => {
                 let arrivals = Rc::clone(arrivals);
+                reaped.requests.push(self.slots.remove(key));
                 reaped.wakers.extend(arrivals.on_arrival(accepted(result)));
-                if !cqueue::more(flags) {
-                    reaped.requests.push(self.slots.remove(key));
-                    reaped.wakers.extend(arrivals.on_over());
-                }
             }
             Request::WaitWake { .. } => {
                 reaped.requests.push(self.slots.remove(key));

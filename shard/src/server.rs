@@ -16,6 +16,7 @@ use crate::broker::{self, News, Order, Ready};
 use crate::limits::RECEIVE_BYTES_MAX;
 use crate::metrics::Snapshot;
 use crate::reactor::RingIo;
+use crate::reactor::descriptors;
 use crate::reactor::launch::{self, Budget, Running};
 use crate::recovery::StartError;
 use crate::ring::WakeHandle;
@@ -91,6 +92,7 @@ impl Server {
         let budget = Budget {
             arena_bytes: usize::try_from(share - request_bytes).expect("memory is addressable"),
             receive_bytes_max: RECEIVE_BYTES_MAX,
+            descriptor_count: descriptors()?,
             spin: Duration::ZERO,
         };
 
@@ -324,6 +326,11 @@ fn cores(wanted: &Cores) -> Result<Vec<usize>, StartError> {
         )));
     }
     Ok(chosen)
+}
+
+fn descriptors() -> Result<u64, StartError> {
+    descriptors::raise()
+        .map_err(|error| StartError(format!("the limit of open files (RLIMIT_NOFILE): {error}")))
 }
 
 fn machine_share() -> Result<u64, StartError> {

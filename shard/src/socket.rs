@@ -70,7 +70,8 @@ impl RingListener {
         address.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
-    pub(crate) async fn accept(&self) -> io::Result<RingSocket> {
+    /// A connection, which does not block.
+    pub(crate) async fn accept(&self) -> io::Result<OwnedFd> {
         let accepted = poll_fn(|context| match self.arrivals.poll_next(context.waker()) {
             NextArrival::Socket(socket) => Poll::Ready(socket),
             NextArrival::Arm => {
@@ -79,7 +80,7 @@ impl RingListener {
             }
             NextArrival::Wait => Poll::Pending,
         });
-        RingSocket::new(&self.ring, accepted.await?)
+        accepted.await
     }
 }
 
@@ -94,7 +95,7 @@ impl Drop for RingListener {
 
 impl RingSocket {
     /// `socket` does not block.
-    fn new(ring: &Ring, socket: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(ring: &Ring, socket: OwnedFd) -> io::Result<Self> {
         SockRef::from(&socket).set_tcp_nodelay(true)?;
         let connection =
             Connection { ring: ring.clone(), socket: Rc::new(socket), inbox: ring.new_inbox() };

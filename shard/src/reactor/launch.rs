@@ -16,7 +16,7 @@ use std::time::Duration;
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement, PoolPlacement};
 use io_uring::IoUring;
 
-use super::{Common, RingIo, driver};
+use super::{Common, RingIo, descriptors, driver};
 use crate::io::{Class, Io};
 use crate::mailbox::Slumber;
 use crate::ring::system::{self, MemoryLock};
@@ -37,6 +37,8 @@ pub struct Budget {
     pub arena_bytes: usize,
     /// Memory of each shard that sockets are received into.
     pub receive_bytes_max: usize,
+    /// Descriptors that the process may have.
+    pub descriptor_count: u64,
     /// How long a shard with nothing to do looks for work before it sleeps. Zero: not at all.
     pub spin: Duration,
 }
@@ -163,6 +165,7 @@ pub fn start<F: Future<Output = ()> + 'static>(
     let common = Arc::new(Common {
         origin: ring::monotonic_origin(),
         directory: Arc::new(open_directory(directory)?),
+        connections_end: descriptors::connections_end(budget.descriptor_count),
         slumbers: cores.iter().map(|_| Slumber::default()).collect(),
         arena_bytes: budget.arena_bytes,
         receive_bytes_max: budget.receive_bytes_max,

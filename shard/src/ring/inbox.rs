@@ -194,7 +194,7 @@ pub(crate) struct Arrivals {
 
 #[derive(Default)]
 struct Accepting {
-    waiting: VecDeque<io::Result<OwnedFd>>,
+    arrived: Option<io::Result<OwnedFd>>,
     request: Option<Key>,
     waker: Option<Waker>,
 }
@@ -210,7 +210,7 @@ pub(crate) enum NextArrival {
 impl Arrivals {
     pub(crate) fn poll_next(&self, waker: &Waker) -> NextArrival {
         let mut state = self.state.borrow_mut();
-        if let Some(arrival) = state.waiting.pop_front() {
+        if let Some(arrival) = state.arrived.take() {
             return NextArrival::Socket(arrival);
         }
         state.waker = Some(waker.clone());
@@ -228,22 +228,17 @@ impl Arrivals {
 
     pub(super) fn on_arrival(&self, arrival: io::Result<OwnedFd>) -> Option<Waker> {
         let mut state = self.state.borrow_mut();
-        state.waiting.push_back(arrival);
-        state.waker.take()
-    }
-
-    pub(super) fn on_over(&self) -> Option<Waker> {
-        let mut state = self.state.borrow_mut();
+        state.arrived = Some(arrival);
         state.request = None;
         state.waker.take()
     }
 
     /// The listener is gone for its tasks.
     pub(crate) fn close(&self) {
-        let (waiting, waker) = {
+        let (arrived, waker) = {
             let mut state = self.state.borrow_mut();
-            (std::mem::take(&mut state.waiting), state.waker.take())
+            (state.arrived.take(), state.waker.take())
         };
-        drop((waiting, waker));
+        drop((arrived, waker));
     }
 }

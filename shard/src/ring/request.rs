@@ -6,6 +6,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -90,7 +91,7 @@ pub(crate) enum Request {
     PollWritable {
         socket: Rc<OwnedFd>,
     },
-    /// Completes once for every connection.
+    /// One connection: more wait in the kernel, and take no descriptor, until it is dealt with.
     Accept {
         listener: Rc<OwnedFd>,
         arrivals: Rc<Arrivals>,
@@ -121,11 +122,11 @@ impl Vectors {
     /// An empty list, to be filled by `entry`.
     pub(crate) fn new() -> Self {
         let header = libc::msghdr {
-            msg_name: std::ptr::null_mut(),
+            msg_name: ptr::null_mut(),
             msg_namelen: 0,
-            msg_iov: std::ptr::null_mut(),
+            msg_iov: ptr::null_mut(),
             msg_iovlen: 0,
-            msg_control: std::ptr::null_mut(),
+            msg_control: ptr::null_mut(),
             msg_controllen: 0,
             msg_flags: 0,
         };
@@ -223,9 +224,11 @@ impl Request {
                 let events = u32::try_from(libc::POLLOUT).expect("a small flag");
                 opcode::PollAdd::new(fd(&**socket), events).build()
             }
-            Self::Accept { listener, .. } => opcode::AcceptMulti::new(fd(&**listener))
-                .flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)
-                .build(),
+            Self::Accept { listener, .. } => {
+                opcode::Accept::new(fd(&**listener), ptr::null_mut(), ptr::null_mut())
+                    .flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)
+                    .build()
+            }
             Self::Receive { socket, inbox } => receive(fd(&**socket), inbox.supply()),
             _ => unreachable!("only called for sockets"),
         }
@@ -236,7 +239,7 @@ fn receive(socket: Fd, supply: Supply) -> Entry {
     let group = supply.group();
     match supply {
         Supply::Ahead => opcode::RecvMulti::new(socket, group).build(),
-        Supply::Asked => opcode::Recv::new(socket, std::ptr::null_mut(), 0)
+        Supply::Asked => opcode::Recv::new(socket, ptr::null_mut(), 0)
             .buf_group(group)
             .build()
             .flags(Flags::BUFFER_SELECT),

@@ -37,7 +37,12 @@ impl Drop for Directory {
 }
 
 fn budget() -> Budget {
-    Budget { arena_bytes: 32 << 20, receive_bytes_max: 4 << 20, spin: Duration::ZERO }
+    Budget {
+        arena_bytes: 32 << 20,
+        receive_bytes_max: 4 << 20,
+        descriptor_count: 1024,
+        spin: Duration::ZERO,
+    }
 }
 
 /// As many cores as there are, at most `count`.
@@ -311,4 +316,26 @@ fn a_shard_ends_with_operations_under_way() {
             io.yield_now().await;
         }
     });
+}
+
+/// Connections may take no descriptor at all: each waits, and files are opened all the same.
+#[test]
+fn connections_leave_descriptors_to_files() {
+    let directory = Directory::new("descriptors");
+    let budget = Budget { descriptor_count: 0, ..budget() };
+    launch(&cores(1), &directory.0, &budget, |_, io| async move {
+        let listener = io.listen(ANY_PORT).unwrap();
+        let _waiting = io.connect(listener.local_address().unwrap()).unwrap();
+        let served = Rc::new(Cell::new(false));
+        let (at_the_door, is_served) = (io.clone(), Rc::clone(&served));
+        io.spawn(Class::Foreground, async move {
+            let accepted = at_the_door.accept(&listener).await;
+            is_served.set(accepted.is_ok());
+        });
+        for index in 0..100 {
+            io.open(&format!("file-{index}"), Open::CreateDirect).await.unwrap();
+        }
+        assert!(!served.get());
+    })
+    .unwrap();
 }
