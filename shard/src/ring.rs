@@ -4,6 +4,8 @@
 //! is done with them, waited for or not. Belongs to one thread, and knows no executor: it hands out wakers.
 #![expect(unsafe_code, reason = "what the kernel is pointed to; see the SAFETY comments")]
 
+#[cfg(failpoints)]
+mod failpoint;
 pub(crate) mod inbox;
 pub mod pool;
 pub(crate) mod request;
@@ -268,6 +270,8 @@ impl Ring {
 
 impl State {
     fn start(&mut self, request: Request) -> Key {
+        #[cfg(failpoints)]
+        failpoint::pass(failpoint::Moment::Before, &request);
         let key = self.slots.insert(request);
         let entry = self.slots.request(key).entry(self.home).user_data(key.user_data());
         self.push(&entry);
@@ -382,6 +386,8 @@ impl State {
     }
 
     fn complete(&mut self, key: Key, result: i32, reaped: &mut Reaped) {
+        #[cfg(failpoints)]
+        failpoint::pass(failpoint::Moment::After, self.slots.request(key));
         let (waker, request) = self.slots.complete(key, result);
         reaped.wakers.extend(waker);
         reaped.requests.extend(request);
