@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -20,22 +19,21 @@ type Restarts struct {
 }
 
 // replayed looks for the line in what the broker has said since from.
-func (r *Restarts) replayed(cycle int, logPath string, from int64) error {
-	text, err := os.ReadFile(logPath)
+func (r *Restarts) replayed(broker *Broker, since int64) error {
+	text, err := broker.said(since)
 	if err != nil {
 		return err
 	}
-	found := replayedLine.FindSubmatch(text[min(from, int64(len(text))):])
+	found := replayedLine.FindStringSubmatch(text)
 	if found == nil {
 		return nil
 	}
 	var numbers [2]int64
 	for at, digits := range found[1:] {
-		if numbers[at], err = strconv.ParseInt(string(digits), 10, 64); err != nil {
+		if numbers[at], err = strconv.ParseInt(digits, 10, 64); err != nil {
 			return err
 		}
 	}
-	fmt.Printf("cycle %d: replayed %d journal frames, %d bytes of records\n", cycle, numbers[0], numbers[1])
 	r.frames = append(r.frames, numbers[0])
 	r.bytes = append(r.bytes, numbers[1])
 	return nil

@@ -35,7 +35,7 @@ func (w *Wire) Ask(request kmsg.Request, limit time.Duration) (kmsg.Response, er
 	if err := w.conn.SetDeadline(time.Now().Add(limit)); err != nil {
 		return nil, err
 	}
-	frame := kmsg.NewRequestFormatter(kmsg.FormatterClientID("crash")).AppendRequest(nil, request, w.correlation)
+	frame := kmsg.NewRequestFormatter(kmsg.FormatterClientID("faults")).AppendRequest(nil, request, w.correlation)
 	if _, err := w.conn.Write(frame); err != nil {
 		return nil, err
 	}
@@ -61,8 +61,23 @@ func (w *Wire) Ask(request kmsg.Request, limit time.Duration) (kmsg.Response, er
 
 func code(value int16) error { return kerr.ErrorForCode(value) }
 
+// Versions asks what everybody asks first.
+func (w *Wire) Versions(limit time.Duration) error {
+	request := kmsg.NewPtrApiVersionsRequest()
+	request.SetVersion(3)
+	request.ClientSoftwareName, request.ClientSoftwareVersion = "faults", "1"
+	_, err := w.Ask(request, limit)
+	return err
+}
+
 // Produce sends one record in a batch of its own, acks=all, and returns its offset.
 func (w *Wire) Produce(topic string, partition int32, value []byte, limit time.Duration) (int64, error) {
+	offset, _, err := w.Stamp(topic, partition, value, limit)
+	return offset, err
+}
+
+// Stamp is Produce, and tells the broker's time where the topic is stamped by it.
+func (w *Wire) Stamp(topic string, partition int32, value []byte, limit time.Duration) (int64, time.Time, error) {
 	request := kmsg.NewPtrProduceRequest()
 	request.SetVersion(9)
 	request.Acks = -1
@@ -76,10 +91,10 @@ func (w *Wire) Produce(topic string, partition int32, value []byte, limit time.D
 	request.Topics = append(request.Topics, t)
 	answer, err := w.Ask(request, limit)
 	if err != nil {
-		return 0, err
+		return 0, time.Time{}, err
 	}
 	got := answer.(*kmsg.ProduceResponse).Topics[0].Partitions[0]
-	return got.BaseOffset, code(got.ErrorCode)
+	return got.BaseOffset, time.UnixMilli(got.LogAppendTime), code(got.ErrorCode)
 }
 
 func batch(value []byte) []byte {

@@ -39,20 +39,21 @@ func NewChanges(load *Load, seed int64) *Changes {
 	return changes
 }
 
-// Run makes changes until stop, or until the connection dies.
+// Run makes changes until stop, or until the fate of one is unknown.
 func (c *Changes) Run(stop <-chan struct{}) {
-	wire, err := Dial(c.load.address)
-	if err != nil {
-		return
-	}
-	defer wire.Close()
+	var wire *Wire
 	for {
 		select {
 		case <-stop:
 			return
 		default:
 		}
-		if !c.one(wire) {
+		if wire == nil {
+			var err error
+			if wire, err = Dial(c.load.address); err == nil {
+				defer wire.Close()
+			}
+		} else if !c.one(wire) {
 			return
 		}
 		time.Sleep(time.Duration(c.random.Intn(5)) * time.Millisecond)
@@ -62,6 +63,9 @@ func (c *Changes) Run(stop <-chan struct{}) {
 // one makes a change; false: its fate is unknown.
 func (c *Changes) one(wire *Wire) bool {
 	name := fmt.Sprintf("changing-%d", c.random.Intn(names))
+	if _, unknown := c.pending[name]; unknown {
+		return true // Until a look has settled it.
+	}
 	before := c.topics[name]
 	after := before
 	c.serial++
@@ -72,7 +76,7 @@ func (c *Changes) one(wire *Wire) bool {
 	case !before.exists:
 		after = wish{exists: true, partitions: 1 + c.random.Intn(3), retention: strconv.Itoa(600_000_000 + c.serial)}
 		change = func() error {
-			return wire.Create(name, after.partitions, map[string]string{"retention.ms": after.retention})
+			return wire.Create(name, after.partitions, map[string]string{"retention.ms": after.retention, anyTime: forEver})
 		}
 	case kind < 5:
 		after = wish{}
@@ -100,7 +104,8 @@ func (c *Changes) one(wire *Wire) bool {
 // fill writes into a new topic, so that a topic of the same name before it would show.
 func (c *Changes) fill(wire *Wire, name string) bool {
 	for at := range 3 {
-		offset, err := wire.Produce(name, 0, value(ID{Producer: 900, Seq: uint64(c.serial)<<8 | uint64(at)}, 100), 5*time.Second)
+		id := ID{Producer: 900, Seq: uint64(c.serial)<<8 | uint64(at)}
+		offset, err := wire.Produce(name, 0, value(id, 100), 5*time.Second)
 		if err != nil {
 			return false // Apache Kafka may not know the topic yet; after a crash, the record may be there.
 		}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -28,6 +30,9 @@ func check(t *testing.T, want string, acks, early, whole []record, told func(*Ch
 	t.Helper()
 	checker := NewChecker()
 	checker.Idempotent(0)
+	for _, it := range slices.Concat(acks, early, whole) {
+		checker.Sent(place, it.id)
+	}
 	for _, it := range acks {
 		checker.Ack(place, it.offset, it.id)
 	}
@@ -36,6 +41,7 @@ func check(t *testing.T, want string, acks, early, whole []record, told func(*Ch
 	}
 	if len(early) > 0 {
 		session := checker.Reader(place, early[0].offset, "early")
+		checker.Watermark(session, 100)
 		for _, it := range early {
 			checker.Saw(session, it.offset, it.id, it.hash)
 		}
@@ -46,11 +52,16 @@ func check(t *testing.T, want string, acks, early, whole []record, told func(*Ch
 	}
 	checker.Starts(place, start)
 	session := checker.Reader(place, start, "whole")
+	checker.Watermark(session, 100)
 	for _, it := range whole {
 		checker.Saw(session, it.offset, it.id, it.hash)
 	}
 	checker.Whole(place, start, session)
-	got := strings.Join(checker.Violations(), "\n")
+	var lines []string
+	for _, it := range checker.Violations() {
+		lines = append(lines, it.String())
+	}
+	got := strings.Join(lines, "\n")
 	if want == "" && got != "" || !strings.Contains(got, want) {
 		t.Fatalf("want %q, got %q", want, got)
 	}
@@ -136,4 +147,109 @@ func TestADeleteRecordsOfUnknownFateMayBeEither(t *testing.T) {
 func TestALogThatStartsTooLateIsFound(t *testing.T) {
 	acks, reads := honest()
 	check(t, "nobody asked", acks, nil, reads[2:], nil)
+}
+
+func TestARecordThatNobodySentIsFound(t *testing.T) {
+	checker := NewChecker()
+	checker.Sent(place, ID{1, 0})
+	elsewhere := Place{Topic: "t", Partition: 1}
+	session := checker.Reader(elsewhere, 0, "reader")
+	checker.Watermark(session, 1)
+	checker.Saw(session, 0, ID{1, 0}, 7)
+	wants(t, checker, Phantom, "read {1 0}, which nobody sent there")
+}
+
+func TestBytesThatNobodyMadeAreFound(t *testing.T) {
+	checker := NewChecker()
+	checker.Corrupt(place, 3, errors.New("a value of 2 bytes that nobody sent"))
+	wants(t, checker, Phantom, "offset 3: a value of 2 bytes")
+}
+
+func TestARecordPastTheHighWatermarkIsFound(t *testing.T) {
+	checker := NewChecker()
+	checker.Sent(place, ID{1, 0})
+	session := checker.Reader(place, 5, "reader")
+	checker.Watermark(session, 5)
+	checker.Saw(session, 5, ID{1, 0}, 7)
+	wants(t, checker, Watermark, "read it past the high watermark 5")
+}
+
+func TestAHighWatermarkThatGoesBackIsFound(t *testing.T) {
+	checker := NewChecker()
+	session := checker.Reader(place, 0, "reader")
+	checker.Watermark(session, 5)
+	checker.Watermark(session, 5)
+	wants(t, checker, "", "")
+	checker.Watermark(session, 4)
+	wants(t, checker, Watermark, "high watermark 4, after 5")
+}
+
+func TestAnAcknowledgedRecordThatTheEndDoesNotCoverIsFound(t *testing.T) {
+	checker := NewChecker()
+	checker.Ack(place, 4, ID{1, 0})
+	checker.Ends(place, checker.Known(place), 5)
+	wants(t, checker, "", "")
+	checker.Ack(place, 5, ID{1, 1})
+	checker.Ends(place, checker.Known(place), 5)
+	wants(t, checker, Lost, "ends at 5, though offsets below 6")
+}
+
+func TestAnEndThatGoesBackIsFoundEvenIfNothingWasPromised(t *testing.T) {
+	checker := NewChecker()
+	checker.Ends(place, 0, 5)
+	checker.Ends(place, 0, 4)
+	wants(t, checker, Watermark, "ends at 4, and ended at 5 before")
+}
+
+func TestALossOfTheEndIsOfOneKindOnlyAndAHoleIsNot(t *testing.T) {
+	kinds := func(kept ...record) []Fault {
+		acks, _ := honest()
+		checker := NewChecker()
+		for _, it := range acks {
+			checker.Sent(place, it.id)
+			checker.Ack(place, it.offset, it.id)
+		}
+		session := checker.Reader(place, 0, "whole")
+		checker.Watermark(session, 100)
+		for _, it := range kept {
+			checker.Saw(session, it.offset, it.id, it.hash)
+		}
+		checker.Whole(place, 0, session)
+		var found []Fault
+		for _, it := range checker.Violations() {
+			found = append(found, it.Kind)
+		}
+		return slices.Compact(found)
+	}
+	_, reads := honest()
+	if got := kinds(reads[:6]...); !slices.Equal(got, []Fault{Lost}) {
+		t.Fatalf("a lost end: %v", got)
+	}
+	if got := kinds(slices.Concat(reads[:4], reads[6:])...); !slices.Contains(got, Skip) {
+		t.Fatalf("a hole: %v", got)
+	}
+}
+
+func TestOneKindOfViolationDoesNotHideAnother(t *testing.T) {
+	checker := NewChecker()
+	for at := range 100 {
+		checker.Ends(place, int64(at+1), int64(at))
+	}
+	checker.Corrupt(place, 0, errors.New("planted"))
+	found := checker.Violations()
+	if found[len(found)-1].Kind != Phantom || checker.LostCount != 100 {
+		t.Fatalf("%d lost, last %v", checker.LostCount, found[len(found)-1])
+	}
+}
+
+// wants one violation of this kind, with these words, or none at all.
+func wants(t *testing.T, checker *Checker, kind Fault, words string) {
+	t.Helper()
+	found := checker.Violations()
+	if kind == "" && len(found) == 0 {
+		return
+	}
+	if len(found) != 1 || found[0].Kind != kind || !strings.Contains(found[0].Text, words) {
+		t.Fatalf("want %s %q, got %v", kind, words, found)
+	}
 }

@@ -1,0 +1,265 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Run is one kind at work: a broker on its ground, under load, with a checker that knows what was promised.
+type Run struct {
+	Setting
+	kind     string
+	budget   Budget
+	cycles   int
+	random   *rand.Rand
+	launcher []string
+	ground   Ground
+	broker   *Broker
+	checker  *Checker
+	load     *Load
+	changes  *Changes
+	restarts Restarts
+	notes    []string // of what a kind wants told at the end
+	calm     func()   // ends the changes that are being made, if any
+}
+
+// Budget says how many cycles a kind may have.
+type Budget struct {
+	cycles   int
+	began    time.Time
+	until    time.Time
+	progress *Progress
+}
+
+const cyclesMin = 3
+
+func (b *Budget) more(done int) bool {
+	if b.cycles > 0 {
+		return done < b.cycles
+	}
+	return done < cyclesMin || time.Now().Before(b.until)
+}
+
+func (r *Run) prepare() error {
+	r.random = rand.New(rand.NewSource(r.seed))
+	if err := os.RemoveAll(r.dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(r.dir, 0o755); err != nil {
+		return err
+	}
+	fmt.Printf("%s: seed %d\n", r.kind, r.seed)
+	return nil
+}
+
+// close takes down what the kind built, and tells what it could not.
+func (r *Run) close() error {
+	if r.load != nil {
+		r.load.Abandon()
+	}
+	var broken error
+	if r.broker != nil {
+		r.broker.kill()
+		broken = r.broker.panicked()
+		r.broker.log.Close()
+	}
+	if r.ground != nil {
+		broken = errors.Join(broken, r.ground.Close())
+		cleanups.forget(r)
+	}
+	return broken
+}
+
+// begin starts a broker on a ground, with topics, producers and followers.
+func (r *Run) begin(ground Ground, streams []Stream) error {
+	if err := r.stand(ground, r.command); err != nil {
+		return err
+	}
+	r.checker = NewChecker()
+	r.load = NewLoad(r.broker.address, r.checker)
+	r.changes = NewChanges(r.load, r.seed)
+	if err := r.broker.start(); err != nil {
+		return err
+	}
+	return begin(r.load, streams, r.ready, r.broker.ended)
+}
+
+// stand takes the ground and makes a broker on it, not yet started.
+func (r *Run) stand(ground Ground, command []string) (err error) {
+	r.ground = ground
+	cleanups.add(r, func() {
+		if r.broker != nil {
+			r.broker.kill()
+		}
+		ground.Close()
+	})
+	r.broker, err = NewBroker(command, ground.Data(), filepath.Join(r.dir, "broker.log"))
+	if err == nil {
+		r.broker.launcher = r.launcher
+	}
+	return err
+}
+
+// loop breaks something again and again; after each time, all that was promised must be there.
+// A breakage returns when the broker is to serve again.
+func (r *Run) loop(breakage func() error) error {
+	for r.budget.more(r.cycles) {
+		r.stir()
+		r.sleep(200*time.Millisecond, 1500*time.Millisecond)
+		err := breakage()
+		r.calm()
+		if err != nil {
+			return err
+		}
+		r.cycles++
+		if err := r.load.settle(r.ready, r.broker.ended); err != nil {
+			return err
+		}
+		if err := verify(r.load, r.changes, r.cycles%10 == 0); err != nil {
+			return err
+		}
+		r.budget.progress.cycle(r.cycles, &r.budget, r.load.acked())
+		if len(r.load.violations()) > 0 {
+			break
+		}
+	}
+	return r.end()
+}
+
+// stir lets changes of topics be made, until calm.
+func (r *Run) stir() {
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		r.changes.Run(stop)
+	}()
+	r.calm = sync.OnceFunc(func() {
+		close(stop)
+		<-done
+	})
+}
+
+// restart starts the broker and waits for its first acknowledgement.
+func (r *Run) restart() error {
+	spoken, err := r.broker.spoken()
+	if err != nil {
+		return err
+	}
+	at := time.Now()
+	if err := r.broker.start(); err != nil {
+		return err
+	}
+	if err := r.load.probe(r.ready, r.broker.ended); err != nil {
+		return err
+	}
+	r.restarts.times = append(r.restarts.times, time.Since(at))
+	return r.restarts.replayed(r.broker, spoken)
+}
+
+// end stops the load and reads everything from its start: all that was promised must be there.
+func (r *Run) end() error {
+	load := r.load
+	load.Stop()
+	if err := load.CatchUp(r.ready); err != nil {
+		return err
+	}
+	load.Halt()
+	final := NewLoad(load.address, load.checker)
+	if err := r.changes.Verify(); err != nil {
+		return err
+	}
+	for _, topic := range steady {
+		if err := final.Read(topic.name, topic.partitions, 1<<62, true); err != nil {
+			return err
+		}
+	}
+	r.restarts.print()
+	load.errors = append(load.errors, final.errors...)
+	if len(load.violations()) > 0 {
+		return errors.New("the broker broke a promise")
+	}
+	return nil
+}
+
+// tell says all that went wrong.
+func (r *Run) tell() {
+	if r.load == nil {
+		return
+	}
+	for _, it := range r.load.violations() {
+		fmt.Println("violation:", it)
+	}
+}
+
+func (r *Run) summary() string {
+	words := []string{}
+	if r.checker != nil {
+		words = append(words, fmt.Sprintf("%d records acknowledged, %d read", r.checker.Acked, r.checker.Read))
+	}
+	if r.changes != nil {
+		words = append(words, fmt.Sprintf("%d changes", r.changes.made))
+	}
+	return join(append(words, r.notes...))
+}
+
+func (r *Run) note(format string, arguments ...any) {
+	r.notes = append(r.notes, fmt.Sprintf(format, arguments...))
+}
+
+// between draws a duration.
+func (r *Run) between(low, high time.Duration) time.Duration {
+	return low + time.Duration(r.random.Int63n(int64(high-low)))
+}
+
+// sleep is the length of a scene, drawn; nothing is expected of what has happened by its end.
+func (r *Run) sleep(low, high time.Duration) { time.Sleep(r.between(low, high)) }
+
+// verify looks at all that was promised, while the producers go on.
+func verify(load *Load, changes *Changes, thorough bool) error {
+	if err := changes.Verify(); err != nil {
+		return err
+	}
+	tail := int64(300)
+	if thorough {
+		tail = 1 << 62
+	}
+	for _, topic := range steady {
+		if err := load.Read(topic.name, topic.partitions, tail, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Cleanups are what must be undone however we end.
+type Cleanups struct {
+	mutex sync.Mutex
+	steps map[*Run]func()
+}
+
+var cleanups = Cleanups{steps: map[*Run]func(){}}
+
+func (c *Cleanups) add(run *Run, step func()) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.steps[run] = step
+}
+
+func (c *Cleanups) forget(run *Run) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	delete(c.steps, run)
+}
+
+func (c *Cleanups) all() {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	for _, step := range c.steps {
+		step()
+	}
+}
