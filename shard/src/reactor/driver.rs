@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -26,7 +26,7 @@ const CLOSE_WAIT: Duration = Duration::from_millis(100);
 
 /// Starts a task on this shard. It first runs when its turn comes.
 pub(super) fn spawn(core: &Rc<Core>, class: Class, task: impl Future<Output = ()> + 'static) {
-    let core = Rc::clone(core);
+    let (core, task) = (Rc::clone(core), Box::pin(task));
     let spawned = match class {
         Class::Foreground => {
             glommio::spawn_local_into(foreground(core, task), TaskQueueHandle::default())
@@ -38,8 +38,9 @@ pub(super) fn spawn(core: &Rc<Core>, class: Class, task: impl Future<Output = ()
     drop(spawned.expect("the default queue exists").detach());
 }
 
-async fn foreground(core: Rc<Core>, task: impl Future<Output = ()>) {
-    let mut task = pin!(task);
+/// The task is in a box, so that what is spawned holds it once: moved into a future that is pinned within
+/// another, it would take its room twice.
+async fn foreground(core: Rc<Core>, mut task: Pin<Box<impl Future<Output = ()>>>) {
     poll_fn(|context| {
         core.run_count.set(core.run_count.get() + 1);
         task.as_mut().poll(context)
@@ -47,9 +48,8 @@ async fn foreground(core: Rc<Core>, task: impl Future<Output = ()>) {
     .await;
 }
 
-async fn background(core: Rc<Core>, task: impl Future<Output = ()>) {
+async fn background(core: Rc<Core>, mut task: Pin<Box<impl Future<Output = ()>>>) {
     let gate = Rc::new(Gate::default());
-    let mut task = pin!(task);
     poll_fn(|context| {
         if !gate.is_granted.take() {
             gate.wait(&core.gates, context.waker());
