@@ -9,8 +9,9 @@ use std::rc::{Rc, Weak};
 
 use crate::cause::{Cause, Tellings};
 use crate::connection::Connection;
+use crate::footprint::{Footprint, Step};
 use crate::io::Io;
-use crate::limits::LOOK_PAUSE;
+use crate::limits::{CONNECTION_BYTES, LOOK_PAUSE};
 use crate::metrics::Metric;
 use crate::patience::Verdict;
 use crate::shard::Shard;
@@ -20,11 +21,14 @@ use crate::signal::{self, Bell};
 pub struct Connections<I: Io> {
     open: RefCell<BTreeMap<u64, Weak<Connection<I>>>>,
     next_id: Cell<u64>,
+    /// The most that were open since the last look.
+    most_count: Cell<usize>,
     changed: Bell,
     /// Whether the sweep sleeps as long as nobody rouses it.
     is_drowsy: Cell<bool>,
     roused: Bell,
     tellings: RefCell<Tellings>,
+    footprint: RefCell<Footprint>,
 }
 
 impl<I: Io> Default for Connections<I> {
@@ -32,10 +36,12 @@ impl<I: Io> Default for Connections<I> {
         Self {
             open: RefCell::default(),
             next_id: Cell::new(0),
+            most_count: Cell::new(0),
             changed: Bell::default(),
             is_drowsy: Cell::new(false),
             roused: Bell::default(),
             tellings: RefCell::default(),
+            footprint: RefCell::default(),
         }
     }
 }
@@ -50,6 +56,7 @@ impl<I: Io> Connections<I> {
 
     pub fn add(&self, connection: &Rc<Connection<I>>) {
         self.open.borrow_mut().insert(connection.id(), Rc::downgrade(connection));
+        self.most_count.set(self.most_count.get().max(self.count()));
         self.changed.ring();
         self.rouse();
     }
@@ -57,6 +64,7 @@ impl<I: Io> Connections<I> {
     pub fn remove(&self, id: u64) {
         self.open.borrow_mut().remove(&id);
         self.changed.ring();
+        self.rouse();
     }
 
     #[must_use]
@@ -98,7 +106,8 @@ impl<I: Io> Connections<I> {
 pub async fn sweep<I: Io>(shard: Rc<Shard<I>>) {
     while !shard.has_ended() {
         let roused = shard.connections.roused.next();
-        if look(&shard) == 0 {
+        let is_awaited = look(&shard) > 0;
+        if !trim(&shard) && !is_awaited {
             shard.connections.is_drowsy.set(true);
             match shard.limits().idle_max.filter(|_| shard.connections.count() > 0) {
                 Some(idle) => {
@@ -140,6 +149,21 @@ fn look<I: Io>(shard: &Shard<I>) -> usize {
     }
     make_room(shard, slow);
     awaited_count
+}
+
+/// Gives memory back if much of it has gone. Whether to look again soon.
+fn trim<I: Io>(shard: &Shard<I>) -> bool {
+    let held_bytes = shard.permits.used_bytes() + shard.answers.used_bytes();
+    let count = shard.connections.count();
+    let most_count = shard.connections.most_count.replace(count);
+    let bytes = |count| u64::try_from(count).expect("usize fits") * CONNECTION_BYTES + held_bytes;
+    let mut footprint = shard.connections.footprint.borrow_mut();
+    let step = footprint.on_look(bytes(most_count), bytes(count));
+    drop(footprint);
+    if step == Step::Trim {
+        shard.io.trim_heap();
+    }
+    step == Step::Look
 }
 
 /// Ends those that hold most, until enough of what is short comes back.

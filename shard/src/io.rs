@@ -111,6 +111,8 @@ pub trait Io: Clone + 'static {
     /// As `block`, but past some hundred MiB only memory that was in use before: a page that nobody has
     /// touched yet costs more than the bytes that are copied into it.
     fn warm_block(&self, bytes: usize) -> Option<Block>;
+    /// Gives memory that small things had back to the machine. Takes milliseconds if there is much.
+    fn trim_heap(&self);
     /// The budget.
     fn block_bytes_max(&self) -> usize;
 

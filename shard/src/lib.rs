@@ -19,6 +19,7 @@ pub mod controller;
 pub mod fetch;
 pub mod file;
 pub mod files;
+pub mod footprint;
 pub mod handler;
 pub mod io;
 pub mod limits;

@@ -62,6 +62,12 @@ pub const FIRST_REQUEST_LOOKS_MAX: u32 = 5;
 pub const SLOW_LOOKS_MAX_WHEN_SHORT: u32 = 2;
 /// Answers that are not taken yet may hold one in so many of a shard's bytes for logs.
 pub const ANSWER_SHARE: usize = 4;
+/// What an open connection takes of the heap, about.
+pub const CONNECTION_BYTES: u64 = 5 * 1024;
+/// Memory of requests, answers and connections that must have gone, and for how many looks, before the
+/// heap is trimmed.
+pub const TRIM_BYTES_MIN: u64 = 4 * 1024 * 1024;
+pub const TRIM_LOOKS: u32 = 8;
 /// Connections that are taken in a row before other tasks run.
 pub const ACCEPTED_PER_TURN_MAX: usize = 32;
 

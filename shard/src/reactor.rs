@@ -186,6 +186,10 @@ impl Io for RingIo {
         self.core.arena.borrow_mut().allocate_within(bytes, WARM_BYTES)
     }
 
+    fn trim_heap(&self) {
+        system::trim_heap();
+    }
+
     fn block_bytes_max(&self) -> usize {
         self.core.arena.borrow().budget_bytes()
     }

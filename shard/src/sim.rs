@@ -492,6 +492,8 @@ impl Io for SimIo {
         arena.allocate_within(bytes, WARM_BYTES)
     }
 
+    fn trim_heap(&self) {}
+
     fn block_bytes_max(&self) -> usize {
         self.state.nodes.borrow()[self.place.shard().0].arena_bytes
     }

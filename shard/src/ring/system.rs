@@ -82,6 +82,15 @@ pub(crate) fn confirmed_bytes(socket: impl AsFd) -> io::Result<u64> {
     Ok(info[15])
 }
 
+/// `malloc_trim(3)`: pages of the heap without anything in them go back to the kernel. Only glibc has it.
+pub(crate) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: it touches free memory only, under the allocator's own locks.
+        unsafe { libc::malloc_trim(0) };
+    }
+}
+
 /// A counter whose write ends a pending read: wakes a shard from any thread.
 pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     // SAFETY: no memory is passed.
