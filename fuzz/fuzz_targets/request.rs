@@ -5,6 +5,7 @@ use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use net::api::APIS;
 use net::client;
+use net::codec::ELEMENTS_MAX;
 use net::frame::Assembler;
 use net::header::RequestHeader;
 use net::request::Request;
@@ -51,6 +52,6 @@ fn responses(data: &[u8]) {
     drop(client::decode_fetch(version, &body));
     drop(client::split_response(api.key, version, &body));
     if let Some(schema) = schema::response::schema(api.key) {
-        drop(schema::canonical(schema, version, api.key.layout(version), &body));
+        drop(schema::canonical(schema, version, api.key.layout(version), &body, ELEMENTS_MAX));
     }
 }

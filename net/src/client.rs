@@ -9,7 +9,7 @@ use kafka_protocol::messages::ApiVersionsResponse;
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
 use crate::api::ApiKey;
-use crate::codec::DecodeError;
+use crate::codec::{DecodeError, ELEMENTS_MAX};
 use crate::fetch::{FetchRequest, FetchResponse};
 use crate::header::{self, RequestHeader};
 use crate::outgoing::{Inexpressible, Outgoing, Piece};
@@ -68,7 +68,8 @@ pub fn decode_response<T: Decodable>(
     body: &Bytes,
 ) -> Result<T, DecodeError> {
     let schema = schema::response::schema(api).ok_or(DecodeError::UnknownApi)?;
-    let (mut sound, _) = schema::canonical(schema, version, api.layout(version), body)?;
+    let (mut sound, _) =
+        schema::canonical(schema, version, api.layout(version), body, ELEMENTS_MAX)?;
     T::decode(&mut sound, api.generated_version(version)).or(Err(DecodeError::Truncated))
 }
 

@@ -11,7 +11,8 @@ use kafka_protocol::protocol::StrBytes;
 /// Longest string of any API, in bytes: the plain layout has 16 bits for it.
 pub const STRING_BYTES_MAX: usize = 32_767;
 
-/// Elements of all arrays of one request. A request with more is refused, as each costs memory.
+/// Elements of all arrays of one request, and its tagged fields. A request with more is refused, as each
+/// costs time and memory.
 pub const ELEMENTS_MAX: usize = 1 << 18;
 
 /// Elements for which an array makes room before they are seen.
@@ -63,7 +64,13 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     #[must_use]
     pub fn new(frame: &'a Bytes, layout: Layout) -> Self {
-        Self { frame, rest: frame, layout, elements_left: ELEMENTS_MAX }
+        Self::bounded(frame, layout, ELEMENTS_MAX)
+    }
+
+    /// As `new`, for a message of at most so many elements.
+    #[must_use]
+    pub fn bounded(frame: &'a Bytes, layout: Layout, elements_max: usize) -> Self {
+        Self { frame, rest: frame, layout, elements_left: elements_max.min(ELEMENTS_MAX) }
     }
 
     #[must_use]
@@ -76,10 +83,10 @@ impl<'a> Reader<'a> {
         self.layout = layout;
     }
 
-    /// Elements of all arrays so far.
+    /// Elements that may still come.
     #[must_use]
-    pub const fn element_count(&self) -> usize {
-        ELEMENTS_MAX.saturating_sub(self.elements_left)
+    pub const fn elements_left(&self) -> usize {
+        self.elements_left
     }
 
     /// Bytes not read yet.
@@ -194,8 +201,7 @@ impl<'a> Reader<'a> {
         if count > self.rest.len() {
             return Err(DecodeError::Truncated);
         }
-        self.elements_left =
-            self.elements_left.checked_sub(count).ok_or(DecodeError::TooManyElements)?;
+        self.count_elements(count)?;
         Ok(Some(count))
     }
 
@@ -236,7 +242,9 @@ impl<'a> Reader<'a> {
         if self.layout == Layout::Plain {
             return Ok(());
         }
-        for _ in 0..self.uvarint()? {
+        let count = usize::try_from(self.uvarint()?).or(Err(DecodeError::BadLength))?;
+        self.count_elements(count)?;
+        for _ in 0..count {
             let tag = self.uvarint()?;
             let byte_count = usize::try_from(self.uvarint()?).or(Err(DecodeError::BadLength))?;
             let field = self.slice(byte_count)?;
@@ -249,6 +257,12 @@ impl<'a> Reader<'a> {
             on_tag(tag, &mut value)?;
             self.elements_left = value.elements_left;
         }
+        Ok(())
+    }
+
+    fn count_elements(&mut self, count: usize) -> Result<(), DecodeError> {
+        let left = self.elements_left.checked_sub(count);
+        self.elements_left = left.ok_or(DecodeError::TooManyElements)?;
         Ok(())
     }
 }
@@ -345,6 +359,15 @@ mod tests {
             raw.resize(4 + count, 0);
             let frame = Bytes::from(raw);
             assert_eq!(Reader::new(&frame, Layout::Plain).count(), want);
+        }
+    }
+
+    #[test]
+    fn tagged_fields_are_elements_too() {
+        let frame = Bytes::from_static(b"\x03\x05\0\x06\0\x07\0");
+        for (elements_max, want) in [(3, Ok(())), (2, Err(DecodeError::TooManyElements))] {
+            let mut reader = Reader::bounded(&frame, Layout::Flexible, elements_max);
+            assert_eq!(reader.end_struct(), want);
         }
     }
 

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use kafka_protocol::protocol::StrBytes;
 
 use crate::api::ApiKey;
-use crate::codec::{DecodeError, Reader};
+use crate::codec::{DecodeError, ELEMENTS_MAX, Reader};
 use crate::error_code::ErrorCode;
 use crate::outgoing::{Outgoing, Records};
 use crate::topic::{TopicKind, TopicRef};
@@ -98,7 +98,16 @@ impl FetchRequest {
 
     /// Trailing bytes are ignored.
     pub fn decode(body: &Bytes, version: i16) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(body, ApiKey::Fetch.layout(version));
+        Self::decode_bounded(body, version, ELEMENTS_MAX)
+    }
+
+    /// As `decode`, of a request with at most so many elements.
+    pub fn decode_bounded(
+        body: &Bytes,
+        version: i16,
+        elements_max: usize,
+    ) -> Result<Self, DecodeError> {
+        let mut reader = Reader::bounded(body, ApiKey::Fetch.layout(version), elements_max);
         let replica_id = if version < REPLICA_STATE_FROM { reader.i32()? } else { -1 };
         let mut request = Self {
             replica_id,

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use kafka_protocol::protocol::StrBytes;
 
 use crate::api::ApiKey;
-use crate::codec::{DecodeError, Reader};
+use crate::codec::{DecodeError, ELEMENTS_MAX, Reader};
 use crate::error_code::ErrorCode;
 use crate::topic::{TopicKind, TopicRef};
 use crate::writer::Writer;
@@ -58,7 +58,16 @@ impl ProduceRequest {
 
     /// Trailing bytes are ignored.
     pub fn decode(body: &Bytes, version: i16) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(body, ApiKey::Produce.layout(version));
+        Self::decode_bounded(body, version, ELEMENTS_MAX)
+    }
+
+    /// As `decode`, of a request with at most so many elements.
+    pub fn decode_bounded(
+        body: &Bytes,
+        version: i16,
+        elements_max: usize,
+    ) -> Result<Self, DecodeError> {
+        let mut reader = Reader::bounded(body, ApiKey::Produce.layout(version), elements_max);
         let kind = TopicKind::of(version, TOPIC_IDS_FROM);
         let request = Self {
             transactional_id: reader.nullable_string()?,

@@ -13,7 +13,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::Decodable;
 
 use crate::api::ApiKey;
-use crate::codec::DecodeError;
+use crate::codec::{DecodeError, ELEMENTS_MAX};
 use crate::fetch::FetchRequest;
 use crate::header::RequestHeader;
 use crate::produce::ProduceRequest;
@@ -45,13 +45,15 @@ pub enum Request {
 impl Request {
     /// Reads the body that came with `header`. Trailing bytes are ignored.
     pub fn decode(header: &RequestHeader, body: &Bytes) -> Result<Self, DecodeError> {
-        Self::decode_counted(header, body).map(|(request, _)| request)
+        Self::decode_bounded(header, body, ELEMENTS_MAX).map(|(request, _)| request)
     }
 
-    /// As `decode`, with the elements of all its arrays: each takes memory far above its bytes.
-    pub fn decode_counted(
+    /// As `decode`, of a request with at most so many elements; and how many it has, as each takes memory
+    /// far above its bytes.
+    pub fn decode_bounded(
         header: &RequestHeader,
         body: &Bytes,
+        elements_max: usize,
     ) -> Result<(Self, usize), DecodeError> {
         if !header.api.speaks(header.version) {
             return match header.api {
@@ -59,68 +61,60 @@ impl Request {
                 _ => Err(DecodeError::UnknownVersion),
             };
         }
-        let mut element_count = 0;
+        let mut elements = elements_max;
         let request = match header.api {
             ApiKey::Produce => {
-                let request = ProduceRequest::decode(body, header.version)?;
-                element_count = request.element_count();
+                let request = ProduceRequest::decode_bounded(body, header.version, elements_max)?;
+                elements = request.element_count();
                 Self::Produce(request)
             }
             ApiKey::Fetch => {
-                let request = FetchRequest::decode(body, header.version)?;
-                element_count = request.element_count();
+                let request = FetchRequest::decode_bounded(body, header.version, elements_max)?;
+                elements = request.element_count();
                 Self::Fetch(request)
             }
-            ApiKey::ListOffsets => Self::ListOffsets(generated(header, body, &mut element_count)?),
-            ApiKey::Metadata => Self::Metadata(generated(header, body, &mut element_count)?),
-            ApiKey::ApiVersions => Self::ApiVersions(generated(header, body, &mut element_count)?),
-            ApiKey::CreateTopics => {
-                Self::CreateTopics(generated(header, body, &mut element_count)?)
-            }
-            ApiKey::DeleteTopics => {
-                Self::DeleteTopics(generated(header, body, &mut element_count)?)
-            }
-            ApiKey::DeleteRecords => {
-                Self::DeleteRecords(generated(header, body, &mut element_count)?)
-            }
-            ApiKey::InitProducerId => {
-                Self::InitProducerId(generated(header, body, &mut element_count)?)
-            }
+            ApiKey::ListOffsets => Self::ListOffsets(generated(header, body, &mut elements)?),
+            ApiKey::Metadata => Self::Metadata(generated(header, body, &mut elements)?),
+            ApiKey::ApiVersions => Self::ApiVersions(generated(header, body, &mut elements)?),
+            ApiKey::CreateTopics => Self::CreateTopics(generated(header, body, &mut elements)?),
+            ApiKey::DeleteTopics => Self::DeleteTopics(generated(header, body, &mut elements)?),
+            ApiKey::DeleteRecords => Self::DeleteRecords(generated(header, body, &mut elements)?),
+            ApiKey::InitProducerId => Self::InitProducerId(generated(header, body, &mut elements)?),
             ApiKey::OffsetForLeaderEpoch => {
-                Self::OffsetForLeaderEpoch(generated(header, body, &mut element_count)?)
+                Self::OffsetForLeaderEpoch(generated(header, body, &mut elements)?)
             }
             ApiKey::DescribeConfigs => {
-                Self::DescribeConfigs(generated(header, body, &mut element_count)?)
+                Self::DescribeConfigs(generated(header, body, &mut elements)?)
             }
-            ApiKey::AlterConfigs => {
-                Self::AlterConfigs(generated(header, body, &mut element_count)?)
-            }
+            ApiKey::AlterConfigs => Self::AlterConfigs(generated(header, body, &mut elements)?),
             ApiKey::DescribeLogDirs => {
-                Self::DescribeLogDirs(generated(header, body, &mut element_count)?)
+                Self::DescribeLogDirs(generated(header, body, &mut elements)?)
             }
             ApiKey::CreatePartitions => {
-                Self::CreatePartitions(generated(header, body, &mut element_count)?)
+                Self::CreatePartitions(generated(header, body, &mut elements)?)
             }
             ApiKey::IncrementalAlterConfigs => {
-                Self::IncrementalAlterConfigs(generated(header, body, &mut element_count)?)
+                Self::IncrementalAlterConfigs(generated(header, body, &mut elements)?)
             }
             ApiKey::DescribeCluster => {
-                Self::DescribeCluster(generated(header, body, &mut element_count)?)
+                Self::DescribeCluster(generated(header, body, &mut elements)?)
             }
         };
-        Ok((request, element_count))
+        Ok((request, elements))
     }
 }
 
-/// The generated decoder, over bytes that it cannot trip over.
+/// The generated decoder, over bytes that it cannot trip over. `elements` is how many there may be, and
+/// then how many there are.
 fn generated<T: Decodable>(
     header: &RequestHeader,
     body: &Bytes,
-    element_count: &mut usize,
+    elements: &mut usize,
 ) -> Result<T, DecodeError> {
     let RequestHeader { api, version, .. } = *header;
     let schema = schema::request::schema(api).ok_or(DecodeError::UnknownApi)?;
-    let (mut sound, count) = schema::canonical(schema, version, api.layout(version), body)?;
-    *element_count = count;
+    let (mut sound, count) =
+        schema::canonical(schema, version, api.layout(version), body, *elements)?;
+    *elements = count;
     T::decode(&mut sound, api.generated_version(version)).or(Err(DecodeError::Truncated))
 }

@@ -174,6 +174,7 @@ mod tests {
     use kafka_protocol::protocol::StrBytes;
 
     use super::Response;
+    use crate::codec::ELEMENTS_MAX;
     use crate::header::{Reply, read_response};
     use crate::outgoing::{Inexpressible, Piece};
     use crate::schema;
@@ -189,7 +190,8 @@ mod tests {
             let (_, body) = read_response(&frame.slice(4..), api, version).unwrap();
             let schema = schema::response::schema(api).unwrap();
             let sound =
-                schema::canonical(schema, version, api.layout(version), &body).map(|it| it.0);
+                schema::canonical(schema, version, api.layout(version), &body, ELEMENTS_MAX)
+                    .map(|it| it.0);
             assert_eq!(sound.as_ref(), Ok(&body), "version {version}");
         }
     }

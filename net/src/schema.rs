@@ -108,20 +108,22 @@ enum Null {
     Kept,
 }
 
-/// The same message as `body`, sound in every length, and how many elements its arrays have. Trailing
+/// The same message as `body`, sound in every length, and how many of `elements_max` it has. Trailing
 /// bytes are ignored.
 pub fn canonical(
     schema: &Struct,
     version: i16,
     layout: Layout,
     body: &Bytes,
+    elements_max: usize,
 ) -> Result<(Bytes, usize), DecodeError> {
     let writer = Writer::with_capacity(layout, body.len());
-    let mut reader = Reader::new(body, layout);
+    let mut reader = Reader::bounded(body, layout, elements_max);
+    let elements_before = reader.elements_left();
     let mut rewrite = Rewrite { version, reader: &mut reader, writer };
     rewrite.copy_struct(schema)?;
     let sound = Bytes::from(rewrite.writer.into_bytes());
-    Ok((sound, reader.element_count()))
+    Ok((sound, elements_before.saturating_sub(reader.elements_left())))
 }
 
 struct Rewrite<'r, 'a> {

@@ -31,6 +31,7 @@ use replication::refusal::Reason;
 use crate::cause::Cause;
 use crate::connection::{Connection, Frame, Records, Request};
 use crate::io::Io;
+use crate::limits::{BODY_BYTES_MAX, CREATING_ELEMENTS_MAX, ELEMENTS_PER_SLICE, SPARE_ELEMENTS};
 use crate::message::{ProduceError, ReadError};
 use crate::metrics::Stage;
 use crate::shard::Shard;
@@ -73,7 +74,10 @@ pub async fn answer<I: Io>(
     if request.header.api == ApiKey::Produce {
         return produce::begin(shard, connection, request, body).await.map(Answered::Produce);
     }
-    let decoded = Body::decode_counted(&request.header, body);
+    if body.len() > BODY_BYTES_MAX {
+        return Err(Close(Cause::Request));
+    }
+    let decoded = Body::decode_bounded(&request.header, body, elements_max(shard, request));
     let (decoded, element_count) = decoded.map_err(|_error| Close(Cause::Request))?;
     connection.hold_decoded(shard, request, element_count);
     request.stages.end(Stage::Parsed, shard.io.now());
@@ -84,6 +88,40 @@ pub async fn answer<I: Io>(
     drop(recorder);
     let frame = response.encode(request.header.reply());
     frame.map(Answered::Frame).map_err(|_error| Close(Cause::Answer))
+}
+
+/// How many elements a request may have: every partition and every topic there is twice, and some that
+/// are not there. Requests that create have a bound of their own.
+#[must_use]
+pub fn elements_max<I: Io>(shard: &Shard<I>, request: &Request) -> usize {
+    match request.header.api {
+        ApiKey::CreateTopics | ApiKey::CreatePartitions => CREATING_ELEMENTS_MAX,
+        _ => {
+            let image = shard.image.borrow();
+            SPARE_ELEMENTS + 2 * (image.partition_count() + image.topic_count())
+        }
+    }
+}
+
+/// Lets other tasks run while a long request is worked on.
+pub struct Pauses<'a, I: Io> {
+    io: &'a I,
+    element_count: usize,
+}
+
+impl<'a, I: Io> Pauses<'a, I> {
+    #[must_use]
+    pub const fn new(io: &'a I) -> Self {
+        Self { io, element_count: 0 }
+    }
+
+    /// After each element.
+    pub async fn next(&mut self) {
+        self.element_count += 1;
+        if self.element_count.is_multiple_of(ELEMENTS_PER_SLICE) {
+            self.io.yield_now().await;
+        }
+    }
 }
 
 /// The frame of an answer that is ready.
@@ -138,7 +176,9 @@ async fn respond<I: Io>(
         Body::InitProducerId(body) => {
             Response::InitProducerId(admin::init_producer_id(shard, &body).await)
         }
-        Body::DescribeConfigs(body) => Response::DescribeConfigs(configs::describe(shard, body)),
+        Body::DescribeConfigs(body) => {
+            Response::DescribeConfigs(configs::describe(shard, body).await)
+        }
         Body::AlterConfigs(body) => Response::AlterConfigs(configs::alter(shard, body).await),
         Body::IncrementalAlterConfigs(body) => {
             Response::IncrementalAlterConfigs(configs::alter_incrementally(shard, body).await)

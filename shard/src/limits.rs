@@ -73,6 +73,14 @@ pub const ACCEPTED_PER_TURN_MAX: usize = 32;
 
 /// Produce requests of one connection that are not answered yet.
 pub const PIPELINE_MAX: usize = 64;
+/// Largest body of a request that is not Produce.
+pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Elements of a request besides those that the cluster has a use for.
+pub const SPARE_ELEMENTS: usize = 16 * 1024;
+/// Elements of a request that creates topics or partitions.
+pub const CREATING_ELEMENTS_MAX: usize = 32 * 1024;
+/// Elements of a request that are worked on before other tasks run.
+pub const ELEMENTS_PER_SLICE: usize = 256;
 /// What one element of a request is counted for, with its part of the answer, while it is in hand.
 pub const ELEMENT_BYTES: u64 = 256;
 /// Slots of each mailbox lane between two shards.
@@ -111,6 +119,7 @@ const _: () = {
     assert!(CHUNK_BYTES_MIN.is_multiple_of(BLOCK_BYTES), "a chunk is whole blocks");
     assert!(SEGMENT_WRITE_BYTES_MAX > DIRECT_BYTES_MIN, "a direct write fits one write");
     assert!(SCAN_BYTES <= READ_BYTES_MAX, "a scan is a read");
+    assert!(EVENTS_BYTES_MAX < BODY_BYTES_MAX, "the largest command can be sent");
     assert!(SLOW_LOOKS_MAX_WHEN_SHORT < FIRST_REQUEST_LOOKS_MAX, "short is strict");
     assert!(FIRST_REQUEST_LOOKS_MAX < SLOW_LOOKS_MAX, "who is known has more time");
 };

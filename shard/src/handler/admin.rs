@@ -30,7 +30,7 @@ use replication::topics::{self, Creation, Deletion, MorePartitions, NewTopic, To
 use uuid::Uuid;
 
 use crate::controller::{Command, Outcome};
-use crate::handler::{reason_code, text};
+use crate::handler::{Pauses, reason_code, text};
 use crate::io::{Io, Space};
 use crate::message::{Message, Reply};
 use crate::shard::Shard;
@@ -51,10 +51,11 @@ pub async fn execute_create<I: Io>(
     request: &CreateTopicsRequest,
     _version: i16,
 ) -> CreateTopicsResponse {
-    let asked: Vec<NewTopic<'_>> = request
-        .topics
-        .iter()
-        .map(|topic| NewTopic {
+    let mut pauses = Pauses::new(&shard.io);
+    let mut asked = Vec::with_capacity(request.topics.len());
+    for topic in &request.topics {
+        pauses.next().await;
+        asked.push(NewTopic {
             name: &topic.name,
             partition_count: topic.num_partitions,
             replication_factor: topic.replication_factor,
@@ -69,15 +70,19 @@ pub async fn execute_create<I: Io>(
                 .map(|it| (it.name.as_str(), it.value.as_ref().map(StrBytes::as_str)))
                 .collect(),
             id: shard.draw_topic_id(),
-        })
-        .collect();
+        });
+    }
     let image = shard.controller.image();
     let created = topics::create_topics(&image, &asked);
     let events: Vec<Event> =
         created.iter().filter_map(|it| Some(it.result.as_ref().ok()?.event.clone())).collect();
     let committed = if request.validate_only { Ok(()) } else { shard.commit_events(&events).await };
-    let results = created.into_iter().map(|created| creation_result(&image, created, committed));
-    CreateTopicsResponse::default().with_topics(results.collect())
+    let mut results = Vec::with_capacity(created.len());
+    for created in created {
+        pauses.next().await;
+        results.push(creation_result(&image, created, committed));
+    }
+    CreateTopicsResponse::default().with_topics(results)
 }
 
 fn creation_result(

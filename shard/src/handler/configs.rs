@@ -1,5 +1,6 @@
 //! DescribeConfigs, AlterConfigs and IncrementalAlterConfigs on the wire; the rules are `replication`'s.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
@@ -23,12 +24,20 @@ use crate::handler::{reason_code, text};
 use crate::io::Io;
 use crate::shard::Shard;
 
-pub fn describe<I: Io>(
+/// A resource that is named twice is described once: an answer is no larger than all there is.
+pub async fn describe<I: Io>(
     shard: &Shard<I>,
     request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
     let image = shard.image();
-    let results = request.resources.into_iter().map(|resource| {
+    let mut named = BTreeSet::new();
+    let mut results = Vec::new();
+    for resource in request.resources {
+        if !named.insert((resource.resource_type, resource.resource_name.clone())) {
+            continue;
+        }
+        // A resource has so many configs that each is a slice of its own.
+        shard.io.yield_now().await;
         let keys = resource.configuration_keys.unwrap_or_default();
         let keys: Vec<&str> = keys.iter().map(StrBytes::as_str).collect();
         let kind = resource.resource_type;
@@ -36,7 +45,7 @@ pub fn describe<I: Io>(
         let result = DescribeConfigsResult::default()
             .with_resource_type(kind)
             .with_resource_name(resource.resource_name);
-        match described {
+        results.push(match described {
             Ok(entries) => {
                 let entries = entries.iter();
                 let configs = entries.map(|entry| {
@@ -54,9 +63,9 @@ pub fn describe<I: Io>(
             Err(refusal) => result
                 .with_error_code(reason_code(refusal.reason).get())
                 .with_error_message(Some(text(refusal.message))),
-        }
-    });
-    DescribeConfigsResponse::default().with_results(results.collect())
+        });
+    }
+    DescribeConfigsResponse::default().with_results(results)
 }
 
 fn shown(entry: &Entry) -> DescribeConfigsResourceResult {

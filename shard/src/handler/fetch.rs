@@ -13,7 +13,7 @@ use net::outgoing::Records as WireRecords;
 use net::topic::TopicKind;
 
 use crate::connection::{Records, Request};
-use crate::handler::{self, read_code};
+use crate::handler::{self, Pauses, read_code};
 use crate::io::{Io, Nanos};
 use crate::limits::FETCH_WAIT_MAX;
 use crate::message::{FetchItem, FetchOrder, Fetched, FetchedLog, Message, Part, Reader, Reply};
@@ -44,9 +44,12 @@ pub async fn answer<I: Io>(
         Ok(plan) => plan,
         Err(code) => return FetchResponse::empty(code, 0),
     };
-    let targets = plan.targets().iter().enumerate();
-    let planned = targets.map(|(slot, target)| find(shard, slot, target, body.max_bytes));
-    let planned: Vec<Planned<I>> = planned.collect();
+    let mut pauses = Pauses::new(&shard.io);
+    let mut planned = Vec::with_capacity(plan.targets().len());
+    for (slot, target) in plan.targets().iter().enumerate() {
+        planned.push(find(shard, slot, target, body.max_bytes));
+        pauses.next().await;
+    }
     let fetched = gather(shard, request, &body, &planned).await;
 
     let mut response = FetchResponse::empty(ErrorCode::NONE, 0);
@@ -68,6 +71,7 @@ pub async fn answer<I: Io>(
             partition.aborted = Some(Vec::new());
         }
         response.push(&target.topic, partition);
+        pauses.next().await;
     }
     let (now, random) = (shard.io.wall().get(), shard.io.random());
     shard.sessions.borrow_mut().complete(now, plan, random, response)

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::connection::Connection;
 use crate::controller::Command;
-use crate::handler::text;
+use crate::handler::{Pauses, text};
 use crate::io::Io;
 use crate::shard::Shard;
 
@@ -48,14 +48,17 @@ pub async fn answer<I: Io>(
             create_missing(shard, &image, names).await;
         }
         let image = shard.image();
-        asked
-            .into_iter()
-            .map(|topic| match topic.name {
+        let mut pauses = Pauses::new(&shard.io);
+        let mut topics = Vec::with_capacity(asked.len());
+        for topic in asked {
+            topics.push(match topic.name {
                 // Java's client sends an empty name with an id.
                 Some(name) if topic.topic_id.is_nil() => by_name(&image, name),
                 Some(_) | None => by_id(&image, topic.topic_id),
-            })
-            .collect()
+            });
+            pauses.next().await;
+        }
+        topics
     };
     let brokers = shard.image();
     let brokers = brokers.brokers().filter_map(|broker| {

@@ -21,7 +21,7 @@ use net::error_code::ErrorCode;
 use net::topic::TopicRef;
 use replication::config::topic::Cleanup;
 
-use crate::handler::{self, read_code};
+use crate::handler::{self, Pauses, read_code};
 use crate::io::Io;
 use crate::message::{
     DeleteItem, EpochQuery, FoundOffset, Message, OffsetQuery, OffsetSpec, ReadError, Reply,
@@ -95,14 +95,17 @@ pub async fn list<I: Io>(
     let mut places = Vec::new();
     let mut orders = ByOwner::new();
     let mut counts: BTreeMap<(TopicName, i32), usize> = BTreeMap::new();
+    let mut pauses = Pauses::new(&shard.io);
     for topic in &request.topics {
         for asked in &topic.partitions {
             *counts.entry((topic.name.clone(), asked.partition_index)).or_default() += 1;
+            pauses.next().await;
         }
     }
     for topic in request.topics {
         let mut partitions: Vec<ListOffsetsPartitionResponse> = Vec::new();
         for asked in topic.partitions {
+            pauses.next().await;
             let index = asked.partition_index;
             // What is asked twice is answered once. Without a count, it has been.
             match counts.remove(&(topic.name.clone(), index)) {
@@ -168,9 +171,11 @@ pub async fn delete_records<I: Io>(
     let mut topics: Vec<DeleteRecordsTopicResult> = Vec::with_capacity(request.topics.len());
     let mut places = Vec::new();
     let mut orders = ByOwner::new();
+    let mut pauses = Pauses::new(&shard.io);
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in topic.partitions {
+            pauses.next().await;
             let index = asked.partition_index;
             let refused = |code: ErrorCode| {
                 DeleteRecordsPartitionResult::default()
@@ -226,9 +231,11 @@ pub async fn epoch_ends<I: Io>(
     let mut topics: Vec<OffsetForLeaderTopicResult> = Vec::with_capacity(request.topics.len());
     let mut places = Vec::new();
     let mut orders = ByOwner::new();
+    let mut pauses = Pauses::new(&shard.io);
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in topic.partitions {
+            pauses.next().await;
             let index = asked.partition;
             let refused = |code: ErrorCode| {
                 EpochEndOffset::default().with_partition(index).with_error_code(code.get())

@@ -24,7 +24,7 @@ use replication::config::topic::{self, Clock, TopicConfig};
 
 use crate::cause::Cause;
 use crate::connection::{Connection, Frame, Request};
-use crate::handler::{self, Close};
+use crate::handler::{self, Close, Pauses};
 use crate::io::Io;
 use crate::limits::{ADMISSION_SLICE_BYTES, BATCH_SHARE, DECOMPRESSED_BYTES_MAX};
 use crate::message::{Message, OffsetQuery, OffsetSpec, ProduceItem, Produced, Reply};
@@ -53,7 +53,8 @@ pub async fn begin<I: Io>(
     request: &mut Request,
     body: &Bytes,
 ) -> Result<Pending<I>, Close> {
-    let decoded = ProduceRequest::decode(body, request.header.version);
+    let elements_max = handler::elements_max(shard, request);
+    let decoded = ProduceRequest::decode_bounded(body, request.header.version, elements_max);
     let decoded = decoded.map_err(|_error| Close(Cause::Request))?;
     connection.hold_decoded(shard, request, decoded.element_count());
     let mut pending = Pending {
@@ -63,6 +64,7 @@ pub async fn begin<I: Io>(
         calls: Vec::new(),
     };
     let mut orders: BTreeMap<usize, Vec<ProduceItem>> = BTreeMap::new();
+    let mut pauses = Pauses::new(&shard.io);
     for topic in merged(decoded.topics) {
         let place = pending.response.topics.len();
         let mut produced = Vec::with_capacity(topic.partitions.len());
@@ -81,6 +83,7 @@ pub async fn begin<I: Io>(
                 }
                 Err(refused) => produced.push(refused),
             }
+            pauses.next().await;
         }
         pending.response.topics.push(ProducedTopic { topic: topic.topic, partitions: produced });
     }

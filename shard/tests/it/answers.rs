@@ -12,13 +12,14 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
     CreateTopicsRequest, CreateTopicsResponse, DeleteRecordsRequest, DeleteRecordsResponse,
-    DescribeLogDirsRequest, DescribeLogDirsResponse, InitProducerIdRequest, InitProducerIdResponse,
-    ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse, ProducerId,
-    TopicName,
+    DescribeConfigsRequest, DescribeConfigsResponse, DescribeLogDirsRequest,
+    DescribeLogDirsResponse, InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest,
+    ListOffsetsResponse, MetadataRequest, MetadataResponse, ProducerId, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use net::api::ApiKey;
@@ -386,6 +387,26 @@ fn offsets_of_a_partition_that_is_asked_twice_are_refused_once() {
         let partitions = answer.topics.iter().flat_map(|it| &it.partitions);
         let codes: Vec<_> = partitions.map(|it| (it.partition_index, it.error_code)).collect();
         assert_eq!((answer.topics.len(), codes), (1, vec![(0, 42), (1, 0)]));
+    });
+}
+
+#[test]
+fn configs_that_are_asked_for_twice_are_answered_once() {
+    play(&[], async |client: Client| {
+        client.create("t", 1).await;
+        let resource = |name: &'static str| {
+            DescribeConfigsResource::default()
+                .with_resource_type(2)
+                .with_resource_name(StrBytes::from_static_str(name))
+                .with_configuration_keys(None)
+        };
+        let resources = ["t", "u", "t", "u"].map(resource).to_vec();
+        let request = DescribeConfigsRequest::default().with_resources(resources);
+        let answer: DescribeConfigsResponse =
+            client.ask(ApiKey::DescribeConfigs, 4, &request).await;
+        let results: Vec<_> =
+            answer.results.iter().map(|it| (it.resource_name.as_str(), it.error_code)).collect();
+        assert_eq!(results, [("t", 0), ("u", 3)]);
     });
 }
 

@@ -205,6 +205,51 @@ fn answers_that_nobody_takes_hold_a_bounded_part_of_memory_and_others_are_served
     });
 }
 
+/// A request of version 1 for the metadata of so many topics.
+fn ask_for_topics(count: u32) -> Bytes {
+    let topics = (0..count).flat_map(|index| [&[0, 4][..], &index.to_be_bytes()].concat());
+    let header = b"\0\x03\0\x01\0\0\0\x07\xff\xff";
+    let body: Vec<u8> = count.to_be_bytes().into_iter().chain(topics).collect();
+    let bytes = u32::try_from(header.len() + body.len()).unwrap();
+    Bytes::from([&bytes.to_be_bytes()[..], header, &body].concat())
+}
+
+#[test]
+fn a_request_for_far_more_than_there_is_closes_its_connection() {
+    play(&[], async |client: Client| {
+        client.create("t", 4).await;
+        for (count, is_answered) in [(16_000, true), (17_000, false)] {
+            let socket = known(&client).await;
+            client.io.send(&socket, vec![ask_for_topics(count)]).await.unwrap();
+            let received = client.io.receive(&socket).await;
+            assert_eq!(received.is_ok_and(|it| !it.is_empty()), is_answered, "{count}");
+        }
+        assert_eq!(closed(&client.counted().await), BTreeMap::from([(Cause::Request, 1)]));
+    });
+}
+
+/// Each of its elements, and its answer, take more than the request.
+#[test]
+fn what_requests_are_made_of_counts_while_they_are_in_hand() {
+    play(&[], async |client: Client| {
+        client.create("t", 1).await;
+        // Waits for news, and names a thousand partitions that are there once.
+        let mut wire = Wire::connect(&client.io, client.node).await;
+        let envelope = wire.envelope(12);
+        let indexes = [0; 1000];
+        let body = fetch(&[(by_name("t"), &indexes)]);
+        let body = FetchRequest { max_wait_ms: 10_000, ..body };
+        let frame = client::encode_fetch(&envelope, &body);
+        let bytes = u64::try_from(frame.len()).unwrap();
+        wire.send(frame).await.unwrap();
+        client.io.sleep(MINUTE / 60).await;
+        let held = client.counted().await.metric(Metric::MemoryRequestBytes);
+        assert_eq!(held, bytes + 1001 * 256);
+        client.io.sleep(MINUTE / 3).await;
+        assert_eq!(client.counted().await.metric(Metric::MemoryRequestBytes), 0);
+    });
+}
+
 #[test]
 fn what_is_no_request_is_closed_at_once_and_counted_by_its_kind() {
     play(&[], async |client: Client| {
