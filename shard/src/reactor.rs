@@ -86,6 +86,15 @@ impl RingIo {
         Ok(Self { core: Rc::new(core) })
     }
 
+    /// Keeps `file` open as long as a write of this shard may reach the disk, also one of a process
+    /// that was killed: a lock on it says so to the next. Called once.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn keep(&self, file: &File) -> io::Result<()> {
+        self.core.ring.keep(file)
+    }
+
     /// Listens on `address`, together with other shards. Port 0 is any.
     ///
     /// # Errors

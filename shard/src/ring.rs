@@ -153,6 +153,15 @@ impl Ring {
         Ok(ring)
     }
 
+    /// Holds on to `file` until the kernel has given back the last request, also if the process is
+    /// killed: its rings are taken down, and registered files let go, only then. Called once.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(crate) fn keep(&self, file: &File) -> io::Result<()> {
+        self.state.borrow().uring.submitter().register_files(&[file.as_raw_fd()])
+    }
+
     /// How other shards reach this one.
     pub(crate) fn as_peer(&self) -> io::Result<Peer> {
         let state = self.state.borrow();

@@ -28,7 +28,9 @@ const MEMORY_SHARE: u64 = 4;
 /// Memory of a shard for requests: one in so many of its bytes; the rest holds logs.
 const REQUEST_SHARE: u64 = 4;
 
-/// How often, and after which pause, an address is tried that is in use.
+/// How often, and after which pause, an address or a directory is tried that is in use: a broker that
+/// was killed a moment ago may still have it. The kernel takes its rings down, with the listeners and the
+/// lock that they hold, after the process has ended, when the disk has done its last request.
 const PROBES_MAX: u32 = 1_000;
 const PROBE_PAUSE: Duration = Duration::from_millis(2);
 
@@ -39,8 +41,8 @@ pub struct Server {
     wake: WakeHandle,
     facts: Facts,
     told: mpsc::Receiver<News>,
-    /// Held as long as the data directory is ours.
-    _lock: File,
+    /// Held as long as the data directory is ours. So do the shards' rings.
+    _lock: Arc<File>,
 }
 
 /// What is said at start.
@@ -61,6 +63,7 @@ struct Common {
     binds: Vec<SocketAddr>,
     request_bytes: u64,
     news: mpsc::Sender<News>,
+    lock: Arc<File>,
 }
 
 /// What one shard's thread takes with it.
@@ -81,7 +84,7 @@ impl Server {
         for listener in &mut config.listeners {
             advertise(listener, &host_name)?;
         }
-        let lock = lock(directory)?;
+        let lock = Arc::new(lock(directory)?);
         let addresses = addresses(&config.listeners)?;
         let advertised = config.listeners.iter().map(|it| it.advertised.clone()).collect();
         let cores = cores(&config.cores)?;
@@ -101,7 +104,7 @@ impl Server {
         let seats = seats(cores.len(), taken_orders, &news);
         let config = Arc::new(config);
         let binds: Vec<SocketAddr> = addresses.iter().map(|(_, address)| *address).collect();
-        let common = Common { config, binds, request_bytes, news };
+        let common = Common { config, binds, request_bytes, news, lock: Arc::clone(&lock) };
         let main = move |index: usize, io: RingIo| {
             let seat = take(&seats, index);
             run_shard(index, io, seat, common.clone())
@@ -192,7 +195,12 @@ fn take(seats: &Seats, index: usize) -> Seat {
 }
 
 async fn run_shard(index: usize, io: RingIo, seat: Seat, common: Common) {
-    let Common { config, binds, request_bytes, news } = common;
+    let Common { config, binds, request_bytes, news, lock } = common;
+    if let Err(error) = io.keep(&lock) {
+        let error = StartError(format!("the ring cannot hold the data directory's lock: {error}"));
+        drop(news.send(News::Failed(error))); // Who waits for it may be gone by another failure.
+        return;
+    }
     let mut listeners = Vec::with_capacity(binds.len());
     for address in binds {
         match io.listen(address) {
@@ -209,7 +217,8 @@ async fn run_shard(index: usize, io: RingIo, seat: Seat, common: Common) {
     Box::pin(broker::run(shard, seat.orders, seat.news)).await;
 }
 
-/// Makes the data directory, and makes sure that no other broker has it.
+/// Makes the data directory, and makes sure that no other broker has it, nor a write of one.
+#[expect(clippy::disallowed_methods, reason = "no shard runs yet")]
 fn lock(directory: &Path) -> Result<File, StartError> {
     let failed = |error: io::Error| {
         StartError(format!("the data directory {}: {error}", directory.display()))
@@ -218,15 +227,18 @@ fn lock(directory: &Path) -> Result<File, StartError> {
     let path = directory.join("lock");
     let options = File::options().write(true).create(true).truncate(false).open(path);
     let file = options.map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StartError(format!(
-            "the data directory {} is used by another broker: stop it, or set log.dirs to \
-             another directory",
-            directory.display()
-        ))),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
+    for _ in 0..PROBES_MAX {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PROBE_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
     }
+    Err(StartError(format!(
+        "the data directory {} is used by another broker, or the disk has not ended what one that was \
+         killed has begun: stop it, wait, or set log.dirs to another directory",
+        directory.display()
+    )))
 }
 
 /// Makes the directory, and its name durable before anything in it counts.
@@ -273,8 +285,7 @@ fn addresses(listeners: &[Listener]) -> Result<Vec<(String, SocketAddr)>, StartE
         .collect()
 }
 
-/// Whether nobody else listens on `address`. A broker that was killed a moment ago may still do: the
-/// kernel takes its rings down, and the listeners that they hold, after the process has ended.
+/// Whether nobody else listens on `address`.
 #[expect(clippy::disallowed_methods, reason = "no shard runs yet")]
 fn probe(address: SocketAddr) -> io::Result<()> {
     for _ in 0..PROBES_MAX {
