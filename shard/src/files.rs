@@ -9,7 +9,6 @@ use std::io;
 use engine::id::{Offset, PartitionId, TopicId};
 
 use crate::io::{Io, Open};
-use crate::limits::FILES_OPEN_MAX;
 
 #[must_use]
 pub fn topic_dir(topic: TopicId) -> String {
@@ -50,7 +49,7 @@ struct OpenFile<F> {
 /// With a clock that counts uses.
 type OpenFiles<F> = (u64, BTreeMap<Key, OpenFile<F>>);
 
-/// At most `FILES_OPEN_MAX` open files, the least recently used closed first.
+/// At most `files_max` of the seam's open files, the least recently used closed first.
 pub struct Files<I: Io> {
     io: I,
     /// Partitions whose directories were made durable by this run of the broker: that a name is there
@@ -124,7 +123,7 @@ impl<I: Io> Files<I> {
         let (clock, open) = &mut *self.open.borrow_mut();
         *clock += 1;
         open.insert(key, OpenFile { file, used_at: *clock });
-        if open.len() > FILES_OPEN_MAX {
+        if open.len() > self.io.files_max() {
             let oldest = open.iter().min_by_key(|entry| entry.1.used_at).map(|entry| *entry.0);
             open.remove(&oldest.expect("there are some"));
         }

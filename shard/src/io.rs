@@ -116,6 +116,8 @@ pub trait Io: Clone + 'static {
     /// The budget.
     fn block_bytes_max(&self) -> usize;
 
+    /// Open files that this shard may keep for later use.
+    fn files_max(&self) -> usize;
     async fn open(&self, path: &str, how: Open) -> io::Result<Self::File>;
     /// Reads up to `block.capacity() - block.filled()` bytes at `pos`; fewer only at the file's end.
     /// Appends them to `block`. `pos` and the block's fill are 4 KiB multiples for direct files.

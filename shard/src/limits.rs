@@ -36,10 +36,8 @@ pub const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 pub const ALLOCATE_BYTES_MIN: u64 = 64 * 1024;
 pub const ALLOCATE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Open files that a shard keeps for later use.
+/// Open files that a shard keeps for later use, if the process may have enough.
 pub const FILES_OPEN_MAX: usize = 64;
-/// Descriptors of the process that connections leave to files.
-pub const DESCRIPTORS_KEPT: u64 = 512;
 /// How long a file waits for a descriptor, and how often it looks: longer is a fault of the disk's.
 pub const DESCRIPTOR_WAIT_MAX: Duration = Duration::from_secs(30);
 pub const DESCRIPTOR_LOOK: Duration = Duration::from_millis(10);

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -34,6 +34,7 @@ use crate::mailbox::Slumber;
 use crate::ring::pool::Received;
 use crate::ring::{self, Ring, WakeHandle, system};
 use crate::socket::{self, RingListener, RingSocket};
+use descriptors::Share;
 
 /// The real world of one shard. A clone is another handle to it.
 #[derive(Clone)]
@@ -45,8 +46,7 @@ struct Core {
     ring: Ring,
     arena: RefCell<Arena>,
     directory: Arc<File>,
-    /// The descriptor from which on a connection waits.
-    connections_end: RawFd,
+    share: Share,
     clock: Clock,
     timers: RefCell<Timers>,
     wakeups: Wakeups,
@@ -61,7 +61,7 @@ struct Common {
     /// The clocks of all shards count from here.
     origin: Instant,
     directory: Arc<File>,
-    connections_end: RawFd,
+    share: Share,
     slumbers: Arc<[Slumber]>,
     arena_bytes: usize,
     receive_bytes_max: usize,
@@ -76,7 +76,7 @@ impl RingIo {
             ring,
             arena: RefCell::new(arena),
             directory: Arc::clone(&common.directory),
-            connections_end: common.connections_end,
+            share: common.share,
             clock: Clock::new(common.origin),
             timers: RefCell::default(),
             wakeups: Wakeups::new(Arc::clone(&common.slumbers), shard_index),
@@ -203,6 +203,10 @@ impl Io for RingIo {
         self.core.arena.borrow().budget_bytes()
     }
 
+    fn files_max(&self) -> usize {
+        self.core.share.files_max
+    }
+
     async fn open(&self, path: &str, how: Open) -> io::Result<RingFile> {
         let core = &self.core;
         self.with_descriptor(|| file::open(&core.ring, &core.directory, path, how)).await
@@ -273,7 +277,7 @@ impl Io for RingIo {
 
     async fn accept(&self, listener: &RingListener) -> io::Result<RingSocket> {
         let mut socket = listener.accept().await?;
-        let end = self.core.connections_end;
+        let end = self.core.share.connections_end;
         if socket.as_raw_fd() >= end {
             tracing::warn!(end, "connections have all descriptors that they may have, and wait");
         }

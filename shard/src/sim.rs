@@ -38,7 +38,7 @@ use engine::id::Timestamp;
 use crate::buffer::arena::Arena;
 use crate::buffer::{Block, DiskRange};
 use crate::io::{Class, Io, Nanos, Open, Received, Space, Sync};
-use crate::limits::BLOCK_BYTES;
+use crate::limits::{BLOCK_BYTES, FILES_OPEN_MAX};
 use crate::sim::chance::Chance;
 use crate::sim::content::Kind;
 use crate::sim::disk::{Crash, Disk, Faults, Outcome, Request};
@@ -496,6 +496,10 @@ impl Io for SimIo {
 
     fn block_bytes_max(&self) -> usize {
         self.state.nodes.borrow()[self.place.shard().0].arena_bytes
+    }
+
+    fn files_max(&self) -> usize {
+        FILES_OPEN_MAX
     }
 
     async fn open(&self, path: &str, how: Open) -> io::Result<SimFile> {

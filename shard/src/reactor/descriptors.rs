@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::limits::DESCRIPTORS_KEPT;
+use crate::limits::FILES_OPEN_MAX;
 
 /// Raises what this process may have to what it is allowed to have, and says how many that is.
 ///
@@ -23,11 +23,29 @@ pub fn raise() -> io::Result<u64> {
     Ok(most)
 }
 
-/// The descriptor from which on a connection waits, and none after it is taken. The kernel gives the lowest
-/// that is free, so that those from here on are left to files; of few, half.
-pub(crate) fn connections_end(descriptor_count: u64) -> RawFd {
-    let kept = DESCRIPTORS_KEPT.min(descriptor_count / 2);
-    RawFd::try_from(descriptor_count - kept).unwrap_or(RawFd::MAX)
+/// How connections and files share them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// The descriptor from which on a connection waits, and none after it is taken. The kernel gives the
+    /// lowest that is free, so that those from here on are left to files.
+    pub(crate) connections_end: RawFd,
+    /// Open files that each shard may keep for later use.
+    pub(crate) files_max: usize,
+}
+
+impl Share {
+    /// Each shard has twice as many for files as it keeps open, for what it opens in passing. Of few, half
+    /// are for files.
+    pub(crate) fn new(descriptor_count: u64, shard_count: usize) -> Self {
+        let shard_count = u64::try_from(shard_count).expect("64 bits");
+        let files_max = u64::try_from(FILES_OPEN_MAX).expect("64 bits");
+        let kept = (2 * files_max * shard_count).min(descriptor_count / 2);
+        let end = descriptor_count - kept;
+        Self {
+            connections_end: RawFd::try_from(end).unwrap_or(RawFd::MAX),
+            files_max: usize::try_from(kept / (2 * shard_count)).expect("at most the limit"),
+        }
+    }
 }
 
 /// The same under the lowest descriptor that is free by now, if that is lower.
@@ -49,11 +67,17 @@ mod tests {
 
     #[test]
     fn files_keep_some_descriptors_and_half_of_few() {
-        assert_eq!(connections_end(20_000), 19_488);
-        assert_eq!(connections_end(1_024), 512);
-        assert_eq!(connections_end(64), 32);
-        assert_eq!(connections_end(0), 0);
-        assert_eq!(connections_end(u64::MAX), RawFd::MAX);
+        let check = |descriptor_count, shard_count, connections_end, files_max| {
+            let share = Share { connections_end, files_max };
+            assert_eq!(Share::new(descriptor_count, shard_count), share, "{descriptor_count}");
+        };
+        check(20_000, 2, 19_744, 64);
+        check(20_000, 32, 15_904, 64);
+        check(1_024, 2, 768, 64);
+        check(1_024, 8, 512, 32);
+        check(64, 2, 32, 8);
+        check(0, 1, 0, 0);
+        check(u64::MAX, 1, RawFd::MAX, 64);
     }
 
     #[test]

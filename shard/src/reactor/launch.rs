@@ -16,7 +16,8 @@ use std::time::Duration;
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement, PoolPlacement};
 use io_uring::IoUring;
 
-use super::{Common, RingIo, descriptors, driver};
+use super::descriptors::Share;
+use super::{Common, RingIo, driver};
 use crate::io::{Class, Io};
 use crate::mailbox::Slumber;
 use crate::ring::system::{self, MemoryLock};
@@ -165,7 +166,7 @@ pub fn start<F: Future<Output = ()> + 'static>(
     let common = Arc::new(Common {
         origin: ring::monotonic_origin(),
         directory: Arc::new(open_directory(directory)?),
-        connections_end: descriptors::connections_end(budget.descriptor_count),
+        share: Share::new(budget.descriptor_count, cores.len()),
         slumbers: cores.iter().map(|_| Slumber::default()).collect(),
         arena_bytes: budget.arena_bytes,
         receive_bytes_max: budget.receive_bytes_max,
