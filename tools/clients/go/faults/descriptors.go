@@ -39,7 +39,7 @@ func descriptors(r *Run) error {
 		refused += len(strangers) - served
 		return r.load.settle(r.ready, r.broker.ended)
 	})
-	r.note("%d connections of strangers waited in vain", refused)
+	r.count("connections of strangers waited in vain", refused)
 	if err == nil && refused == 0 {
 		return fmt.Errorf("the broker never ran out of descriptors: this shows nothing")
 	}

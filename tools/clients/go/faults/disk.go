@@ -34,7 +34,6 @@ func cut(r *Run) error {
 	if err != nil {
 		return err
 	}
-	var whole, torn, lost int
 	err = r.loop(func() error {
 		if r.random.Intn(3) > 0 {
 			// While flushes wait, much is written that nobody may have promised yet.
@@ -56,10 +55,11 @@ func cut(r *Run) error {
 		if _, err := fmt.Sscanf(words, "%d whole %d torn %d lost", &counts[0], &counts[1], &counts[2]); err != nil {
 			return err
 		}
-		whole, torn, lost = whole+counts[0], torn+counts[1], lost+counts[2]
+		for at, what := range []string{"survived", "were torn", "were lost"} {
+			r.count("unflushed writes "+what, counts[at])
+		}
 		return r.restart()
 	})
-	r.note("of the writes that were not flushed %d survived, %d were torn, %d lost", whole, torn, lost)
 	return r.story(liar, err)
 }
 
@@ -70,7 +70,6 @@ func eio(r *Run) error {
 	if err != nil {
 		return err
 	}
-	refusedStarts := 0
 	err = r.loop(func() error {
 		operation := []string{"read", "write", "flush"}[r.random.Intn(3)]
 		onStart := operation == "read" || r.random.Intn(4) == 0
@@ -95,7 +94,9 @@ func eio(r *Run) error {
 			if !onStart || code != 1 {
 				return fmt.Errorf("a disk that fails %ss ended the broker with exit code %d", operation, code)
 			}
-			refusedStarts++
+			r.count("starts refused", 1)
+		} else if err := r.readsOn(liar); err != nil {
+			return fmt.Errorf("after a disk failed %ss: %w", operation, err)
 		}
 		r.broker.kill()
 		if err := liar.Mend(); err != nil {
@@ -104,11 +105,27 @@ func eio(r *Run) error {
 		return r.restart()
 	})
 	applied, uncounted := liar.applied()
-	r.note("%d operations failed, %d starts refused", applied, refusedStarts)
+	r.count("operations failed", applied)
 	if err == nil && applied == 0 {
 		err = errors.New("no operation of the disk failed: this shows nothing")
 	}
 	return r.story(liar, errors.Join(err, uncounted))
+}
+
+// readsOn: whatever may not be written any more, what is durable is read, by the same run of the broker.
+func (r *Run) readsOn(liar *Liar) error {
+	if _, err := liar.tell("heal"); err != nil {
+		return err
+	}
+	if err := reach(r.broker.address, r.ready); err != nil {
+		return err
+	}
+	for _, topic := range steady {
+		if err := r.load.Read(topic.name, topic.partitions, 300, false); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // stall has the disk take up to 30 s longer for some operations. Nothing ends, and nothing is lost.
@@ -117,11 +134,10 @@ func stall(r *Run) error {
 	if err != nil {
 		return err
 	}
-	var longest time.Duration
 	err = r.loop(func() error {
 		operation := []string{"read", "write", "flush"}[r.random.Intn(3)]
-		time := r.pauseOf()
-		longest = max(longest, time)
+		time := min(r.pauseOf(), r.budget.left())
+		r.longest = max(r.longest, time)
 		count := 1 + r.random.Intn(4)
 		if _, err := liar.tell("stall %s %d %d %d", operation, r.random.Intn(10), count, time.Milliseconds()); err != nil {
 			return err
@@ -131,7 +147,7 @@ func stall(r *Run) error {
 		return err
 	})
 	applied, uncounted := liar.applied()
-	r.note("%d operations stalled, for up to %v", applied, longest.Round(time.Millisecond))
+	r.count("operations stalled", applied)
 	if err == nil && applied == 0 {
 		err = errors.New("no operation of the disk was stalled: this shows nothing")
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -52,8 +51,7 @@ func failpoint(r *Run) error {
 	if err := r.begin(ground, streams()); err != nil {
 		return err
 	}
-	died := map[string]int{}
-	err = r.loop(func() error {
+	return r.loop(func() error {
 		r.broker.kill()
 		point := points[r.random.Intn(len(points))]
 		moment := []string{"before", "after"}[r.random.Intn(2)]
@@ -76,19 +74,12 @@ func failpoint(r *Run) error {
 		if said, err := r.broker.said(spoken); err != nil {
 			return err
 		} else if alive == nil && strings.Contains(said, "failpoint: ") {
-			died[point.name]++
+			r.count("died at "+point.name, 1)
 		} else if alive == nil {
 			return fmt.Errorf("the broker ended, and not by its failpoint: %s", said)
 		}
 		return r.restart()
 	})
-	names := []string{}
-	for name, count := range died {
-		names = append(names, fmt.Sprintf("%s %d", name, count))
-	}
-	slices.Sort(names)
-	r.note("died at %s", strings.Join(names, " "))
-	return err
 }
 
 // pause stops all threads of the broker for a while; its clients wait or ask again.

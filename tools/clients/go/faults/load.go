@@ -184,9 +184,9 @@ func (l *Load) send(client *kgo.Client, stream Stream) {
 			record.Headers = []kgo.RecordHeader{{Key: "producer", Value: fmt.Append(nil, id.Producer)}}
 		}
 		client.Produce(l.context, record, func(record *kgo.Record, err error) {
-			if err != nil {
+			if err != nil && l.context.Err() == nil {
 				l.fail("%s/%d: %v was refused: %v", record.Topic, record.Partition, id, err)
-			} else {
+			} else if err == nil {
 				l.With(func(c *Checker) {
 					c.Ack(place, record.Offset, id)
 					l.answered[Lane{place, id.Producer}]++
@@ -505,9 +505,7 @@ func (l *Load) probe(ready time.Duration, ended <-chan struct{}) error {
 			last = err
 			continue
 		}
-		id := ID{Producer: 800, Seq: l.probed}
-		l.probed++
-		l.With(func(c *Checker) { c.Sent(place, id) })
+		id := l.nextProbe()
 		offset, err := wire.Produce(place.Topic, place.Partition, value(id, 100), ready)
 		wire.Close()
 		if err == nil {
@@ -517,6 +515,14 @@ func (l *Load) probe(ready time.Duration, ended <-chan struct{}) error {
 		last = err
 	}
 	return fmt.Errorf("no acknowledgement within %v: %w", ready, last)
+}
+
+// nextProbe names a record that is about to be sent to the topic "probe".
+func (l *Load) nextProbe() ID {
+	id := ID{Producer: 800, Seq: l.probed}
+	l.probed++
+	l.With(func(c *Checker) { c.Sent(Place{"probe", 0}, id) })
+	return id
 }
 
 func (l *Load) acked() (count int) {

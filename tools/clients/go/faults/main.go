@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -32,25 +31,27 @@ type Setting struct {
 	ready      time.Duration
 }
 
-// Kind is one way to break a broker.
+// Kind is one way to break a broker. Its run is a round: from an empty directory to the last full read.
 type Kind struct {
-	name string
-	does string
-	run  func(*Run) error
+	name   string
+	does   string
+	run    func(*Run) error
+	isOnce bool // more rounds show nothing more
 }
 
 var kinds = []Kind{
-	{"kill", "SIGKILL at random times, also while it recovers", kill},
-	{"failpoint", "an abort right before or after the nth write, sync, rename, ...", failpoint},
-	{"pause", "SIGSTOP for 100 ms to 5 s", pause},
-	{"power", "power cut of a file system: what it had not written is gone", power},
-	{"cut", "power cut of a disk: what was not flushed is lost, torn and in another order", cut},
-	{"eio", "a disk that fails reads, writes and flushes", eio},
-	{"stall", "a disk that takes up to 30 s for an operation", stall},
-	{"descriptors", "no file descriptors are left for new connections", descriptors},
-	{"refused", "io_uring is refused, or may lock no memory", refused},
-	{"clock", "the wall clock jumps by up to half a day, to and fro", clock},
-	{"caching", "the check of the check: a topic with write.caching loses its end in a power cut", caching},
+	{"kill", "SIGKILL at random times, also while it recovers", kill, false},
+	{"failpoint", "an abort right before or after the nth write, sync, rename, ...", failpoint, false},
+	{"pause", "SIGSTOP for 100 ms to 5 s", pause, false},
+	{"power", "power cut of a file system: what it had not written is gone", power, false},
+	{"cut", "power cut of a disk: what was not flushed is lost, torn and in another order", cut, false},
+	{"eio", "a disk that fails reads, writes and flushes", eio, false},
+	{"stall", "a disk that takes up to 30 s for an operation", stall, false},
+	{"full", "a file system without space, and without inodes", full, false},
+	{"descriptors", "no file descriptors are left for new connections", descriptors, false},
+	{"refused", "io_uring is refused, or may lock no memory", refused, true},
+	{"clock", "the wall clock jumps by up to half a day, to and fro", clock, false},
+	{"caching", "the check of the check: a topic with write.caching loses its end in a power cut", caching, false},
 }
 
 func main() {
@@ -138,26 +139,27 @@ func usage() {
 
 var started = time.Now()
 
-// one runs a kind, and says how it went.
+// one runs a kind, in rounds, and says how it went. What a round leaves is kept only if it failed.
 func one(setting Setting, name string, budget Budget) bool {
 	began := time.Now()
-	run := &Run{Setting: setting, kind: name, budget: budget}
-	run.dir = filepath.Join(setting.dir, name)
-	err := run.prepare()
-	if err == nil {
-		err = find(name).run(run)
-	}
-	if broken := run.close(); err == nil {
-		err = broken
+	kind := find(name)
+	tally := NewTally()
+	var err error
+	for round := int64(0); round == 0 || !kind.isOnce && budget.more(tally.cycles); round++ {
+		run := &Run{Setting: setting, Tally: tally, kind: name, budget: budget}
+		run.dir = filepath.Join(setting.dir, name)
+		run.seed += round
+		if err = run.round(kind); err != nil {
+			fmt.Fprintf(os.Stderr, "faults: %s, seed %d: %v\n", name, run.seed, err)
+			break
+		}
 	}
 	verdict := "passed"
 	if err != nil {
 		verdict = "FAILED"
-		run.tell()
-		fmt.Fprintf(os.Stderr, "faults: %s, seed %d: %v\n", name, setting.seed, err)
 	}
-	run.budget.progress.clear()
-	fmt.Printf("%-12s %s  %4.0f s  %3d cycles, %s\n", name, verdict, time.Since(began).Seconds(), run.cycles, run.summary())
+	budget.progress.clear()
+	fmt.Printf("%-12s %s  %4.0f s  %s\n", name, verdict, time.Since(began).Seconds(), tally)
 	return err == nil
 }
 
@@ -172,5 +174,3 @@ func cleanUpOnSignals() {
 		os.Exit(128 + int(got.(syscall.Signal)))
 	}()
 }
-
-func join(lines []string) string { return strings.Join(lines, ", ") }

@@ -45,8 +45,7 @@ func caching(r *Run) error {
 		return err
 	}
 	lost := 0
-	for r.budget.more(r.cycles) {
-		r.cycles++
+	for r.goesOn() {
 		cached, durable, err := r.twins(image)
 		if err != nil {
 			return err
@@ -63,18 +62,19 @@ func caching(r *Run) error {
 			return errors.New("a cached topic: " + cached.errors[0])
 		}
 		lost += cached.checker.LostCount
-		r.budget.progress.cycle(r.cycles, &r.budget, cached.acked()+durable.acked())
+		r.Acked += cached.acked() + durable.acked()
+		r.turned(0)
 	}
 	if lost == 0 {
 		return errors.New("no power cut lost anything of a topic that is acknowledged from memory: this check finds no loss")
 	}
-	r.note("%d records of topics with write.caching=true found lost, as they must be", lost)
+	r.count("records of topics with write.caching=true found lost, as must be", lost)
 	return nil
 }
 
 // twins writes to two topics, cuts the power, and reads both.
 func (r *Run) twins(image *Image) (cached, durable *Load, err error) {
-	names := []string{fmt.Sprintf("cached-%d", r.cycles), fmt.Sprintf("durable-%d", r.cycles)}
+	names := []string{fmt.Sprintf("cached-%d", r.turns), fmt.Sprintf("durable-%d", r.turns)}
 	loads := []*Load{NewLoad(r.broker.address, NewChecker()), NewLoad(r.broker.address, NewChecker())}
 	if err := reach(r.broker.address, r.ready); err != nil {
 		return nil, nil, err

@@ -39,18 +39,19 @@ func (r *Restarts) replayed(broker *Broker, since int64) error {
 	return nil
 }
 
-func (r *Restarts) print() {
+func (r *Restarts) words() (words []string) {
 	if len(r.times) > 0 {
 		median, most := spread(r.times)
-		fmt.Printf("restart to first acknowledgement: median %v, longest %v\n",
-			median.Round(100*time.Microsecond), most.Round(100*time.Microsecond))
+		words = append(words, fmt.Sprintf("restart to first acknowledgement: median %v, longest %v",
+			median.Round(100*time.Microsecond), most.Round(100*time.Microsecond)))
 	}
 	if len(r.frames) > 0 {
 		frames, framesMost := spread(r.frames)
 		bytes, bytesMost := spread(r.bytes)
-		fmt.Printf("restarts replayed: median %d journal frames and %d bytes, most %d and %d\n",
-			frames, bytes, framesMost, bytesMost)
+		words = append(words, fmt.Sprintf("replayed: median %d journal frames and %d bytes, most %d and %d",
+			frames, bytes, framesMost, bytesMost))
 	}
+	return words
 }
 
 // spread is the median and the largest.

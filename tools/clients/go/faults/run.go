@@ -13,9 +13,10 @@ import (
 // Run is one kind at work: a broker on its ground, under load, with a checker that knows what was promised.
 type Run struct {
 	Setting
+	*Tally
 	kind     string
 	budget   Budget
-	cycles   int
+	turns    int // cycles of this round
 	random   *rand.Rand
 	launcher []string
 	ground   Ground
@@ -23,9 +24,7 @@ type Run struct {
 	checker  *Checker
 	load     *Load
 	changes  *Changes
-	restarts Restarts
-	notes    []string // of what a kind wants told at the end
-	calm     func()   // ends the changes that are being made, if any
+	calm     func() // ends the changes that are being made, if any
 }
 
 // Budget says how many cycles a kind may have.
@@ -36,7 +35,11 @@ type Budget struct {
 	progress *Progress
 }
 
-const cyclesMin = 3
+const (
+	cyclesMin = 3
+	// What a round writes must fit a developer's disk, and each ends with a read of all of it.
+	turnsMax = 25
+)
 
 func (b *Budget) more(done int) bool {
 	if b.cycles > 0 {
@@ -45,7 +48,16 @@ func (b *Budget) more(done int) bool {
 	return done < cyclesMin || time.Now().Before(b.until)
 }
 
-func (r *Run) prepare() error {
+// left is the time that a kind still has, and at least a second.
+func (b *Budget) left() time.Duration {
+	if b.cycles > 0 {
+		return 24 * time.Hour
+	}
+	return max(time.Until(b.until), time.Second)
+}
+
+// round is a kind's run, from an empty directory.
+func (r *Run) round(kind *Kind) error {
 	r.random = rand.New(rand.NewSource(r.seed))
 	if err := os.RemoveAll(r.dir); err != nil {
 		return err
@@ -54,13 +66,35 @@ func (r *Run) prepare() error {
 		return err
 	}
 	fmt.Printf("%s: seed %d\n", r.kind, r.seed)
-	return nil
+	err := kind.run(r)
+	if err != nil {
+		r.tell()
+	}
+	if err = errors.Join(err, r.close()); err != nil {
+		return err
+	}
+	return os.RemoveAll(r.dir)
+}
+
+// goesOn says whether there is one more cycle in this round.
+func (r *Run) goesOn() bool { return r.turns < turnsMax && r.budget.more(r.cycles) }
+
+// turned counts a cycle that ended well.
+func (r *Run) turned(acked int) {
+	r.turns++
+	r.cycles++
+	r.budget.progress.cycle(r.cycles, &r.budget, r.Acked+acked)
 }
 
 // close takes down what the kind built, and tells what it could not.
 func (r *Run) close() error {
 	if r.load != nil {
 		r.load.Abandon()
+		r.load.With(func(c *Checker) {
+			r.Acked += c.Acked
+			r.Read += c.Read
+		})
+		r.changesMade += r.changes.made
 	}
 	var broken error
 	if r.broker != nil {
@@ -108,7 +142,7 @@ func (r *Run) stand(ground Ground, command []string) (err error) {
 // loop breaks something again and again; after each time, all that was promised must be there.
 // A breakage returns when the broker is to serve again.
 func (r *Run) loop(breakage func() error) error {
-	for r.budget.more(r.cycles) {
+	for r.goesOn() {
 		r.stir()
 		r.sleep(200*time.Millisecond, 1500*time.Millisecond)
 		err := breakage()
@@ -116,14 +150,13 @@ func (r *Run) loop(breakage func() error) error {
 		if err != nil {
 			return err
 		}
-		r.cycles++
 		if err := r.load.settle(r.ready, r.broker.ended); err != nil {
 			return err
 		}
-		if err := verify(r.load, r.changes, r.cycles%10 == 0); err != nil {
+		if err := verify(r.load, r.changes, r.turns%10 == 9); err != nil {
 			return err
 		}
-		r.budget.progress.cycle(r.cycles, &r.budget, r.load.acked())
+		r.turned(r.load.acked())
 		if len(r.load.violations()) > 0 {
 			break
 		}
@@ -178,7 +211,6 @@ func (r *Run) end() error {
 			return err
 		}
 	}
-	r.restarts.print()
 	load.errors = append(load.errors, final.errors...)
 	if len(load.violations()) > 0 {
 		return errors.New("the broker broke a promise")
@@ -194,21 +226,6 @@ func (r *Run) tell() {
 	for _, it := range r.load.violations() {
 		fmt.Println("violation:", it)
 	}
-}
-
-func (r *Run) summary() string {
-	words := []string{}
-	if r.checker != nil {
-		words = append(words, fmt.Sprintf("%d records acknowledged, %d read", r.checker.Acked, r.checker.Read))
-	}
-	if r.changes != nil {
-		words = append(words, fmt.Sprintf("%d changes", r.changes.made))
-	}
-	return join(append(words, r.notes...))
-}
-
-func (r *Run) note(format string, arguments ...any) {
-	r.notes = append(r.notes, fmt.Sprintf(format, arguments...))
 }
 
 // between draws a duration.
