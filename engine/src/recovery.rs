@@ -82,7 +82,7 @@ pub enum RecoveryError {
     /// A journal entry is no batch, or not for the place that it names.
     Journal { segment: Offset, pos: FilePos },
     /// What was acknowledged goes on to `durable_end`, what can be read ends before.
-    Lost { recovered_end: Offset, durable_end: Offset },
+    Lost { recovered_end: Point, durable_end: Offset },
 }
 
 /// One partition's recovery: `next_scan` and `on_scanned` in turn, then `finish`.
@@ -189,9 +189,9 @@ impl<'a> Recovery<'a> {
     /// If a scan is due.
     pub fn finish(mut self) -> Result<Recovered<'a>, RecoveryError> {
         assert!(self.scan.is_none(), "the files have not been read to their end");
-        let recovered_end = self.log.log_end().offset;
+        let recovered_end = self.log.log_end();
         let durable_end = self.entries.durable_end.max(self.entries.log_start);
-        if recovered_end < durable_end {
+        if recovered_end.offset < durable_end {
             return Err(RecoveryError::Lost { recovered_end, durable_end });
         }
         self.log.finish_recovery(self.entries.log_start);
@@ -363,7 +363,7 @@ mod tests {
         FilePos, LeaderEpoch, Offset, PartitionId, PartitionIndex, Timestamp, TopicId,
     };
     use crate::journal::Entry;
-    use crate::log::{Log, Rules};
+    use crate::log::{Log, Point, Rules};
     use crate::manifest::Manifest;
     use crate::records::builder::BatchBuilder;
 
@@ -588,12 +588,14 @@ mod tests {
             |offset| Entry::LogStart { partition: partition(), log_start: Offset::new(offset) };
         let recovered = recover(Some(manifest(5)), &[], &[start(2), start(4)]);
         assert_eq!(recovered.expect("sound").expect("there").log.log_start(), Offset::new(4));
-        check(
-            Some(manifest(5)),
-            &[],
-            &[start(6)],
-            Err(RecoveryError::Lost { recovered_end: Offset::new(5), durable_end: Offset::new(6) }),
-        );
+        check(Some(manifest(5)), &[], &[start(6)], Err(lost(5, 6)));
+    }
+
+    /// Of segment 0: batches of one record each.
+    fn lost(recovered: i64, durable: i64) -> RecoveryError {
+        let pos = pos(usize::try_from(recovered).unwrap());
+        let recovered_end = Point { offset: Offset::new(recovered), segment: Offset::ZERO, pos };
+        RecoveryError::Lost { recovered_end, durable_end: Offset::new(durable) }
     }
 
     #[test]
@@ -606,9 +608,7 @@ mod tests {
             durable_end: Offset::new(2),
             batch: &two,
         };
-        let lost =
-            RecoveryError::Lost { recovered_end: Offset::new(1), durable_end: Offset::new(2) };
-        check(Some(manifest(1)), &[(0, file(&[0]))], &[intent(0), entry], Err(lost));
+        check(Some(manifest(1)), &[(0, file(&[0]))], &[intent(0), entry], Err(lost(1, 2)));
         let short =
             RecoveryError::Short { segment: Offset::ZERO, bytes: pos(1).get(), flushed: pos(2) };
         check(Some(manifest(2)), &[(0, file(&[0]))], &[intent(0)], Err(short));

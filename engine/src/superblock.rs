@@ -91,15 +91,26 @@ impl Superblock {
         crc_field.put_u32(sum);
     }
 
+    /// The slots of the whole file, in their order. One that the file does not have is blank.
+    pub fn slots(file: &[u8]) -> [Result<Self, SuperblockError>; 2] {
+        let (first, second) = file.split_at_checked(SLOT_BYTES).unwrap_or((file, &[]));
+        [first, second].map(|slot| {
+            if slot.iter().all(|it| *it == 0) {
+                return Err(SuperblockError::Blank);
+            }
+            slot.first_chunk().map_or(Err(SuperblockError::Damaged), Self::decode)
+        })
+    }
+
     /// The whole file in, the later of its valid superblocks out.
     pub fn choose(file: &[u8]) -> Result<Self, SuperblockError> {
-        if file.iter().all(|it| *it == 0) {
+        let slots = Self::slots(file);
+        if slots == [Err(SuperblockError::Blank); 2] {
             return Err(SuperblockError::Blank);
         }
-        let (slots, _) = file.as_chunks::<SLOT_BYTES>();
         let mut chosen = Err(SuperblockError::Damaged);
         for slot in slots {
-            match Self::decode(slot) {
+            match slot {
                 Err(SuperblockError::VersionTooNew { version }) => {
                     return Err(SuperblockError::VersionTooNew { version });
                 }

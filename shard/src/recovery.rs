@@ -15,9 +15,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use engine::batch;
 use engine::checkpoint::Checkpoint;
-use engine::id::{FilePos, PartitionId, PartitionIndex, TopicId};
+use engine::id::{FilePos, Offset, PartitionId, PartitionIndex, TopicId};
 use engine::journal::replay::{Part, Replay, Verdict};
 use engine::journal::{Entry, Generation, StoredFrame};
 use engine::log::Log;
@@ -451,23 +452,32 @@ async fn replay_metadata<I: Io>(
         let opened = disk.open(&path, Open::Direct).await.map_err(|error| failed(&path, &error))?;
         let opened = opened.ok_or_else(|| damaged("a segment is missing"))?;
         let read = disk.read(&opened, 0, bytes).await;
-        let bytes = bytes::Bytes::from(read.map_err(|error| failed(&path, &error))?);
-        let mut walk = batch::walk(&bytes, Some(segment.base()));
-        for (pos, batch) in walk.by_ref() {
-            let batch = bytes.slice(pos..pos + batch.len_bytes());
-            let records = Records::new(&batch, DECOMPRESSED_BYTES_MAX);
-            for record in records.map_err(|_malformed| damaged("a batch cannot be read"))? {
-                let record = record.map_err(|_malformed| damaged("a record cannot be read"))?;
-                let value = record.value.ok_or_else(|| damaged("a record is empty"))?;
-                let event = Event::decode(&value).map_err(|it| damaged(&format!("{it:?}")))?;
-                cluster.apply(&event).map_err(|it| damaged(&format!("{it:?}")))?;
-            }
-        }
-        if walk.expected() != Some(segment.end()) {
-            return Err(damaged("a batch fails its checksum"));
-        }
+        let bytes = Bytes::from(read.map_err(|error| failed(&path, &error))?);
+        let replayed = replay_segment(&bytes, segment.base(), segment.end(), cluster);
+        replayed.map_err(|what| damaged(&what))?;
     }
     Ok(())
+}
+
+/// Applies every event of a segment of the metadata's log. The error says what is wrong with it.
+pub fn replay_segment(
+    bytes: &Bytes,
+    base: Offset,
+    end: Offset,
+    cluster: &mut Cluster,
+) -> Result<(), String> {
+    let mut walk = batch::walk(bytes, Some(base));
+    for (pos, batch) in walk.by_ref() {
+        let batch = bytes.slice(pos..pos + batch.len_bytes());
+        let records = Records::new(&batch, DECOMPRESSED_BYTES_MAX);
+        for record in records.map_err(|_malformed| "a batch cannot be read")? {
+            let record = record.map_err(|_malformed| "a record cannot be read")?;
+            let value = record.value.ok_or("a record is empty")?;
+            let event = Event::decode(&value).map_err(|it| format!("{it:?}"))?;
+            cluster.apply(&event).map_err(|it| format!("{it:?}"))?;
+        }
+    }
+    if walk.expected() == Some(end) { Ok(()) } else { Err("a batch fails its checksum".to_owned()) }
 }
 
 /// Removes directories of topics that were deleted, as far as a crash left them.

@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::cluster::Cluster;
 use crate::failure::Failure;
-use crate::{config, consume, produce, serve, topic};
+use crate::{config, consume, log, produce, serve, topic};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,6 +40,9 @@ enum Verb {
     /// Look at a broker's configuration
     #[command(subcommand)]
     Config(config::Verb),
+    /// Check the files of a broker that does not run
+    #[command(subcommand)]
+    Log(log::Verb),
     /// Print completions for a shell
     Completion(CompletionArguments),
 }
@@ -98,6 +101,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Verb::Produce(arguments) => produce::run(&arguments),
         Verb::Consume(arguments) => consume::run(&arguments),
         Verb::Config(verb) => config::run(&verb),
+        Verb::Log(verb) => log::run(&verb),
         Verb::Completion(arguments) => completion(arguments.shell),
     }
 }

@@ -18,6 +18,7 @@ mod consume;
 mod failure;
 mod format;
 mod http;
+mod log;
 mod logs;
 mod offsets;
 mod partitioner;

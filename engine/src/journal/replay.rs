@@ -25,8 +25,11 @@ pub struct Location {
 pub struct JournalDamaged {
     /// Of the frame that is missing or doubled.
     pub sequence: u64,
-    /// Its damaged remains, or the later frame that shows that it was written.
+    /// Its damaged remains, or where it must have been: between the frames that were written before and
+    /// after it.
     pub at: Location,
+    /// In the same file.
+    pub end: FilePos,
 }
 
 /// How the journal ends.
@@ -60,9 +63,20 @@ pub enum Part {
 pub struct Replay {
     generation: Generation,
     first_sequence: u64,
-    whole: BTreeMap<u64, (Location, StoredFrame)>,
+    whole: BTreeMap<u64, StoredFrame>,
     damaged: BTreeMap<u64, Location>,
-    doubled: Option<JournalDamaged>,
+    doubled: Vec<JournalDamaged>,
+    /// Of every whole frame of the generation, needed or not.
+    places: BTreeMap<u64, Place>,
+    /// Bytes of each file.
+    files: BTreeMap<usize, FilePos>,
+}
+
+/// Where a frame lies.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    at: Location,
+    end: FilePos,
 }
 
 impl Replay {
@@ -73,7 +87,9 @@ impl Replay {
             first_sequence,
             whole: BTreeMap::new(),
             damaged: BTreeMap::new(),
-            doubled: None,
+            doubled: Vec::new(),
+            places: BTreeMap::new(),
+            files: BTreeMap::new(),
         }
     }
 
@@ -85,6 +101,8 @@ impl Replay {
     /// behind the newer ones. Returns how many bytes are done with: there the next part begins.
     pub fn on_part(&mut self, file: usize, from: FilePos, bytes: &[u8], part: Part) -> usize {
         let mut at = 0_usize;
+        let part_bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.files.insert(file, FilePos::new(from.get().saturating_add(part_bytes)));
         while let Some(rest) = bytes.get(at..)
             && !rest.is_empty()
         {
@@ -108,32 +126,74 @@ impl Replay {
         at.min(bytes.len())
     }
 
-    pub fn finish(self) -> Result<Replayed, JournalDamaged> {
-        if let Some(damaged) = self.doubled {
-            return Err(damaged);
-        }
+    /// Everything that keeps the journal from being replayed: both places of each frame that is there
+    /// twice, and the first of each run of frames that are missing.
+    #[must_use]
+    pub fn damages(&self) -> Vec<JournalDamaged> {
+        let mut damages = self.doubled.clone();
         let mut next_sequence = self.first_sequence;
-        let mut frames = Vec::with_capacity(self.whole.len());
-        for (sequence, (later, frame)) in self.whole {
-            if sequence != next_sequence {
-                let at = self.damaged.get(&next_sequence).copied().unwrap_or(later);
-                return Err(JournalDamaged { sequence: next_sequence, at });
+        for sequence in self.whole.keys() {
+            if *sequence != next_sequence {
+                damages.push(self.missing(next_sequence, *sequence));
             }
-            next_sequence = next_sequence.saturating_add(1);
-            frames.push(frame);
+            next_sequence = sequence.saturating_add(1);
         }
+        damages
+    }
+
+    pub fn finish(self) -> Result<Replayed, JournalDamaged> {
+        if let Some(damaged) = self.damages().first() {
+            return Err(*damaged);
+        }
+        let frame_count = u64::try_from(self.whole.len()).unwrap_or(u64::MAX);
+        let next_sequence = self.first_sequence.saturating_add(frame_count);
         let verdict = self.damaged.get(&next_sequence).copied().map_or(Verdict::End, Verdict::Torn);
-        Ok(Replayed { frames, verdict })
+        Ok(Replayed { frames: self.whole.into_values().collect(), verdict })
     }
 
     fn on_frame(&mut self, at: Location, frame: Frame<'_>) {
         let sequence = frame.sequence();
+        let frame_bytes = u64::try_from(frame.frame_bytes()).unwrap_or(u64::MAX);
+        let end = FilePos::new(at.pos.get().saturating_add(frame_bytes));
+        let earlier = self.places.insert(sequence, Place { at, end });
         if sequence < self.first_sequence {
             return;
         }
-        if self.whole.insert(sequence, (at, frame.into())).is_some() {
-            self.doubled.get_or_insert(JournalDamaged { sequence, at });
+        self.whole.insert(sequence, frame.into());
+        if let Some(earlier) = earlier {
+            for Place { at, end } in [Place { at, end }, earlier] {
+                self.doubled.push(JournalDamaged { sequence, at, end });
+            }
         }
+    }
+
+    /// Where the frame `sequence` must have been, the next whole one being `later`.
+    fn missing(&self, sequence: u64, later: u64) -> JournalDamaged {
+        let remains = self.damaged.get(&sequence).map(|at| (*at, self.next_in_file(*at)));
+        let before_later = || {
+            let Place { at, .. } = *self.places.get(&later)?;
+            let ends = self.places.values().filter(|it| it.at.file == at.file && it.end <= at.pos);
+            let from = ends.map(|it| it.end).max().unwrap_or(FilePos::ZERO);
+            (from < at.pos).then_some((Location { pos: from, ..at }, at.pos))
+        };
+        let behind_earlier = || {
+            let Place { at, end } = *self.places.get(&sequence.checked_sub(1)?)?;
+            let from = Location { pos: end, ..at };
+            let until = self.next_in_file(from);
+            (end < until).then_some((from, until))
+        };
+        let found = remains.or_else(before_later).or_else(behind_earlier);
+        let at_later = || self.places.get(&later).map(|it| (it.at, it.end));
+        let nowhere = (Location { file: 0, pos: FilePos::ZERO }, FilePos::ZERO);
+        let (at, end) = found.or_else(at_later).unwrap_or(nowhere);
+        JournalDamaged { sequence, at, end }
+    }
+
+    /// The beginning of the next whole frame behind `at`, or the end of the file.
+    fn next_in_file(&self, at: Location) -> FilePos {
+        let behind = self.places.values().filter(|it| it.at.file == at.file && at.pos < it.at.pos);
+        let end = self.files.get(&at.file).copied().unwrap_or(at.pos);
+        behind.map(|it| it.at.pos).min().unwrap_or(end)
     }
 }
 
@@ -157,6 +217,10 @@ mod tests {
 
     fn at(file: usize, block: usize) -> Location {
         Location { file, pos: FilePos::new(u64::try_from(block * BLOCK_BYTES).unwrap()) }
+    }
+
+    fn damaged(sequence: u64, from: Location, end_block: usize) -> JournalDamaged {
+        JournalDamaged { sequence, at: from, end: at(from.file, end_block).pos }
     }
 
     #[track_caller]
@@ -225,13 +289,30 @@ mod tests {
     fn a_bad_frame_before_a_whole_one_is_damage() {
         check(
             &[vec![frame(NOW, 5, 1), torn(NOW, 6, 2), frame(NOW, 7, 1)]],
-            Err(JournalDamaged { sequence: 6, at: at(0, 1) }),
+            Err(damaged(6, at(0, 1), 3)),
         );
         check(
             &[vec![frame(NOW, 5, 1), vec![0; BLOCK_BYTES], frame(NOW, 7, 1)]],
-            Err(JournalDamaged { sequence: 6, at: at(0, 2) }),
+            Err(damaged(6, at(0, 1), 2)),
         );
-        check(&[vec![frame(NOW, 6, 1)]], Err(JournalDamaged { sequence: 5, at: at(0, 0) }));
+        check(&[vec![frame(NOW, 6, 1)]], Err(damaged(5, at(0, 0), 1)));
+    }
+
+    #[test]
+    fn a_missing_frame_is_looked_for_between_those_before_and_after_it() {
+        let hole = || vec![0; 2 * BLOCK_BYTES];
+        check(
+            &[vec![frame(NOW, 4, 1), frame(NOW, 5, 1), hole()], vec![frame(NOW, 7, 1)]],
+            Err(damaged(6, at(0, 2), 4)),
+        );
+        check(
+            &[vec![frame(NOW, 4, 1), hole()], vec![frame(NOW, 6, 1)]],
+            Err(damaged(5, at(0, 1), 3)),
+        );
+        check(
+            &[vec![frame(NOW, 7, 1)], vec![frame(NOW, 5, 1), hole(), frame(OLD, 2, 1)]],
+            Err(damaged(6, at(1, 1), 4)),
+        );
     }
 
     #[test]
@@ -240,7 +321,7 @@ mod tests {
         long[34] = 1; // 64 KiB of payload: more than a part, or the file, has.
         check(
             &[vec![frame(NOW, 5, 1), long.clone(), frame(NOW, 7, 2), frame(OLD, 1, 3)]],
-            Err(JournalDamaged { sequence: 6, at: at(0, 1) }),
+            Err(damaged(6, at(0, 1), 2)),
         );
         check(
             &[vec![frame(NOW, 5, 2), frame(OLD, 1, 2), long]],
@@ -250,10 +331,7 @@ mod tests {
 
     #[test]
     fn the_same_sequence_twice_is_damage() {
-        check(
-            &[vec![frame(NOW, 5, 1)], vec![frame(NOW, 5, 1)]],
-            Err(JournalDamaged { sequence: 5, at: at(1, 0) }),
-        );
+        check(&[vec![frame(NOW, 5, 1)], vec![frame(NOW, 5, 1)]], Err(damaged(5, at(1, 0), 1)));
     }
 
     #[test]

@@ -3,5 +3,6 @@
 mod arguments;
 mod broker;
 mod configuration;
+mod damage;
 mod run;
 mod serve;
