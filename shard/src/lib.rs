@@ -22,6 +22,7 @@ pub mod files;
 pub mod footprint;
 pub mod handler;
 pub mod io;
+pub mod lane;
 pub mod limits;
 pub mod mailbox;
 pub mod memory;

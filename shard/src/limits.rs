@@ -92,8 +92,13 @@ pub const READ_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bytes of records checked before other tasks run.
 pub const ADMISSION_SLICE_BYTES: usize = 128 * 1024;
+/// Slices of one batch after which the rest is done in the slow lane.
+pub const SHORT_SLICES: usize = 16;
 /// What one batch may decompress to.
 pub const DECOMPRESSED_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// What one byte that is sent may decompress to, past a size that any batch may have: more than gzip can.
+pub const EXPANSION_MAX: usize = 1100;
+pub const EXPANDED_BYTES_FREE: usize = 64 * 1024 * 1024;
 
 /// Longest wait of a fetch.
 pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(600);

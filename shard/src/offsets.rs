@@ -12,6 +12,7 @@ use crate::commit::Note;
 use crate::fetch::check_epoch;
 use crate::files::{segment_path, sidecar_path};
 use crate::io::{Class, Io};
+use crate::lane::Sliced;
 use crate::limits::{ADMISSION_SLICE_BYTES, DECOMPRESSED_BYTES_MAX};
 use crate::message::{
     DeleteItem, EpochQuery, FoundEpoch, FoundOffset, OffsetQuery, OffsetSpec, ReadError, Reply,
@@ -120,9 +121,11 @@ impl<I: Io> Shard<I> {
         let bytes = self.read_batch(partition, batch).await?;
         let lookup = Lookup::begin(&bytes, wanted, offset_min, DECOMPRESSED_BYTES_MAX);
         let mut lookup = lookup.map_err(|_damaged| ReadError::Damaged)?;
+        let mut sliced = Sliced::new(&self.io, &self.lane);
         loop {
-            match lookup.step(ADMISSION_SLICE_BYTES).map_err(|_damaged| ReadError::Damaged)? {
-                Progress::More => self.io.yield_now().await,
+            let step = sliced.next(|| lookup.step(ADMISSION_SLICE_BYTES)).await;
+            match step.map_err(|_damaged| ReadError::Damaged)? {
+                Progress::More => {}
                 Progress::Done(found) => {
                     return Ok(found.map(|it| FoundOffset {
                         timestamp: it.timestamp,

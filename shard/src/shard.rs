@@ -24,6 +24,7 @@ use crate::connections::Connections;
 use crate::controller::Controller;
 use crate::files::Files;
 use crate::io::{Class, Io};
+use crate::lane::Lane;
 use crate::limits::{ANSWER_SHARE, MESSAGES_PER_TURN_MAX, TRIM_PARTITIONS_MAX};
 use crate::message::{Message, ReadError, Reader, Reply};
 use crate::metrics::Recorder;
@@ -63,6 +64,8 @@ pub struct Shard<I: Io> {
     pub route: Rc<Route<I>>,
     pub files: Files<I>,
     pub indexing: Indexing,
+    /// For what decompresses to much.
+    pub lane: Lane,
     /// What is known of the bytes of sealed segments.
     pub checked: RefCell<Checked>,
     pub timers: Rc<Timers<I>>,
@@ -116,6 +119,7 @@ impl<I: Io> Shard<I> {
             route: Rc::new(Route::new(io.clone(), lanes)),
             files: Files::new(io.clone()),
             indexing: Indexing::default(),
+            lane: Lane::default(),
             checked: RefCell::default(),
             timers: Timers::new(io.clone()),
             commit: Commit::default(),

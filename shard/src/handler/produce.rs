@@ -26,7 +26,10 @@ use crate::cause::Cause;
 use crate::connection::{Connection, Frame, Request};
 use crate::handler::{self, Close, Pauses};
 use crate::io::Io;
-use crate::limits::{ADMISSION_SLICE_BYTES, BATCH_SHARE, DECOMPRESSED_BYTES_MAX};
+use crate::lane::Sliced;
+use crate::limits::{
+    ADMISSION_SLICE_BYTES, BATCH_SHARE, DECOMPRESSED_BYTES_MAX, EXPANDED_BYTES_FREE, EXPANSION_MAX,
+};
 use crate::message::{Message, OffsetQuery, OffsetSpec, ProduceItem, Produced, Reply};
 use crate::metrics::Stage;
 use crate::shard::Shard;
@@ -155,11 +158,17 @@ async fn admit<I: Io>(
     let mut rules = rules(config, version);
     let bytes_max = u32::try_from(shard.io.block_bytes_max() / BATCH_SHARE).unwrap_or(u32::MAX);
     rules.batch_bytes_max = rules.batch_bytes_max.min(bytes_max);
+    rules.decompressed_bytes_max = decompressed_bytes_max(records.as_ref().map_or(0, Bytes::len));
     let mut admission = Admission::begin(records, &rules, shard.io.wall())?;
-    while admission.step(ADMISSION_SLICE_BYTES)? == Progress::More {
-        shard.io.yield_now().await;
-    }
+    let mut sliced = Sliced::new(&shard.io, &shard.lane);
+    while sliced.next(|| admission.step(ADMISSION_SLICE_BYTES)).await? == Progress::More {}
     Ok(admission.finish())
+}
+
+/// What a batch of so many bytes may decompress to: who wants a core to work must send something for it.
+fn decompressed_bytes_max(batch_bytes: usize) -> usize {
+    let expanded = batch_bytes.saturating_mul(EXPANSION_MAX).max(EXPANDED_BYTES_FREE);
+    expanded.min(DECOMPRESSED_BYTES_MAX)
 }
 
 fn rules(config: &TopicConfig, version: i16) -> Rules {
