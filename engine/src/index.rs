@@ -6,6 +6,7 @@
 
 use bytes::BufMut;
 
+use crate::bug::Bug;
 use crate::fields::{Fields, Malformed};
 use crate::id::{FilePos, Offset, Timestamp};
 
@@ -99,8 +100,8 @@ impl Index {
     #[must_use]
     pub fn at_or_before(&self, offset: Offset) -> Option<Entry> {
         let after = self.entries.partition_point(|it| it.offset <= offset);
-        #[cfg(bug = "index_off_by_one_batch")]
-        let after = (after + 1).min(self.entries.len());
+        let after = after + usize::from(Bug::IndexOffByOneBatch.is_on());
+        let after = after.min(self.entries.len());
         after.checked_sub(1).map(|it| self.entries[it])
     }
 

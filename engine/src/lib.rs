@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod batch;
+pub mod bug;
 pub mod checkpoint;
 pub mod codec;
 pub mod epochs;

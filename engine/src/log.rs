@@ -13,6 +13,7 @@ mod commit;
 pub(crate) mod segments;
 
 use crate::batch::{self, Batch, HEADER_BYTES, Patch, Summary};
+use crate::bug::Bug;
 use crate::epochs::{EpochEnd, Epochs};
 use crate::id::{FilePos, LeaderEpoch, Offset, PartitionId, Timestamp};
 use crate::index::Index;
@@ -266,7 +267,10 @@ impl Log {
     /// As it was at the checkpoint. Indexes are missing until they are rebuilt.
     #[must_use]
     pub fn restore(manifest: Manifest) -> Self {
-        let Manifest { id, log_start, segments, epochs, producers } = manifest;
+        let Manifest { id, log_start, segments, epochs, mut producers } = manifest;
+        if Bug::ProducersNotRestored.is_on() {
+            producers = Producers::new();
+        }
         Self::with(id, log_start, Segments::restore(segments), epochs, producers)
     }
 
@@ -582,7 +586,10 @@ impl Log {
     /// Segments wholly below the durable log start, and sealed in the last durable checkpoint: their
     /// files can go, oldest first. After a restart they may be gone already: ask before serving.
     pub fn expired_segments(&self) -> impl Iterator<Item = Offset> {
-        let end = self.start.durable.min(self.since_checkpoint.sealed_end);
+        let mut end = self.start.durable.min(self.since_checkpoint.sealed_end);
+        if Bug::SegmentDroppedEarly.is_on() {
+            end = self.start.durable;
+        }
         let expired = move |it: &&Segment| it.is_sealed() && it.end() <= end;
         self.segments.all().iter().take_while(expired).map(Segment::base)
     }

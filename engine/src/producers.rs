@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use bytes::BufMut;
 
 use crate::batch::ProducerBatch;
+use crate::bug::Bug;
 use crate::fields::{Fields, Malformed};
 use crate::id::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
@@ -101,7 +102,9 @@ impl Producers {
             return if starts { Ok(Verdict::Fresh) } else { Err(SequenceError::OutOfOrder) };
         }
         let same = |it: &&Remembered| it.first == batch.first && it.last == batch.last;
-        if let Some(duplicate) = producer.remembered().iter().find(same) {
+        let forgotten = usize::from(Bug::SequenceWindowShort.is_on());
+        let known = BATCHES_REMEMBERED - forgotten;
+        if let Some(duplicate) = producer.remembered().iter().rev().take(known).find(same) {
             let Remembered { base_offset, timestamp, .. } = *duplicate;
             return Ok(Verdict::Duplicate { base_offset, timestamp });
         }

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 
 use crate::batch::{self, Batch, BatchError, Stop};
+use crate::bug::Bug;
 use crate::id::{FilePos, LeaderEpoch, Offset, PartitionId, Timestamp};
 use crate::journal::{BLOCK_BYTES, Entry};
 use crate::log::{Log, Point};
@@ -194,6 +195,9 @@ impl<'a> Recovery<'a> {
         if recovered_end.offset < durable_end {
             return Err(RecoveryError::Lost { recovered_end, durable_end });
         }
+        if Bug::LogStartLost.is_on() {
+            self.entries.log_start = Offset::ZERO;
+        }
         self.log.finish_recovery(self.entries.log_start);
         let cuts = self.flushed.map_or_else(Vec::new, |flushed| cuts(&self.log, flushed));
         let unlinks = self.entries.segments.into_keys().collect();
@@ -335,7 +339,7 @@ impl<'a> Entries<'a> {
 
 /// Every segment from that of the first scan on.
 fn cuts(log: &Log, flushed: Point) -> Vec<Cut> {
-    if cfg!(bug = "no_truncation") {
+    if Bug::TruncationForgotten.is_on() {
         return Vec::new();
     }
     let touched = log.segments().iter().filter(|it| flushed.segment <= it.base());

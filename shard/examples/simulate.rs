@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --profile sim -p shard --example simulate -- [--seeds A..B] [--minutes M]
-//!     [--seed N [--step K]] [--crash-points A..B]
+//!     [--seed N [--step K]] [--crash-points A..B] [--bug NAME] [--bugs]
 //! ```
 #![expect(clippy::print_stdout, reason = "a command answers on stdout")]
 
@@ -10,6 +10,8 @@ use std::ops::Range;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use engine::bug::Bug;
+use shard::sim::failure::Check;
 use shard::sim::scenario::{Plan, Report};
 
 const USAGE: &str = "\
@@ -17,13 +19,16 @@ simulate [--seeds A..B]          long random runs (default 0..200)
 simulate --minutes M             long random runs, of seeds nobody has seen
 simulate --crash-points A..B     short runs, crashed after each write, sync and rename in turn
 simulate --seed N                replays a long run and tells its story
-simulate --seed N --step K       replays a short run that is crashed at step K";
+simulate --seed N --step K       replays a short run that is crashed at step K
+simulate --bugs                  lists the bugs that a build with `--cfg zoo` has
+simulate ... --bug NAME          any of the above by a broker with this bug";
 
 enum Job {
     Seeds(Range<u64>),
     Minutes(u64),
     CrashPoints(Range<u64>),
     Replay { seed: u64, step: Option<u64> },
+    ListBugs,
 }
 
 /// Sums over runs.
@@ -37,8 +42,10 @@ struct Total {
 }
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let Some(job) = parse(&words) else {
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    let is_bug_known = choose_bug(&mut words);
+    let job = parse(&words).filter(|_| is_bug_known);
+    let Some(job) = job else {
         println!("{USAGE}");
         return ExitCode::from(2);
     };
@@ -51,6 +58,10 @@ fn main() -> ExitCode {
         }
         Job::CrashPoints(seeds) => total.run_crash_points(seeds),
         Job::Replay { seed, step } => total.replay(seed, step),
+        Job::ListBugs => {
+            Bug::ALL.iter().for_each(|bug| println!("{bug:?}"));
+            return ExitCode::SUCCESS;
+        }
     };
     total.print();
     match done {
@@ -62,6 +73,15 @@ fn main() -> ExitCode {
     }
 }
 
+/// Takes `--bug NAME` out of `words`. False if there is no such bug, or none in this build.
+fn choose_bug(words: &mut Vec<String>) -> bool {
+    let Some(at) = words.iter().position(|it| it == "--bug") else { return true };
+    let end = words.len().min(at + 2);
+    let name = words.drain(at..end).nth(1);
+    let bug = Bug::ALL.into_iter().find(|it| Some(format!("{it:?}")) == name);
+    bug.is_some_and(Bug::choose)
+}
+
 fn parse(words: &[String]) -> Option<Job> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
@@ -69,6 +89,7 @@ fn parse(words: &[String]) -> Option<Job> {
         ["--seeds", range] => range_of(range).map(Job::Seeds),
         ["--minutes", minutes] => minutes.parse().ok().map(Job::Minutes),
         ["--crash-points", range] => range_of(range).map(Job::CrashPoints),
+        ["--bugs"] => Some(Job::ListBugs),
         ["--seed", seed] => Some(Job::Replay { seed: seed.parse().ok()?, step: None }),
         ["--seed", seed, "--step", step] => {
             Some(Job::Replay { seed: seed.parse().ok()?, step: Some(step.parse().ok()?) })
@@ -85,7 +106,8 @@ fn range_of(text: &str) -> Option<Range<u64>> {
 /// Says how to replay, should the broker panic.
 fn announce(words: String) {
     std::panic::set_hook(Box::new(move |info| {
-        println!("{info}\nFAILED: a panic; replay with: simulate {words}");
+        let check = Check::of_panic(info.location());
+        println!("{info}\nFAILED: {check:?}: a panic; replay with: simulate {words}");
     }));
 }
 
@@ -120,7 +142,8 @@ impl Total {
     fn run_crash_points(&mut self, seeds: Range<u64>) -> Result<(), String> {
         for seed in seeds {
             announce(format!("--seed {seed} --step 0"));
-            let whole = Plan::crash_point(seed, 0).run(None)?;
+            let whole = Plan::crash_point(seed, 0).run(None);
+            let whole = whole.map_err(|it| it.to_string())?;
             self.add(&whole);
             for step in 1..=whole.step_count {
                 let words = format!("--seed {seed} --step {step}");
@@ -136,7 +159,8 @@ impl Total {
     fn replay(&mut self, seed: u64, step: Option<u64>) -> Result<(), String> {
         let plan = step.map_or_else(|| Plan::long(seed), |step| Plan::crash_point(seed, step));
         println!("{plan:#?}");
-        let report = plan.run(Some(Box::new(|line| println!("{line}"))))?;
+        let report = plan.run(Some(Box::new(|line| println!("{line}"))));
+        let report = report.map_err(|it| it.to_string())?;
         println!("{report:#?}");
         self.add(&report);
         Ok(())

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use engine::bug::Bug;
 use engine::journal::Generation;
 use engine::log::Log;
 use engine::superblock::{Shutdown, Superblock};
@@ -212,9 +213,14 @@ async fn gather_metrics<I: Io>(shard: &Rc<Shard<I>>) -> Vec<Snapshot> {
 }
 
 async fn take_down<I: Io>(shard: &Rc<Shard<I>>, superblock: Superblock) -> Result<(), StartError> {
-    ask_all(shard, (0..shard.shard_count()).map(|_| Message::Stop)).await?;
     let sequence = superblock.sequence + 1;
     let clean = Superblock { sequence, shutdown: Shutdown::Clean, ..superblock };
+    if Bug::CleanFlagEarly.is_on() {
+        recovery::write_superblock(&shard.io, &clean)
+            .await
+            .map_err(|it| StartError(it.to_string()))?;
+    }
+    ask_all(shard, (0..shard.shard_count()).map(|_| Message::Stop)).await?;
     let written = recovery::write_superblock(&shard.io, &clean).await;
     written.map_err(|error| StartError(format!("the superblock cannot be written: {error}")))
 }

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::Bytes;
+use engine::bug::Bug;
 use net::api::ApiKey;
 use net::frame::{Assembler, PREFIX_BYTES};
 use net::header::RequestHeader;
@@ -37,6 +38,15 @@ pub type Frame<I> = Vec<Piece<Records<I>>>;
 enum Turn<I: Io> {
     Answer(Box<(Request, Answered<I>)>),
     Close,
+}
+
+impl<I: Io> Turn<I> {
+    fn is_ready(&self) -> bool {
+        match self {
+            Self::Answer(answer) => answer.1.is_ready(),
+            Self::Close => true,
+        }
+    }
 }
 
 /// What is remembered of a request until its answer is sent.
@@ -275,7 +285,11 @@ async fn on_frame<I: Io>(
         connection.answer_bytes.set(connection.answer_bytes.get() + request.answer_bytes);
         shard.answers.take(request.answer_bytes);
     }
-    connection.push(Turn::Answer(Box::new((request, answered))));
+    let turn = Turn::Answer(Box::new((request, answered)));
+    match shard.connections.all().first() {
+        Some(other) if Bug::ReplyOnWrongConnection.is_on() => other.push(turn),
+        Some(_) | None => connection.push(turn),
+    }
     while connection.turns.borrow().len() >= PIPELINE_MAX {
         connection.taken.next().wait().await;
     }
@@ -356,11 +370,10 @@ async fn wait_for_turn<I: Io>(connection: &Connection<I>) {
 /// The first turn, if it can be taken now.
 fn next_turn<I: Io>(connection: &Connection<I>) -> Option<Turn<I>> {
     let mut turns = connection.turns.borrow_mut();
-    let is_ready = match turns.front()? {
-        Turn::Answer(answer) => answer.1.is_ready(),
-        Turn::Close => true,
-    };
-    if !is_ready {
+    if Bug::AnswersOvertake.is_on() {
+        turns.make_contiguous().sort_by_key(|it| !it.is_ready());
+    }
+    if !turns.front()?.is_ready() {
         return None;
     }
     let turn = turns.pop_front();

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine::admission::Admitted;
 use engine::batch::Batch;
+use engine::bug::Bug;
 use engine::id::{ProducerId, TopicId};
 use engine::records::builder::BatchBuilder;
 use kafka_protocol::messages::{
@@ -122,7 +123,11 @@ impl<I: Io> Shard<I> {
     pub fn draw_topic_id(&self) -> TopicId {
         let image = self.controller.image();
         loop {
-            let (high, low) = (self.io.random(), self.io.random());
+            let (mut high, mut low) = (self.io.random(), self.io.random());
+            if Bug::TopicIdReused.is_on() {
+                high = 1;
+                low = u64::try_from(image.topics().count()).expect("usize fits");
+            }
             let raw = (u128::from(high) << 64) | u128::from(low);
             let id = TopicId::new(raw.to_be_bytes());
             // Below 2^64 lie Kafka's reserved ids.

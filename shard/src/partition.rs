@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::batch::HEADER_BYTES;
+use engine::bug::Bug;
 use engine::extent::Extent;
 use engine::id::{FilePos, LeaderEpoch, Offset, PartitionId, Timestamp};
 use engine::log::{Checkpointing, Flush, Journaling, Log, Point, Rules, Seal};
@@ -637,6 +638,9 @@ impl<I: Io> State<I> {
         while self.waiting.front().is_some_and(|it| it.end <= end) {
             let waiting = self.waiting.pop_front().expect("looked at above");
             waiting.settle(log_start, at);
+            if Bug::WaiterForgottenOnWake.is_on() {
+                break;
+            }
         }
         if self.watches.iter().any(|it| it.from < end) {
             for watch in self.watches.extract_if(.., |it| it.from < end) {
@@ -646,6 +650,9 @@ impl<I: Io> State<I> {
     }
 
     fn readable_end(&self) -> Point {
+        if Bug::HighWatermarkAhead.is_on() {
+            return self.log.log_end();
+        }
         let durable = self.log.durable_end();
         match self.cached.end {
             Some(end) if self.caching().is_some() && end.offset > durable.offset => end,

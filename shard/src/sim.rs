@@ -15,6 +15,7 @@ pub mod consumer;
 pub mod content;
 pub mod disk;
 pub mod executor;
+pub mod failure;
 pub mod history;
 pub mod names;
 pub mod net;

@@ -7,6 +7,7 @@ use std::io;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use engine::bug::Bug;
 use engine::id::Offset;
 use engine::log::Seal;
 
@@ -70,7 +71,7 @@ async fn write_next<I: Io>(shard: &Rc<Shard<I>>, partition: &Rc<Partition<I>>) -
         let durable_end = partition.with_log(|log| log.durable_end().offset);
         let note =
             Note::Intent { partition: partition.id(), segment: intent.segment(), durable_end };
-        if !shard.commit.note(note).wait().await {
+        if !Bug::IntentForgotten.is_on() && !shard.commit.note(note).wait().await {
             return false;
         }
         partition.change_log(|log| log.on_intent(&intent));
@@ -167,7 +168,13 @@ pub async fn write_file<I: Io>(
     let part = format!("{path}.part");
     let file = shard.io.open(&part, Open::CreateBuffered).await?;
     shard.io.write_bytes(&file, 0, bytes).await?;
-    shard.io.sync(&file).await?;
+    if !Bug::CheckpointRenamedUnsynced.is_on() {
+        let synced = shard.io.sync(&file).await;
+        match synced {
+            Err(_) if Bug::FailedSyncRetried.is_on() => shard.io.sync(&file).await?,
+            other => other?,
+        }
+    }
     shard.io.rename(&part, path).await?;
     shard.io.sync_dir(dir).await
 }

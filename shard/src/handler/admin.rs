@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use engine::bug::Bug;
 use engine::id::{PartitionId, TopicId};
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::create_topics_response::{
@@ -289,7 +290,9 @@ pub async fn execute_init_producer_id<I: Io>(shard: &Rc<Shard<I>>) -> InitProduc
             let Some((event, block)) = producer_ids::allocate(&shard.controller.image()) else {
                 return no_producer_id(ErrorCode::UNKNOWN_SERVER_ERROR);
             };
-            if let Err(code) = shard.commit_events(&[event]).await {
+            if !Bug::ProducerIdsReused.is_on()
+                && let Err(code) = shard.commit_events(&[event]).await
+            {
                 return no_producer_id(code);
             }
             shard.controller.refill_producer_ids(block);

@@ -6,6 +6,8 @@
 use std::cell::Cell;
 use std::io;
 
+use engine::bug::Bug;
+
 use crate::buffer::Block;
 use crate::io::{Io, Open, Sync};
 use crate::limits::{BLOCK_BYTES, READ_BYTES_MAX};
@@ -128,7 +130,8 @@ impl<'a, I: Io> Disk<'a, I> {
         let bytes: usize = parts.iter().map(|it| it.len()).sum();
         let (skip, end) = (skip_of(pos), pos + bytes_u64(bytes));
         let used = skip_of(end);
-        let mut before = self.read_block(opened, pos - bytes_u64(skip), skip).await?;
+        let kept = if Bug::BlockOverwritten.is_on() { 0 } else { skip };
+        let mut before = self.read_block(opened, pos - bytes_u64(skip), kept).await?;
         before.resize(skip, 0);
         let mut after = Vec::new();
         if used > 0 {

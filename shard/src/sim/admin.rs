@@ -22,6 +22,7 @@ use net::error_code::ErrorCode;
 use crate::io::Io;
 use crate::sim::SimIo;
 use crate::sim::chance::Chance;
+use crate::sim::failure::Check;
 use crate::sim::history::{Durability, Event};
 use crate::sim::recorder::{Recorder, Target};
 use crate::sim::wire::{Gone, Wire};
@@ -108,10 +109,13 @@ impl Admin {
                 Some(log_start) if log_start >= before => {
                     self.recorder.record(&Event::Cut { log, log_start });
                 }
-                _ => self.recorder.fail(format!(
-                    "records of log {} before {before} were deleted up to {low_watermark}",
-                    log.0
-                )),
+                _ => self.recorder.fail(
+                    Check::Answer,
+                    format!(
+                        "records of log {} before {before} were deleted up to {low_watermark}",
+                        log.0
+                    ),
+                ),
             },
             Ok((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, _)) if self.recorder.is_ending(log) => {}
             Ok((other, _)) => self.on_error("delete records", other).await,
@@ -224,7 +228,7 @@ impl Admin {
                 | ErrorCode::OFFSET_OUT_OF_RANGE
         );
         if !is_usual {
-            self.recorder.fail(format!("{what}: error {error:?}"));
+            self.recorder.fail(Check::Answer, format!("{what}: error {error:?}"));
         }
         let nanos = self.chance.below(RETRY_NANOS);
         self.io.sleep(Duration::from_nanos(nanos)).await;

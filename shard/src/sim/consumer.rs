@@ -21,6 +21,7 @@ use net::fetch::{
 use crate::io::Io;
 use crate::sim::SimIo;
 use crate::sim::chance::Chance;
+use crate::sim::failure::Check;
 use crate::sim::history::{Event, ReaderId, Seen, Value};
 use crate::sim::producer::reference;
 use crate::sim::recorder::{Recorder, Target};
@@ -235,13 +236,14 @@ impl Consumer {
         target: &Target,
     ) -> Option<FetchedPartition<Bytes>> {
         if response.error != ErrorCode::NONE {
-            self.recorder.fail(format!("a fetch got error {:?}", response.error));
+            self.recorder.fail(Check::Answer, format!("a fetch got error {:?}", response.error));
         }
         let topic = reference(target, self.manners.version);
         let topic = response.topics.iter().find(|it| it.topic == topic);
         let answer = topic?.partitions.iter().find(|it| it.index == target.partition).cloned();
         if answer.is_none() {
-            self.recorder.fail(format!("no answer for {target:?} in a response to Fetch"));
+            self.recorder
+                .fail(Check::Answer, format!("no answer for {target:?} in a response to Fetch"));
         }
         answer
     }
@@ -291,7 +293,8 @@ impl Consumer {
                 | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
         );
         if !is_usual {
-            self.recorder.fail(format!("log {}: a read got error {error:?}", target.log.0));
+            self.recorder
+                .fail(Check::Answer, format!("log {}: a read got error {error:?}", target.log.0));
         }
     }
 

@@ -23,6 +23,7 @@ use net::topic::TopicRef;
 use crate::io::Io;
 use crate::sim::SimIo;
 use crate::sim::chance::Chance;
+use crate::sim::failure::Check;
 use crate::sim::history::{Durability, Event, Retries, Value, WriterId};
 use crate::sim::recorder::{Recorder, Target};
 use crate::sim::wire::{Gone, Wire};
@@ -304,7 +305,7 @@ impl Producer {
                 Some(_) => {}
                 None => {
                     let failure = format!("no answer for {target:?} in a response to Produce");
-                    self.recorder.fail(failure);
+                    self.recorder.fail(Check::Answer, failure);
                 }
             }
         }
@@ -328,8 +329,10 @@ impl Producer {
                     false
                 }
                 None => {
-                    self.recorder
-                        .fail(format!("a batch of log {} was acknowledged nowhere", log.0));
+                    self.recorder.fail(
+                        Check::Answer,
+                        format!("a batch of log {} was acknowledged nowhere", log.0),
+                    );
                     false
                 }
             },
@@ -351,7 +354,10 @@ impl Producer {
             }
             other => {
                 let first = batch.first;
-                self.recorder.fail(format!("log {}: batch at {first} got error {other:?}", log.0));
+                self.recorder.fail(
+                    Check::Answer,
+                    format!("log {}: batch at {first} got error {other:?}", log.0),
+                );
                 false
             }
         }

@@ -10,6 +10,7 @@ use engine::id::Offset;
 
 use crate::sim::SimIo;
 use crate::sim::checker::{Checker, Tally, Violation};
+use crate::sim::failure::{Check, Failure};
 use crate::sim::history::{Durability, Event, LogId, ReaderId, Retries, WriterId};
 
 /// A partition, as clients address it.
@@ -26,7 +27,7 @@ struct Book {
     io: SimIo,
     run: u32,
     checker: RefCell<Checker>,
-    failure: RefCell<Option<String>>,
+    failure: RefCell<Option<Failure>>,
     next_id: Cell<u32>,
     ending: RefCell<BTreeSet<LogId>>,
     producer_ids: RefCell<BTreeSet<i64>>,
@@ -68,18 +69,19 @@ impl Recorder {
             self.0.ending.borrow_mut().insert(*log);
         }
         if let Err(violation) = self.0.checker.borrow_mut().on(event) {
-            self.fail(format!("{violation} at {}", brief(event)));
+            self.fail(Check::History, format!("{violation} at {}", brief(event)));
         }
     }
 
     /// Something is wrong; the first failure is kept.
-    pub fn fail(&self, failure: String) {
+    pub fn fail(&self, check: Check, what: String) {
+        let failure = check.failed(what);
         self.0.io.tell([41, 0, 0], || format!("FAILURE: {failure}"));
         self.0.failure.borrow_mut().get_or_insert(failure);
     }
 
     #[must_use]
-    pub fn failure(&self) -> Option<String> {
+    pub fn failure(&self) -> Option<Failure> {
         self.0.failure.borrow().clone()
     }
 
@@ -131,7 +133,7 @@ impl Recorder {
     /// A broker gives every producer an id of its own, crashes or not.
     pub fn on_producer_id(&self, id: i64) {
         if !self.0.producer_ids.borrow_mut().insert(id) {
-            self.fail(format!("producer id {id} was given twice"));
+            self.fail(Check::Answer, format!("producer id {id} was given twice"));
         }
     }
 

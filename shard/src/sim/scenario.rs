@@ -18,6 +18,7 @@ use crate::sim::chance::Chance;
 use crate::sim::checker::Tally;
 use crate::sim::consumer::{Consumer, Manners};
 use crate::sim::disk::{Crash, Faults};
+use crate::sim::failure::{Check, Failure};
 use crate::sim::history::{Durability, Event, Retries};
 use crate::sim::net::Weather;
 use crate::sim::producer::{Habits, Producer, TOPIC_IDS_FROM};
@@ -179,7 +180,7 @@ impl Plan {
     }
 
     /// Runs it. The error says which promise was broken.
-    pub fn run(&self, listener: Option<Listener>) -> Result<Report, String> {
+    pub fn run(&self, listener: Option<Listener>) -> Result<Report, Failure> {
         Run::new(self, listener).run()
     }
 }
@@ -297,7 +298,7 @@ impl<'plan> Run<'plan> {
         Self { plan, world, node, started, recorder, topics: Topics::default() }
     }
 
-    fn run(mut self) -> Result<Report, String> {
+    fn run(mut self) -> Result<Report, Failure> {
         self.begin_clients();
         for phase in &self.plan.phases {
             self.endure(phase)?;
@@ -309,7 +310,7 @@ impl<'plan> Run<'plan> {
         self.read_all()?;
         self.crash(Crash::Power, self.plan.shard_count);
         self.read_all()?;
-        self.recorder.finish().map_err(|violation| format!("at the end: {violation}"))?;
+        self.recorder.finish().map_err(|it| Check::History.failed(format!("{it} at the end")))?;
         Ok(Report {
             tally: self.recorder.tally(),
             step_count: self.world.step_count(self.node),
@@ -365,7 +366,7 @@ impl<'plan> Run<'plan> {
     }
 
     /// Runs a phase and its crash. A broker that its disk stopped is started again.
-    fn endure(&mut self, phase: &Phase) -> Result<(), String> {
+    fn endure(&mut self, phase: &Phase) -> Result<(), Failure> {
         self.world.set_faults(self.node, phase.faults);
         self.world.set_weather(phase.weather);
         self.world.set_wall_skew(self.node, phase.wall_skew_ms);
@@ -381,7 +382,7 @@ impl<'plan> Run<'plan> {
             recorder.has_failed() || started.stopped().is_some() || steps.count() >= step_end
         });
         if ended == Ended::Spinning {
-            return Err(SPINS.to_owned());
+            return Err(Check::Liveness.failed(SPINS));
         }
         if let Some(failure) = self.recorder.failure() {
             return Err(failure);
@@ -389,7 +390,7 @@ impl<'plan> Run<'plan> {
         if let Some(reason) = self.started.stopped()
             && !phase.faults.may_stop_a_broker()
         {
-            return Err(format!("the broker stopped on a good disk: {reason}"));
+            return Err(Check::Start.failed(reason));
         }
         match phase.ending {
             Ending::Crash(crash) => {
@@ -401,7 +402,7 @@ impl<'plan> Run<'plan> {
     }
 
     /// Stops the broker cleanly, cuts the power, and starts it again.
-    fn stop(&mut self, phase: &Phase) -> Result<(), String> {
+    fn stop(&mut self, phase: &Phase) -> Result<(), Failure> {
         // The disk is good again; what it closed stays closed.
         self.world.set_faults(self.node, Faults::none());
         let was_ready = self.started.ready().is_some();
@@ -412,7 +413,9 @@ impl<'plan> Run<'plan> {
             return Err(failure);
         }
         if ended != Ended::Done {
-            return Err(format!("a clean stop does not end within {STOP_MAX:?}: {ended:?}"));
+            return Err(
+                Check::Stop.failed(format!("it does not end within {STOP_MAX:?}: {ended:?}"))
+            );
         }
         self.crash(Crash::Power, phase.shard_count);
         if !was_ready || phase.faults.may_stop_a_broker() {
@@ -422,8 +425,10 @@ impl<'plan> Run<'plan> {
         self.world.run(STOP_MAX, || recorder.has_failed() || started.ready().is_some());
         match self.started.ready() {
             Some(report) if report.journal_frames == 0 => Ok(()),
-            Some(report) => Err(format!("replay after a clean stop: {report:?}")),
-            None => Err(format!("no start after a clean stop: {:?}", self.started.stopped())),
+            Some(report) => Err(Check::Stop.failed(format!("replay after it: {report:?}"))),
+            None => {
+                Err(Check::Stop.failed(format!("no start after it: {:?}", self.started.stopped())))
+            }
         }
     }
 
@@ -445,7 +450,7 @@ impl<'plan> Run<'plan> {
     }
 
     /// Reads every log whole, and compares the topics with what they should be.
-    fn read_all(&mut self) -> Result<(), String> {
+    fn read_all(&mut self) -> Result<(), Failure> {
         let (io, node, recorder) = (self.world.outside(), self.node, self.recorder.clone());
         let topics = Rc::clone(&self.topics);
         recorder.begin_work();
@@ -471,7 +476,7 @@ impl<'plan> Run<'plan> {
         limit: Duration,
         is_done: impl Fn() -> bool,
         what: &str,
-    ) -> Result<(), String> {
+    ) -> Result<(), Failure> {
         let (recorder, started) = (self.recorder.clone(), self.started.clone());
         let ended = self
             .world
@@ -480,13 +485,13 @@ impl<'plan> Run<'plan> {
             return Err(failure);
         }
         if let Some(reason) = started.stopped() {
-            return Err(format!("the broker stopped on a good disk: {reason}"));
+            return Err(Check::Start.failed(reason));
         }
         match ended {
             Ended::Done => Ok(()),
-            Ended::Late => Err(format!("not live after {limit:?}: {what}")),
-            Ended::Spinning => Err(SPINS.to_owned()),
-            Ended::Idle => Err(format!("stuck, nothing can ever happen: {what}")),
+            Ended::Late => Err(Check::Liveness.failed(format!("not after {limit:?}: {what}"))),
+            Ended::Spinning => Err(Check::Liveness.failed(SPINS)),
+            Ended::Idle => Err(Check::Liveness.failed(format!("nothing can ever happen: {what}"))),
         }
     }
 }
@@ -516,7 +521,10 @@ async fn churn(io: SimIo, node: usize, recorder: Recorder, name: String, topics:
         let targets = admin.create(&wish).await;
         let topic_id = targets[0].topic_id;
         if old_ids.contains(&topic_id) {
-            recorder.fail(format!("topic {name} was made again with the id of a deleted one"));
+            recorder.fail(
+                Check::Topics,
+                format!("topic {name} was made again with the id of a deleted one"),
+            );
         }
         old_ids.push(topic_id);
         let habits = Habits { version: TOPIC_IDS_FROM, ..habits(&mut chance, 10) };
@@ -547,6 +555,6 @@ async fn compare(io: &SimIo, node: usize, recorder: &Recorder, topics: &Topics) 
     is.sort();
     wanted.sort();
     if is != wanted {
-        recorder.fail(format!("the topics are {is:?}, they should be {wanted:?}"));
+        recorder.fail(Check::Topics, format!("the topics are {is:?}, they should be {wanted:?}"));
     }
 }
