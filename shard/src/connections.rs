@@ -11,11 +11,11 @@ use crate::cause::{Cause, Tellings};
 use crate::connection::Connection;
 use crate::footprint::{Footprint, Step};
 use crate::io::Io;
-use crate::limits::{CONNECTION_BYTES, LOOK_PAUSE};
+use crate::limits::{CONNECTION_BYTES, LOOK_PAUSE, LOOKED_PER_TURN_MAX};
 use crate::metrics::Metric;
 use crate::patience::Verdict;
 use crate::shard::Shard;
-use crate::signal::{self, Bell};
+use crate::signal::{self, Answer, Bell};
 
 /// One per shard.
 pub struct Connections<I: Io> {
@@ -24,7 +24,7 @@ pub struct Connections<I: Io> {
     /// The most that were open since the last look.
     most_count: Cell<usize>,
     changed: Bell,
-    /// Whether the sweep sleeps as long as nobody rouses it.
+    /// Whether the sweep is to be roused when something is awaited that it has not seen.
     is_drowsy: Cell<bool>,
     roused: Bell,
     tellings: RefCell<Tellings>,
@@ -106,32 +106,41 @@ impl<I: Io> Connections<I> {
 pub async fn sweep<I: Io>(shard: Rc<Shard<I>>) {
     while !shard.has_ended() {
         let roused = shard.connections.roused.next();
-        let is_awaited = look(&shard) > 0;
+        // What begins during the look, where it has passed already, rouses too.
+        shard.connections.is_drowsy.set(true);
+        let is_awaited = look(&shard).await > 0;
         if !trim(&shard) && !is_awaited {
-            shard.connections.is_drowsy.set(true);
-            match shard.limits().idle_max.filter(|_| shard.connections.count() > 0) {
-                Some(idle) => {
-                    let (over, done) = signal::promise();
-                    let pause = (idle / 8).max(LOOK_PAUSE);
-                    let alarm = shard.timers.add(shard.io.now().plus(pause), over);
-                    signal::either(roused, done).await;
-                    shard.timers.forget(&alarm);
-                }
-                None => roused.wait().await,
-            }
-            shard.connections.is_drowsy.set(false);
+            doze(&shard, roused).await;
         }
+        shard.connections.is_drowsy.set(false);
         shard.timers.at(shard.io.now().plus(LOOK_PAUSE)).wait().await;
+    }
+}
+
+/// Until the sweep is roused, or the idle ones may be due.
+async fn doze<I: Io>(shard: &Shard<I>, roused: Answer<()>) {
+    match shard.limits().idle_max.filter(|_| shard.connections.count() > 0) {
+        Some(idle) => {
+            let (over, done) = signal::promise();
+            let pause = (idle / 8).max(LOOK_PAUSE);
+            let alarm = shard.timers.add(shard.io.now().plus(pause), over);
+            signal::either(roused, done).await;
+            shard.timers.forget(&alarm);
+        }
+        None => roused.wait().await,
     }
 }
 
 /// Ends what is overdue, and if memory is short the slow ones that hold most of it. Of how many
 /// connections something is awaited.
-fn look<I: Io>(shard: &Shard<I>) -> usize {
+async fn look<I: Io>(shard: &Shard<I>) -> usize {
     let (now, idle) = (shard.io.now(), shard.limits().idle_max);
     let mut awaited_count = 0;
     let mut slow = Vec::new();
-    for connection in shard.connections.all() {
+    for (index, connection) in shard.connections.all().into_iter().enumerate() {
+        if index % LOOKED_PER_TURN_MAX == LOOKED_PER_TURN_MAX - 1 {
+            shard.io.yield_now().await;
+        }
         match connection.look(shard) {
             Verdict::Quiet => {
                 let since = connection.idle_since();

@@ -50,6 +50,8 @@ pub const SEND_SLICE_BYTES: u64 = 256 * 1024;
 
 /// How often connections are looked at of which something is awaited.
 pub const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// Connections that are looked at before other tasks run.
+pub const LOOKED_PER_TURN_MAX: usize = 256;
 /// What moves by fewer bytes from one look to later ones hardly moves: half a request, or an answer.
 pub const PROGRESS_BYTES_MIN: u64 = 16 * 1024;
 /// Looks for which what is awaited may hardly move.

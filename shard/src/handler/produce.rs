@@ -284,3 +284,18 @@ impl<I: Io> Pending<I> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::decompressed_bytes_max;
+    use crate::limits::{DECOMPRESSED_BYTES_MAX, EXPANDED_BYTES_FREE};
+
+    #[test]
+    fn who_sends_little_gets_little_work_done() {
+        assert_eq!(decompressed_bytes_max(0), EXPANDED_BYTES_FREE);
+        assert_eq!(decompressed_bytes_max(32 << 10), EXPANDED_BYTES_FREE);
+        assert_eq!(decompressed_bytes_max(100 << 10), 1100 * (100 << 10));
+        assert_eq!(decompressed_bytes_max(1 << 20), DECOMPRESSED_BYTES_MAX);
+        assert_eq!(decompressed_bytes_max(usize::MAX), DECOMPRESSED_BYTES_MAX);
+    }
+}
