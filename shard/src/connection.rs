@@ -269,6 +269,10 @@ async fn on_frame<I: Io>(
     if header.api != ApiKey::Produce {
         connection.wait_for_earlier().await;
         shard.answers.wait(connection.id, || connection.is_ending.get()).await;
+        if connection.is_ending.get() {
+            // Whoever sends may have ended: what an answer held would not be given back.
+            return Err(Broken);
+        }
     }
     let stages = Stages::begin(started);
     let id = connection.id;

@@ -175,6 +175,25 @@ fn an_answer_that_nobody_takes_is_given_up() {
 }
 
 #[test]
+fn what_an_ended_connection_asked_besides_holds_nothing() {
+    play(&[], async |client: Client| {
+        client.create("t", 1).await;
+        for _ in 0..8 {
+            client.append("t", 0, &[&vec![7; 500_000]]).await;
+        }
+        let mut reader = ask_and_take_nothing(&client).await;
+        let envelope = reader.envelope(12);
+        let again = client::encode_fetch(&envelope, &fetch(&[(by_name("t"), &[0])]));
+        reader.send(again).await.unwrap();
+        client.io.sleep(MINUTE * 3 / 4).await;
+        let counted = client.counted().await;
+        assert_eq!(closed(&counted), BTreeMap::from([(Cause::SlowReader, 1)]));
+        assert_eq!(counted.metric(Metric::MemoryAnswerBytes), 0);
+        drop(reader);
+    });
+}
+
+#[test]
 fn answers_that_nobody_takes_hold_a_bounded_part_of_memory_and_others_are_served() {
     play_in(ARENA_BYTES, &[], async |client: Client| {
         client.create("t", 1).await;
