@@ -11,6 +11,7 @@ pub mod codec;
 pub mod epochs;
 pub mod extent;
 pub mod fields;
+pub mod fullness;
 pub mod id;
 pub mod index;
 pub mod journal;
