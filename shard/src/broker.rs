@@ -10,7 +10,6 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use engine::bug::Bug;
-use engine::journal::Generation;
 use engine::log::Log;
 use engine::superblock::{Shutdown, Superblock};
 use replication::config::listener::Listener;
@@ -22,13 +21,14 @@ use replication::node::{Broker, Endpoint};
 use crate::cause::Cause;
 use crate::io::{Class, Io};
 use crate::limits::{ACCEPTED_PER_TURN_MAX, STOP_WAIT_MAX};
-use crate::message::{Message, Reply};
+use crate::message::{Adoption, Message, Reply};
 use crate::metrics::{Metric, Snapshot};
 use crate::partition::{Condition, Partition};
 use crate::recovery::{self, METADATA, Recovered, Report, StartError};
+use crate::room::{Shortage, StoreError};
 use crate::route::ReplyTo;
 use crate::shard::Shard;
-use crate::{checkpoint, connection, connections, controller};
+use crate::{checkpoint, commit, connection, connections, controller, room};
 
 /// What a thread that is no shard asks of shard 0.
 pub enum Order {
@@ -105,6 +105,7 @@ fn is_cached(config: &TopicConfig) -> bool {
 }
 
 async fn bring_up<I: Io>(shard: &Rc<Shard<I>>) -> Result<(Superblock, Report), StartError> {
+    let journal = room::begin(shard).await;
     let recovered = recovery::recover(&shard.io, &shard.config, shard.shard_count()).await?;
     let Recovered { superblock, cluster, logs, report } = recovered;
     let cluster_id = cluster_id(shard.config.cluster_id.as_deref(), superblock.cluster_id);
@@ -115,11 +116,14 @@ async fn bring_up<I: Io>(shard: &Rc<Shard<I>>) -> Result<(Superblock, Report), S
     for log in logs {
         shares[shard.owner(log.id())].push(log);
     }
-    let messages = shares.into_iter().map(|logs| Message::Adopt {
-        generation: superblock.generation,
-        logs,
-        image: Arc::clone(&image),
-        cluster_id: cluster_id.clone(),
+    let messages = shares.into_iter().map(|logs| {
+        Message::Adopt(Box::new(Adoption {
+            generation: superblock.generation,
+            logs,
+            image: Arc::clone(&image),
+            cluster_id: cluster_id.clone(),
+            journal,
+        }))
     });
     ask_all(shard, messages).await?;
     let written = recovery::write_superblock(&shard.io, &superblock).await;
@@ -132,6 +136,7 @@ async fn bring_up<I: Io>(shard: &Rc<Shard<I>>) -> Result<(Superblock, Report), S
         registered
             .map_err(|code| StartError(format!("the metadata cannot be written: {code:?}")))?;
     }
+    room::look(shard).await;
     ask_all(shard, (0..shard.shard_count()).map(|_| Message::Serve)).await?;
     Ok((superblock, report))
 }
@@ -201,6 +206,7 @@ async fn serve_orders<I: Io>(shard: &Rc<Shard<I>>, orders: Option<mpsc::Receiver
 }
 
 async fn gather_metrics<I: Io>(shard: &Rc<Shard<I>>) -> Vec<Snapshot> {
+    shard.on_look_at_room(); // Whoever asks again sees what is free now.
     let calls: Vec<_> =
         (0..shard.shard_count()).map(|index| shard.call(index, Message::Metrics)).collect();
     let mut snapshots = Vec::with_capacity(calls.len());
@@ -235,14 +241,10 @@ async fn end_all<I: Io>(shard: &Rc<Shard<I>>) {
 }
 
 impl<I: Io> Shard<I> {
-    pub fn on_adopt(
-        self: &Rc<Self>,
-        generation: Generation,
-        logs: Vec<Log>,
-        image: Arc<Image>,
-        reply_to: ReplyTo<I>,
-    ) {
-        self.commit.begin_generation(generation);
+    pub fn on_adopt(self: &Rc<Self>, adoption: Adoption, reply_to: ReplyTo<I>) {
+        let Adoption { generation, logs, image, cluster_id, journal } = adoption;
+        *self.cluster_id.borrow_mut() = cluster_id;
+        self.commit.begin_generation(generation, journal);
         for log in logs {
             let config = match image.topic_by_id(log.id().topic) {
                 Some(topic) => Arc::clone(topic.config()),
@@ -257,9 +259,15 @@ impl<I: Io> Shard<I> {
         self.on_image(image);
         let shard = Rc::clone(self);
         self.io.spawn(Class::Foreground, async move {
-            let reply = match checkpoint::make(&shard).await {
+            let reply = match begin(&shard).await {
                 Ok(()) => Reply::Done,
-                Err(error) => Reply::Failed(format!("the first checkpoint failed: {error}")),
+                Err(StoreError::Short(Shortage::Space, error)) => Reply::Failed(format!(
+                    "there is no room for what a start needs ({error}): make some on the disk of the \
+                     data directory"
+                )),
+                Err(StoreError::Short(Shortage::Descriptors, error) | StoreError::Failed(error)) => {
+                    Reply::Failed(format!("the first checkpoint or the journal failed: {error}"))
+                }
             };
             shard.route.reply(reply_to, reply);
         });
@@ -274,6 +282,7 @@ impl<I: Io> Shard<I> {
         self.io.spawn(Class::Background, connections::sweep(Rc::clone(self)));
         if self.index == 0 {
             self.io.spawn(Class::Foreground, controller::run(Rc::clone(self)));
+            self.io.spawn(Class::Background, room::run(Rc::clone(self)));
         }
         self.route.reply(reply_to, Reply::Done);
     }
@@ -310,11 +319,19 @@ impl<I: Io> Shard<I> {
         for (metric, value) in gauges {
             recorder.set(metric, u64::try_from(value).expect("usize fits"));
         }
+        recorder.set(Metric::DiskLevel, self.room.level().number());
+        recorder.set(Metric::DiskFreeBytes, self.room.space().map_or(0, |it| it.usable_bytes));
         let (sent, full) = self.route.counts();
         recorder.copy(Metric::MessagesSent, sent);
         recorder.copy(Metric::MailboxFull, full);
         recorder.snapshot(self.io.now())
     }
+}
+
+/// What a shard must have on disk before it may serve.
+async fn begin<I: Io>(shard: &Rc<Shard<I>>) -> Result<(), StoreError> {
+    checkpoint::make(shard).await?;
+    commit::make_first_files(shard).await
 }
 
 /// The metadata's log is like a topic without any config of its own, and never deletes.

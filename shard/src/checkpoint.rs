@@ -22,6 +22,7 @@ use crate::limits::{CHECKPOINT_FLUSHES_MAX, CHECKPOINT_IDLE};
 use crate::metrics::Metric;
 use crate::partition::{Condition, Partition};
 use crate::recovery;
+use crate::room::StoreError;
 use crate::shard::Shard;
 use crate::signal::{self, Bell};
 use crate::writer;
@@ -60,12 +61,14 @@ impl Turnstile {
 
 /// Makes a checkpoint whenever one is due.
 pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
+    // One was due, and found no room.
+    let mut is_owed = false;
     loop {
         let (pressed, committed) = (shard.commit.next_pressed(), shard.commit.next_committed());
         if shard.is_stopping() {
             return; // The last checkpoint is the stop's own.
         }
-        if !shard.commit.wants_checkpoint() {
+        if !shard.commit.wants_checkpoint() && !is_owed {
             signal::either(pressed, committed).await;
             if !shard.commit.wants_checkpoint() {
                 wait_for_quiet(&shard).await;
@@ -81,7 +84,25 @@ pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
                 partition.rest(|bytes| shard.io.block(bytes));
             }
         }
+        is_owed = matches!(made, Err(StoreError::Short(..)));
         if let Err(error) = made {
+            on_failed(&shard, error).await;
+        }
+    }
+}
+
+async fn on_failed<I: Io>(shard: &Rc<Shard<I>>, error: StoreError) {
+    match error {
+        StoreError::Short(shortage, error) => {
+            tracing::warn!(%error, "a checkpoint found no room; it is made when there is some");
+            shard.on_shortage(shortage);
+            if !shard.commit.takes_batches() {
+                let now = shard.io.now();
+                shard.partitions().iter().for_each(|partition| partition.refuse_waiting(now));
+            }
+            shard.next_try().await;
+        }
+        StoreError::Failed(error) => {
             tracing::error!(%error, "a checkpoint failed; the journal grows until one succeeds");
             if shard.commit.wants_checkpoint() {
                 // Refused is better than never answered: soon the journal has no room.
@@ -115,7 +136,7 @@ struct Work<I: Io> {
 }
 
 /// Makes a checkpoint now, or as soon as another one is made.
-pub async fn make<I: Io>(shard: &Rc<Shard<I>>) -> io::Result<()> {
+pub async fn make<I: Io>(shard: &Rc<Shard<I>>) -> Result<(), StoreError> {
     shard.checkpoints.enter().await;
     let made = make_alone(shard).await;
     shard.checkpoints.leave();
@@ -127,7 +148,7 @@ pub async fn make<I: Io>(shard: &Rc<Shard<I>>) -> io::Result<()> {
 pub async fn make_last<I: Io>(shard: &Rc<Shard<I>>) -> io::Result<()> {
     loop {
         let sequence = shard.commit.next_sequence();
-        make(shard).await?;
+        make(shard).await.map_err(StoreError::into_error)?;
         if shard.partitions().iter().any(|it| it.condition() == Condition::Fenced) {
             return Err(io::Error::other("a partition is closed by a disk fault"));
         }
@@ -137,7 +158,7 @@ pub async fn make_last<I: Io>(shard: &Rc<Shard<I>>) -> io::Result<()> {
     }
 }
 
-async fn make_alone<I: Io>(shard: &Rc<Shard<I>>) -> io::Result<()> {
+async fn make_alone<I: Io>(shard: &Rc<Shard<I>>) -> Result<(), StoreError> {
     let sequence = shard.commit.next_sequence();
     let work = Rc::new(Work {
         left: RefCell::new(shard.partitions()),
@@ -156,7 +177,7 @@ async fn make_alone<I: Io>(shard: &Rc<Shard<I>>) -> io::Result<()> {
         work.done.next().wait().await;
     }
     if work.failed.get() {
-        return Err(io::Error::other("a partition could not be flushed"));
+        return Err(io::Error::other("a partition could not be flushed").into());
     }
     let taken = work.taken.take();
     let old_manifests = carry_fenced(shard, &work.fenced.take()).await?;
@@ -233,7 +254,7 @@ async fn store<I: Io>(
     sequence: u64,
     taken: &[(Rc<Partition<I>>, Checkpointing)],
     old_manifests: &[Vec<u8>],
-) -> io::Result<()> {
+) -> Result<(), StoreError> {
     let generation = shard.commit.generation().number();
     let index = u32::try_from(shard.index).expect("shards are few");
     let header = CheckpointHeader { shard: index, generation, sequence };

@@ -5,7 +5,7 @@
 //! Invariant: nobody is told that a batch is stored before the frame that carries it is durable.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 
@@ -20,12 +20,10 @@ use crate::io::{Class, Io, Open, Sync};
 use crate::limits::{BLOCK_BYTES, CHECKPOINT_DIRECT_BYTES, FRAME_BYTES_MAX, SWEEP_BYTES_MIN};
 use crate::metrics::Metric;
 use crate::partition::{self, Condition, Partition, Pending};
+use crate::room::{Shortage, StoreError};
 use crate::shard::Shard;
 use crate::signal::{self, Answer, Bell, Promise};
 use crate::writer;
-
-/// The journal of a shard: its files are made as they are needed.
-const LIMITS: JournalLimits = JournalLimits::DEFAULT;
 
 /// A journal entry that is no batch.
 #[derive(Clone, Copy)]
@@ -88,19 +86,16 @@ struct Cargo<I: Io> {
     notes: Vec<Promise<bool>>,
 }
 
-enum JournalFile<I: Io> {
-    Preparing,
-    Ready(I::File),
-}
-
 /// One per shard.
 pub struct Commit<I: Io> {
     queue: RefCell<Queue<I>>,
     bell: Bell,
     plan: RefCell<JournalPlan>,
-    files: RefCell<BTreeMap<usize, JournalFile<I>>>,
+    /// Those that are made, as the plan knows them.
+    files: RefCell<Vec<I::File>>,
+    is_making: Cell<bool>,
     /// Rings when a journal file was made, or could not be.
-    prepared: Bell,
+    made: Bell,
     generation: Cell<Generation>,
     /// Written straight to segments since the last checkpoint.
     direct_bytes: Cell<u64>,
@@ -118,9 +113,10 @@ impl<I: Io> Default for Commit<I> {
         Self {
             queue: RefCell::default(),
             bell: Bell::default(),
-            plan: RefCell::new(JournalPlan::new(LIMITS, 0)),
+            plan: RefCell::new(JournalPlan::new(JournalLimits::DEFAULT, 0)),
             files: RefCell::default(),
-            prepared: Bell::default(),
+            is_making: Cell::new(false),
+            made: Bell::default(),
             generation: Cell::new(Generation::new(0, 0)),
             direct_bytes: Cell::new(0),
             pressed: Bell::default(),
@@ -214,9 +210,22 @@ impl<I: Io> Commit<I> {
     }
 
     /// Starts the journal of a new generation. No frame of it was written before.
-    pub fn begin_generation(&self, generation: Generation) {
+    pub fn begin_generation(&self, generation: Generation, limits: JournalLimits) {
         self.generation.set(generation);
-        *self.plan.borrow_mut() = JournalPlan::new(LIMITS, 0);
+        *self.plan.borrow_mut() = JournalPlan::new(limits, 0);
+        self.files.borrow_mut().clear();
+    }
+
+    /// A file more may be made again.
+    pub fn resume_growth(&self) {
+        self.plan.borrow_mut().resume_growth();
+        self.bell.ring();
+    }
+
+    /// Whether the journal has room for more than a checkpoint needs.
+    #[must_use]
+    pub fn takes_batches(&self) -> bool {
+        self.which() == Which::All
     }
 
     #[must_use]
@@ -256,6 +265,12 @@ impl<I: Io> Commit<I> {
         if self.plan.borrow().leaves_reserve(frame) { Which::All } else { Which::Needed }
     }
 
+    /// Whether a frame can be placed.
+    fn has_room(&self) -> bool {
+        let frame = u64::try_from(FRAME_BYTES_MAX).expect("a frame's bytes fit");
+        self.plan.borrow().has_room(frame)
+    }
+
     /// Something waits for a frame.
     #[must_use]
     pub fn has_work(&self) -> bool {
@@ -278,6 +293,12 @@ pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
             refuse(&shard);
             continue;
         }
+        grow(&shard);
+        let made = shard.commit.made.next();
+        if shard.commit.is_making.get() && !shard.commit.has_room() {
+            made.wait().await;
+            continue;
+        }
         let block = match spare.take() {
             Some(block) => block,
             None => shard.wait_for_block(FRAME_BYTES_MAX).await,
@@ -294,7 +315,7 @@ pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
                 if which == Which::Needed {
                     shard.commit.press();
                     let (woken, freed) = (shard.commit.bell.next(), shard.commit.freed.next());
-                    signal::either(woken, freed).await;
+                    signal::any(vec![woken, freed, made]).await;
                 }
             }
             Loaded::NoRoom(cargo) => {
@@ -438,7 +459,8 @@ async fn commit<I: Io>(shard: &Rc<Shard<I>>, block: Block, place: Place, mut car
         tell(shard, &mut cargo);
     }
     let (began, bytes) = (shard.io.now(), block.filled());
-    let written = write(shard, place, block).await;
+    let written = write_at_last(shard, place, &block, &cargo).await;
+    drop(block);
     if let Err(error) = written
         && !Bug::WriteErrorIgnored.is_on()
     {
@@ -452,6 +474,7 @@ async fn commit<I: Io>(shard: &Rc<Shard<I>>, block: Block, place: Place, mut car
     let bytes = u64::try_from(bytes).expect("usize fits");
     shard.recorder.borrow_mut().add(Metric::JournalBytes, bytes);
     tell(shard, &mut cargo);
+    shard.on_stored();
     shard.commit.committed.ring();
     if shard.commit.wants_checkpoint() {
         shard.commit.press();
@@ -480,11 +503,27 @@ fn tell<I: Io>(shard: &Rc<Shard<I>>, cargo: &mut Cargo<I>) {
     }
 }
 
-async fn write<I: Io>(shard: &Rc<Shard<I>>, place: Place, block: Block) -> io::Result<()> {
-    let file = journal_file(shard, place.file).await?;
-    let ranges = vec![block.disk(0..block.filled())];
-    prepare_next(shard, place.file);
-    shard.io.write(&file, place.pos.get(), ranges, Sync::Durable).await
+/// Writes a frame until there is room for it. Its blocks have been written before, so that there is, but
+/// on a file system that moves what is written again.
+async fn write_at_last<I: Io>(
+    shard: &Rc<Shard<I>>,
+    place: Place,
+    block: &Block,
+    cargo: &Cargo<I>,
+) -> io::Result<()> {
+    let file = shard.commit.files.borrow()[place.file].clone();
+    loop {
+        let ranges = vec![block.disk(0..block.filled())];
+        let written = shard.io.write(&file, place.pos.get(), ranges, Sync::Durable).await;
+        let Err(error) = written else { return Ok(()) };
+        let Some(shortage) = Shortage::of(&error).filter(|_| !shard.is_stopping()) else {
+            return Err(error);
+        };
+        shard.on_shortage(shortage);
+        let now = shard.io.now();
+        cargo.batches.iter().for_each(|(partition, _)| partition.refuse_waiting(now));
+        shard.next_try().await;
+    }
 }
 
 #[must_use]
@@ -497,70 +536,82 @@ pub fn journal_path(shard: usize, file: usize) -> String {
     format!("journal/{shard}/{file:03}.journal")
 }
 
-/// A journal file whose every block has been written before: a durable write into it moves no metadata.
-async fn journal_file<I: Io>(shard: &Shard<I>, file: usize) -> io::Result<I::File> {
-    let commit = &shard.commit;
-    loop {
-        let prepared = commit.prepared.next();
-        match commit.files.borrow().get(&file) {
-            Some(JournalFile::Ready(file)) => return Ok(file.clone()),
-            Some(JournalFile::Preparing) => {}
-            None => break,
-        }
-        prepared.wait().await;
+/// Makes the files without which no batch is journaled. Before the first frame.
+pub async fn make_first_files<I: Io>(shard: &Rc<Shard<I>>) -> Result<(), StoreError> {
+    for file in 0..JournalPlan::FILE_COUNT_MIN {
+        make_file(shard, file).await?;
     }
-    commit.files.borrow_mut().insert(file, JournalFile::Preparing);
-    let made = prepare(shard, file).await;
-    match &made {
-        Ok(made) => commit.files.borrow_mut().insert(file, JournalFile::Ready(made.clone())),
-        Err(_) => commit.files.borrow_mut().remove(&file),
-    };
-    commit.prepared.ring();
-    made
+    Ok(())
 }
 
-async fn prepare<I: Io>(shard: &Shard<I>, file: usize) -> io::Result<I::File> {
+/// Makes the next file in the background if one will be wanted: no frame waits for its blocks.
+fn grow<I: Io>(shard: &Rc<Shard<I>>) {
+    let next = shard.commit.plan.borrow().next_unmade();
+    let Some(file) = next.filter(|_| !shard.commit.is_making.replace(true)) else { return };
+    let shard = Rc::clone(shard);
+    let io = shard.io.clone();
+    io.spawn(Class::Background, async move {
+        if let Err(error) = make_file(&shard, file).await {
+            shard.commit.plan.borrow_mut().stop_growth();
+            on_growth_failed(&shard, file, error);
+        }
+        shard.commit.is_making.set(false);
+        shard.commit.made.ring();
+    });
+}
+
+/// The journal goes on with what it has: more checkpoints are made.
+fn on_growth_failed<I: Io>(shard: &Rc<Shard<I>>, file: usize, error: StoreError) {
+    match error {
+        StoreError::Short(shortage, error) => {
+            tracing::warn!(%error, file, "there is no room for one more journal file");
+            shard.on_shortage(shortage);
+        }
+        StoreError::Failed(error) => {
+            shard.recorder.borrow_mut().add(Metric::DiskErrors, 1);
+            tracing::error!(%error, file, "one more journal file could not be made");
+        }
+    }
+    shard.commit.press();
+}
+
+/// Makes a journal file whose every block has been written: a durable write into it moves no metadata,
+/// and needs no room.
+async fn make_file<I: Io>(shard: &Shard<I>, file: usize) -> Result<(), StoreError> {
     let path = journal_path(shard.index, file);
     let opened = shard.io.open(&path, Open::CreateDirect).await?;
-    let wanted = LIMITS.file_bytes;
-    if shard.io.file_bytes(&opened).await? < wanted {
-        fill(shard, &opened, wanted).await?;
+    let wanted = shard.commit.plan.borrow().limits().file_bytes;
+    let there = shard.io.file_bytes(&opened).await?;
+    if there < wanted
+        && let Err(error) = fill(shard, &opened, there, wanted).await
+    {
+        // What is there may be of the generation before; what is new must not take room.
+        shard.io.truncate(&opened, there).await?;
+        return Err(error.into());
     }
     // Also of a file that is there: a run that was killed may have made it, and not durably.
-    shard.io.sync(&opened).await?;
-    shard.io.sync_dir(&journal_dir(shard.index)).await?;
-    Ok(opened)
+    shard.io.sync(&opened).await.map_err(StoreError::of_sync)?;
+    shard.io.sync_dir(&journal_dir(shard.index)).await.map_err(StoreError::of_sync)?;
+    shard.commit.files.borrow_mut().push(opened);
+    shard.commit.plan.borrow_mut().on_made(file);
+    Ok(())
 }
 
-/// Writes zeros to a whole new file.
-async fn fill<I: Io>(shard: &Shard<I>, file: &I::File, bytes: u64) -> io::Result<()> {
+/// Writes zeros behind what a file has.
+async fn fill<I: Io>(shard: &Shard<I>, file: &I::File, there: u64, wanted: u64) -> io::Result<()> {
     let mut zeros = shard.wait_for_block(FRAME_BYTES_MAX).await;
     zeros.append_with(|buffer| {
         buffer.fill(0);
         buffer.len()
     });
-    let step = u64::try_from(zeros.filled()).expect("a block's bytes fit");
-    let mut pos = 0;
-    while pos < bytes {
-        shard.io.write(file, pos, vec![zeros.disk(0..zeros.filled())], Sync::Lazy).await?;
-        pos += step;
+    let block = u64::try_from(BLOCK_BYTES).expect("4096 fits");
+    let mut pos = there.next_multiple_of(block);
+    while pos < wanted {
+        let bytes = zeros.filled().min(usize::try_from(wanted - pos).unwrap_or(usize::MAX));
+        shard.io.write(file, pos, vec![zeros.disk(0..bytes)], Sync::Lazy).await?;
+        pos += u64::try_from(bytes).expect("a block's bytes fit");
     }
     Ok(())
-}
-
-/// Makes the file after `file` ready ahead of its first frame.
-fn prepare_next<I: Io>(shard: &Rc<Shard<I>>, file: usize) {
-    let next = (file + 1) % LIMITS.file_count_max;
-    if shard.commit.files.borrow().contains_key(&next) {
-        return;
-    }
-    let shard = Rc::clone(shard);
-    let io = shard.io.clone();
-    io.spawn(Class::Background, async move {
-        if let Err(error) = journal_file(&shard, next).await {
-            tracing::warn!(%error, "the next journal file could not be made ahead");
-        }
-    });
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::fmt::Display;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine::bug::Bug;
@@ -59,6 +60,8 @@ pub struct Request {
     /// What its answer holds until it is sent, if that is counted.
     pub answer_bytes: u64,
     pub stages: Stages,
+    /// How long the client shall wait with its next request, as it is told.
+    pub pause: Duration,
 }
 
 /// One per connection, on the shard that accepted it.
@@ -199,6 +202,7 @@ async fn read_requests<I: Io>(shard: &Rc<Shard<I>>, connection: &Rc<Connection<I
     let limit = usize::try_from(shard.limits().request_bytes_max).unwrap_or(usize::MAX);
     let mut assembler = Assembler::new(limit);
     let mut frames = VecDeque::new();
+    shard.connections.rouse(); // The sweep may have looked before anything was awaited of it.
     loop {
         connection.patience.begin_read();
         shard.permits.wait(connection.id, || connection.is_ending.get()).await;
@@ -275,9 +279,13 @@ async fn on_frame<I: Io>(
         }
     }
     let stages = Stages::begin(started);
+    let pause = match header.api {
+        ApiKey::Produce => shard.room.pause(bytes, started),
+        _ => Duration::ZERO,
+    };
     let id = connection.id;
     let mut request =
-        Request { connection: id, header, bytes, decoded_bytes: 0, answer_bytes: 0, stages };
+        Request { connection: id, header, bytes, decoded_bytes: 0, answer_bytes: 0, stages, pause };
     let answered = handler::answer(shard, connection, &mut request, &body).await;
     let answered = answered.map_err(|Close(cause)| {
         connection.tell(shard, cause, request.header.api.name());
@@ -296,6 +304,9 @@ async fn on_frame<I: Io>(
     }
     while connection.turns.borrow().len() >= PIPELINE_MAX {
         connection.taken.next().wait().await;
+    }
+    if pause > Duration::ZERO {
+        shard.timers.at(started.plus(pause)).wait().await;
     }
     if connection.is_ending.get() { Err(Broken) } else { Ok(()) }
 }

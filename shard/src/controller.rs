@@ -12,6 +12,7 @@ use bytes::Bytes;
 use engine::admission::Admitted;
 use engine::batch::Batch;
 use engine::bug::Bug;
+use engine::fullness::Level;
 use engine::id::{ProducerId, TopicId};
 use engine::records::builder::BatchBuilder;
 use kafka_protocol::messages::{
@@ -135,6 +136,14 @@ impl<I: Io> Shard<I> {
                 return id;
             }
         }
+    }
+
+    /// As `commit_events`, for topics and partitions: none is made while the disk is nearly full.
+    pub async fn commit_growth(self: &Rc<Self>, events: &[Event]) -> Result<(), ErrorCode> {
+        if self.room.level() >= Level::NoGrowth && !events.is_empty() {
+            return Err(ErrorCode::KAFKA_STORAGE_ERROR);
+        }
+        self.commit_events(events).await
     }
 
     /// Makes `events` durable, then true, then known to every shard. What contradicts the state must

@@ -17,6 +17,7 @@ use crate::message::{
 };
 use crate::partition::{Condition, LEADER_EPOCH, Partition, Watch};
 use crate::reader::{self, Found, Look};
+use crate::room::Shortage;
 use crate::route::ReplyTo;
 use crate::shard::Shard;
 use crate::signal::{self, Promise};
@@ -231,7 +232,10 @@ impl<I: Io> Shard<I> {
             return Ok(None);
         }
         let file = self.files.get(id, segment, Use::Sealed).await;
-        let file = file.map_err(|_gone| ReadError::UnknownPartition)?;
+        let file = file.map_err(|error| match Shortage::of(&error) {
+            Some(_) => ReadError::Short,
+            None => ReadError::UnknownPartition, // It is gone.
+        })?;
         let start = Mark { pos: found.pos, offset: found.extent.base };
         let (partition, bytes) = (id, end.since(found.pos));
         Ok(Some(FileRange { file, partition, segment, start, end: found.end, bytes, loads }))

@@ -10,6 +10,7 @@ use engine::bug::Bug;
 use engine::id::{Offset, PartitionId, TopicId};
 
 use crate::io::{Io, Open};
+use crate::room::{Shortage, StoreError};
 
 #[must_use]
 pub fn topic_dir(topic: TopicId) -> String {
@@ -79,13 +80,28 @@ impl<I: Io> Files<I> {
             Use::Direct => Open::Direct,
             Use::Sealed => Open::Read,
         };
-        let file = self.io.open(&segment_path(partition, segment), how).await?;
+        let file = self.open(&segment_path(partition, segment), how).await?;
         self.keep(key, file.clone());
         Ok(file)
     }
 
+    /// Closes what is kept open, if there is no descriptor left for one more.
+    async fn open(&self, path: &str, how: Open) -> io::Result<I::File> {
+        match self.io.open(path, how).await {
+            Err(error) if Shortage::of(&error) == Some(Shortage::Descriptors) => {
+                self.open.borrow_mut().1.clear();
+                self.io.open(path, how).await
+            }
+            other => other,
+        }
+    }
+
     /// The file for writing, made with its directories if it is not there; names are then durable.
-    pub async fn create(&self, partition: PartitionId, segment: Offset) -> io::Result<I::File> {
+    pub async fn create(
+        &self,
+        partition: PartitionId,
+        segment: Offset,
+    ) -> Result<I::File, StoreError> {
         let key = (partition, segment, Use::Direct);
         let dir = partition_dir(partition);
         let path = segment_path(partition, segment);
@@ -94,13 +110,13 @@ impl<I: Io> Files<I> {
             let topic_dir = topic_dir(partition.topic);
             self.io.make_dir(&topic_dir).await?;
             self.io.make_dir(&dir).await?;
-            self.io.sync_dir("topics").await?;
-            self.io.sync_dir(&topic_dir).await?;
+            self.io.sync_dir("topics").await.map_err(StoreError::of_sync)?;
+            self.io.sync_dir(&topic_dir).await.map_err(StoreError::of_sync)?;
             self.settled.borrow_mut().insert(partition);
         }
-        let file = self.io.open(&path, Open::CreateDirect).await?;
+        let file = self.open(&path, Open::CreateDirect).await?;
         if !Bug::DirectorySyncSkipped.is_on() {
-            self.io.sync_dir(&dir).await?;
+            self.io.sync_dir(&dir).await.map_err(StoreError::of_sync)?;
         }
         self.keep(key, file.clone());
         Ok(file)

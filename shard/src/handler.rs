@@ -203,7 +203,10 @@ pub fn text(text: impl Into<String>) -> StrBytes {
 pub const fn produce_code(error: ProduceError) -> ErrorCode {
     match error {
         ProduceError::UnknownPartition => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-        ProduceError::Fenced => ErrorCode::KAFKA_STORAGE_ERROR,
+        // Clients find out that the partition is where it was, and send again.
+        ProduceError::Fenced | ProduceError::Full => ErrorCode::KAFKA_STORAGE_ERROR,
+        // Clients send again, and know that it may be stored already.
+        ProduceError::Stuck => ErrorCode::REQUEST_TIMED_OUT,
         ProduceError::Sequence(SequenceError::OutOfOrder) => {
             ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
         }
@@ -217,7 +220,7 @@ pub const fn read_code(error: ReadError) -> ErrorCode {
     match error {
         ReadError::UnknownPartition => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
         ReadError::OutOfRange => ErrorCode::OFFSET_OUT_OF_RANGE,
-        ReadError::Fenced => ErrorCode::KAFKA_STORAGE_ERROR,
+        ReadError::Fenced | ReadError::Short => ErrorCode::KAFKA_STORAGE_ERROR,
         // What Kafka answers where it meets a corrupt record: a client says so instead of trying for ever.
         ReadError::Damaged => ErrorCode::CORRUPT_MESSAGE,
         ReadError::FencedEpoch => ErrorCode::FENCED_LEADER_EPOCH,

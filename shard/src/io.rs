@@ -149,8 +149,8 @@ pub trait Io: Clone + 'static {
     async fn sync_dir(&self, path: &str) -> io::Result<()>;
     /// Names in a directory, sorted. Start-up and deletion only: the real one blocks.
     fn list(&self, path: &str) -> io::Result<Vec<String>>;
-    /// For people who ask: the real one may block for a moment.
-    fn space(&self) -> io::Result<Space>;
+    /// Of the file system that holds the data directory.
+    async fn space(&self) -> io::Result<Space>;
 
     async fn accept(&self, listener: &Self::Listener) -> io::Result<Self::Socket>;
     /// The next bytes of the peer. While nobody calls it, the socket is not read past a small bound.

@@ -39,6 +39,7 @@ pub mod reader;
 pub mod recovery;
 pub mod removal;
 pub mod ring;
+pub mod room;
 pub mod route;
 pub mod server;
 pub mod shard;

@@ -17,6 +17,12 @@ pub const SEGMENT_WRITE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub const CHECKPOINT_DIRECT_BYTES: u64 = 64 * 1024 * 1024;
 /// How often memory is looked for that comes back without a word, while somebody waits for it.
 pub const MEMORY_LOOK: Duration = Duration::from_millis(10);
+/// How often the room of the disk is looked at: while somebody writes, or while there is too little.
+pub const ROOM_LOOK: Duration = Duration::from_secs(1);
+/// After which what found no room, or no descriptor, is tried again, if nobody says so before.
+pub const ROOM_RETRY: Duration = Duration::from_secs(1);
+/// Longest time for which a producer is slowed down at once.
+pub const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Quiet time after which a shard with dirty partitions makes a checkpoint.
 pub const CHECKPOINT_IDLE: Duration = Duration::from_secs(2);
 /// Partitions that a checkpoint flushes at a time.

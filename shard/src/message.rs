@@ -9,6 +9,7 @@ use bytes::Bytes;
 use engine::admission::Admitted;
 use engine::id::{FilePos, LeaderEpoch, Offset, PartitionId, Timestamp};
 use engine::journal::Generation;
+use engine::journal::plan::JournalLimits;
 use engine::log::Log;
 use engine::producers::SequenceError;
 use engine::scrub::Mark;
@@ -18,6 +19,7 @@ use crate::checked::Loads;
 use crate::controller::{Command, Outcome};
 use crate::io::{Io, Nanos};
 use crate::metrics::Snapshot;
+use crate::room::Notice;
 
 /// To the owner of partitions, or to shard 0 for the cluster's metadata.
 pub enum Message {
@@ -38,7 +40,7 @@ pub enum Message {
     LogBytes,
     /// Start-up: the partitions of this shard as they were recovered. Answered by `Reply::Done`
     /// when the shard's checkpoint of generation `generation` is durable.
-    Adopt { generation: Generation, logs: Vec<Log>, image: Arc<Image>, cluster_id: String },
+    Adopt(Box<Adoption>),
     /// Start-up: the superblock names the new generation, so the journal may be written.
     /// Answered by `Reply::Done` when the shard listens.
     Serve,
@@ -48,10 +50,25 @@ pub enum Message {
     Command(Command),
     /// Answered by `Reply::Metrics`.
     Metrics,
+    /// To shard 0: a shard writes, so the room of the disk may be looked at. Answered by `Reply::Done`.
+    LookAtRoom,
+    /// To shard 0: a write found no room. Answered by `Reply::Done`.
+    FoundNoRoom,
+    /// What room the disk has. Answered by `Reply::Done`.
+    Room(Notice),
     /// Clean stop: no request is taken any more, everything is flushed. Answered by `Reply::Done`.
     Stop,
     /// The thread may end. Answered by `Reply::Done`.
     End,
+}
+
+/// What a shard begins with.
+pub struct Adoption {
+    pub generation: Generation,
+    pub logs: Vec<Log>,
+    pub image: Arc<Image>,
+    pub cluster_id: String,
+    pub journal: JournalLimits,
 }
 
 pub enum Reply<I: Io> {
@@ -118,6 +135,10 @@ pub enum ProduceError {
     /// Its disk failed: only a restart's recovery may read its tail.
     Fenced,
     Sequence(SequenceError),
+    /// The disk is full, and nothing was done.
+    Full,
+    /// The disk is full, and it is stored when there is room, or never.
+    Stuck,
     Stopping,
 }
 
@@ -128,6 +149,8 @@ pub enum ReadError {
     Fenced,
     /// What is stored there is not what was stored: reads of anything else go on.
     Damaged,
+    /// No file could be opened for want of descriptors.
+    Short,
     /// The epoch that the client knows is older than ours.
     FencedEpoch,
     /// The epoch that the client knows is newer than ours.

@@ -174,6 +174,10 @@ pub enum Metric {
     Checkpoints,
     DiskErrors,
     DamagesFound,
+    DiskLevel,
+    DiskFreeBytes,
+    DiskRefusals,
+    Shortages,
     Partitions,
     PartitionsFenced,
     PartitionsCached,
@@ -182,7 +186,7 @@ pub enum Metric {
 }
 
 impl Metric {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 27] = [
         Self::Batches,
         Self::Records,
         Self::BytesReceived,
@@ -201,6 +205,10 @@ impl Metric {
         Self::Checkpoints,
         Self::DiskErrors,
         Self::DamagesFound,
+        Self::DiskLevel,
+        Self::DiskFreeBytes,
+        Self::DiskRefusals,
+        Self::Shortages,
         Self::Partitions,
         Self::PartitionsFenced,
         Self::PartitionsCached,
@@ -253,6 +261,22 @@ impl Metric {
             Self::DamagesFound => {
                 ("damages_found_total", Counter, "ranges of stored records found damaged")
             }
+            Self::DiskLevel => (
+                "disk_level",
+                Gauge,
+                "0 ok, 1 warn, 2 throttle, 3 no topic or partition is made, 4 nothing is appended",
+            ),
+            Self::DiskFreeBytes => {
+                ("disk_free_bytes", Gauge, "free bytes of the data directory's file system")
+            }
+            Self::DiskRefusals => {
+                ("disk_refusals_total", Counter, "batches not appended as the disk was full")
+            }
+            Self::Shortages => (
+                "shortages_total",
+                Counter,
+                "file operations that found no room or no descriptor, to be tried again",
+            ),
             Self::Partitions => ("partitions", Gauge, "partitions on the shard"),
             Self::PartitionsFenced => {
                 ("partitions_fenced", Gauge, "partitions closed by a disk fault until restart")

@@ -23,6 +23,7 @@ use crate::io::{Io, Nanos};
 use crate::limits::{DIRECT_BYTES_MIN, SEGMENT_WRITE_BYTES_MAX};
 use crate::message::{Appended, ProduceError, ProduceItem, Produced};
 use crate::produce::{Stalled, Tally};
+use crate::recovery::METADATA;
 use crate::signal::{Answer, Bell, Promise};
 use crate::tail::Tail;
 
@@ -119,12 +120,6 @@ pub enum Produce {
     NoMemory(ProduceItem),
     /// The block in which the log ends must be read first.
     Cold(ProduceItem),
-}
-
-/// A segment write that was begun.
-pub struct SegmentWrite {
-    pub flush: Flush,
-    pub ranges: Vec<DiskRange>,
 }
 
 /// What the commit loop shall do with a partition.
@@ -248,6 +243,18 @@ impl<I: Io> Partition<I> {
         (end.segment, FilePos::new(start), end.pos)
     }
 
+    /// Whether the batch would be stored, and not only found again.
+    #[must_use]
+    pub fn is_fresh(&self, item: &ProduceItem) -> bool {
+        let verdict = self.with_log(|log| log.sequence_verdict(&item.admitted.summary));
+        matches!(verdict, Ok(Verdict::Fresh))
+    }
+
+    /// The tail's last block cannot be read now. Gives back what waited for it.
+    pub fn on_tail_unread(&self) -> Stalled<I> {
+        self.state.borrow_mut().cold.take().expect("a read of the tail was begun")
+    }
+
     /// The tail's last block was read (`None`: it could not be). Gives back what waited for it.
     pub fn on_tail_read(&self, block: Option<Block>) -> Stalled<I> {
         let (segment, start, _) = self.cold_block();
@@ -336,18 +343,24 @@ impl<I: Io> Partition<I> {
     }
 
     /// The next write of what is not in the segments yet. No intent may be needed.
-    pub fn begin_write(&self) -> Option<SegmentWrite> {
+    pub fn begin_write(&self) -> Option<Flush> {
         let state = &mut *self.state.borrow_mut();
         if state.condition != Condition::Open {
             return None;
         }
         let flush = state.log.begin_flush(Some(SEGMENT_WRITE_BYTES_MAX))?;
-        let ranges = state.tail.disk(flush.segment(), flush.from(), flush.end().pos);
         let end = flush.end().offset;
         while state.pending.front().is_some_and(|it| it.end.offset <= end) {
             state.pending.pop_front();
         }
-        Some(SegmentWrite { flush, ranges })
+        Some(flush)
+    }
+
+    /// The bytes of a write that was begun: they stay until it has ended.
+    #[must_use]
+    pub fn ranges(&self, flush: &Flush) -> Vec<DiskRange> {
+        let state = self.state.borrow();
+        state.tail.disk(flush.segment(), flush.from(), flush.end().pos)
     }
 
     /// The segment holds what the write carried.
@@ -381,6 +394,23 @@ impl<I: Io> Partition<I> {
     }
 
     // Faults and removal.
+
+    /// What is to be stored finds no room: whoever waits for it is told to come again. Not for the
+    /// metadata, whose commands must know what came of them.
+    pub fn refuse_waiting(&self, at: Nanos) {
+        if self.id == METADATA {
+            return;
+        }
+        let mut state = self.state.borrow_mut();
+        let log_start = state.log.log_start();
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        for waiting in waiting {
+            let result = Err(ProduceError::Stuck);
+            let refused = Produced { slot: waiting.slot, log_start: Some(log_start), result };
+            waiting.tally.settle(refused, at);
+        }
+    }
 
     /// A disk operation failed: nothing more is stored, who waits is told.
     pub fn fence(&self, at: Nanos) {

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::io;
 use std::rc::Rc;
 
 use engine::bug::Bug;
@@ -14,6 +15,7 @@ use crate::limits::{BLOCK_BYTES, CHUNK_BYTES_MAX, MEMORY_LOOK};
 use crate::message::{ProduceError, ProduceItem, ProduceTimes, Produced, Reply};
 use crate::metrics::Metric;
 use crate::partition::{Partition, Produce};
+use crate::room::Shortage;
 use crate::route::{ReplyTo, Route};
 use crate::shard::Shard;
 use crate::signal;
@@ -138,6 +140,11 @@ impl<I: Io> Shard<I> {
             refuse(item.slot, ProduceError::UnknownPartition);
             return None;
         };
+        if self.room.refuses(partition.id()) && partition.is_fresh(&item) {
+            self.recorder.borrow_mut().add(Metric::DiskRefusals, 1);
+            refuse(item.slot, ProduceError::Full);
+            return None;
+        }
         let bytes = item.admitted.batch.len();
         let records = u64::from(item.admitted.summary.record_count);
         let mut supply = Supply::Warm;
@@ -182,10 +189,19 @@ impl<I: Io> Shard<I> {
     /// Reads back the block in which a partition's log ends, then orders what waited for it.
     async fn warm(self: Rc<Self>, partition: Rc<Partition<I>>) {
         let (segment, start, end) = partition.cold_block();
-        let block = self.read_block(&partition, segment, start, end).await;
-        if block.is_none() {
-            tracing::error!(partition = ?partition.id(), "the end of the log cannot be read: fenced");
-        }
+        let block = match self.read_block(&partition, segment, start, end).await {
+            Ok(block) => Some(block),
+            Err(error) => {
+                if let Some(shortage) = Shortage::of(&error) {
+                    self.on_shortage(shortage);
+                    self.refuse_all(partition.on_tail_unread());
+                    return;
+                }
+                let partition = partition.id();
+                tracing::error!(?partition, %error, "the end of the log cannot be read: fenced");
+                None
+            }
+        };
         // They came before all that wait for memory now.
         let left = self.produce_all(partition.on_tail_read(block));
         self.stall(left);
@@ -197,18 +213,27 @@ impl<I: Io> Shard<I> {
         segment: engine::id::Offset,
         start: FilePos,
         end: FilePos,
-    ) -> Option<crate::buffer::Block> {
-        let file = self.files.get(partition.id(), segment, Use::Direct).await.ok()?;
+    ) -> io::Result<crate::buffer::Block> {
+        let file = self.files.get(partition.id(), segment, Use::Direct).await?;
         let block = self.wait_for_block(BLOCK_BYTES).await;
         let (read, whole) = self.io.read(&file, start.get(), block).await;
-        let wanted = usize::try_from(end.since(start)).ok()?;
-        if read.ok()? < wanted {
-            return None;
+        let wanted = usize::try_from(end.since(start)).expect("less than a block");
+        if read? < wanted {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let mut block = self.wait_for_block(BLOCK_BYTES).await;
         let there = if Bug::TailNotReadBack.is_on() { &[0; BLOCK_BYTES] } else { whole.as_slice() };
         block.append(&there[..wanted]);
-        Some(block)
+        Ok(block)
+    }
+
+    /// Nothing was done for them.
+    fn refuse_all(&self, items: Stalled<I>) {
+        let at = self.io.now();
+        for (item, tally) in items {
+            let result = Err(ProduceError::Full);
+            tally.settle(Produced { slot: item.slot, log_start: None, result }, at);
+        }
     }
 
     /// Starts to carry journaled bytes to their segments, so that memory can be given back.

@@ -9,6 +9,7 @@ pub mod descriptors;
 pub mod launch;
 
 mod driver;
+mod surveyor;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -17,7 +18,7 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,7 @@ use crate::file::{self, RingFile};
 use crate::io::{Class, Io, Nanos, Open, Received as ReceivedBytes, Space, Sync};
 use crate::limits::{DESCRIPTOR_LOOK, DESCRIPTOR_WAIT_MAX, WARM_BYTES};
 use crate::mailbox::Slumber;
+use crate::reactor::surveyor::Surveyor;
 use crate::ring::pool::Received;
 use crate::ring::{self, Ring, WakeHandle, system};
 use crate::socket::{self, RingListener, RingSocket};
@@ -47,6 +49,7 @@ struct Core {
     arena: RefCell<Arena>,
     directory: Arc<File>,
     share: Share,
+    surveyor: Surveyor,
     clock: Clock,
     timers: RefCell<Timers>,
     wakeups: Wakeups,
@@ -62,6 +65,7 @@ struct Common {
     origin: Instant,
     directory: Arc<File>,
     share: Share,
+    surveyor: Surveyor,
     slumbers: Arc<[Slumber]>,
     arena_bytes: usize,
     receive_bytes_max: usize,
@@ -77,6 +81,7 @@ impl RingIo {
             arena: RefCell::new(arena),
             directory: Arc::clone(&common.directory),
             share: common.share,
+            surveyor: common.surveyor.clone(),
             clock: Clock::new(common.origin),
             timers: RefCell::default(),
             wakeups: Wakeups::new(Arc::clone(&common.slumbers), shard_index),
@@ -271,8 +276,18 @@ impl Io for RingIo {
         file::list(&self.core.directory, path)
     }
 
-    fn space(&self) -> io::Result<Space> {
-        system::space(&self.core.directory)
+    async fn space(&self) -> io::Result<Space> {
+        let wakeups = &self.core.wakeups;
+        let answer = self.core.surveyor.ask(self.wake_handle())?;
+        poll_fn(|context| match answer.try_recv() {
+            Ok(space) => Poll::Ready(space),
+            Err(mpsc::TryRecvError::Empty) => {
+                wakeups.add_bystander(context.waker());
+                Poll::Pending
+            }
+            Err(mpsc::TryRecvError::Disconnected) => Poll::Ready(Err(surveyor::gone())),
+        })
+        .await
     }
 
     async fn accept(&self, listener: &RingListener) -> io::Result<RingSocket> {
@@ -433,6 +448,8 @@ struct Wakeups {
     /// Whether the others were told that they must wake us.
     is_announced: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// Who waits for an answer of a thread that is no shard.
+    bystanders: RefCell<Vec<Waker>>,
 }
 
 impl Wakeups {
@@ -443,7 +460,13 @@ impl Wakeups {
             is_woken: Cell::new(false),
             is_announced: Cell::new(false),
             waker: RefCell::default(),
+            bystanders: RefCell::default(),
         }
+    }
+
+    /// Wakes `waker`, too, the next time.
+    fn add_bystander(&self, waker: &Waker) {
+        self.bystanders.borrow_mut().push(waker.clone());
     }
 
     fn poll(&self, waker: &Waker) -> Poll<()> {
@@ -460,10 +483,11 @@ impl Wakeups {
     }
 
     /// Another shard or thread woke us.
-    fn on_woken(&self) -> Option<Waker> {
+    fn on_woken(&self) -> impl Iterator<Item = Waker> + use<> {
         self.slumbers[self.shard_index].end();
         self.is_announced.set(false);
         self.is_woken.set(true);
-        self.waker.borrow_mut().take()
+        let waker = self.waker.borrow_mut().take();
+        waker.into_iter().chain(self.bystanders.take())
     }
 }

@@ -27,6 +27,7 @@ use crate::limits::{BLOCK_BYTES, READ_BYTES_MAX, SCAN_BYTES, SEND_SLICE_BYTES};
 use crate::message::{FileRange, ReadError};
 use crate::metrics::Metric;
 use crate::partition::Partition;
+use crate::room::Shortage;
 use crate::shard::Shard;
 use crate::signal::Bell;
 
@@ -191,6 +192,10 @@ impl<I: Io> Shard<I> {
         read.map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
                 return ReadError::UnknownPartition; // Its topic was deleted meanwhile.
+            }
+            if Shortage::of(&error).is_some() {
+                self.recorder.borrow_mut().add(Metric::Shortages, 1);
+                return ReadError::Short;
             }
             self.recorder.borrow_mut().add(Metric::DiskErrors, 1);
             tracing::error!(

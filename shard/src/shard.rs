@@ -33,6 +33,7 @@ use crate::permits::Permits;
 use crate::produce::Stalled;
 use crate::reader::Indexing;
 use crate::removal;
+use crate::room::Room;
 use crate::route::{Lanes, Letter, ReplyTo, Route};
 use crate::signal::{self, Answer, Bell, Promise};
 use crate::timer::Timers;
@@ -72,6 +73,8 @@ pub struct Shard<I: Io> {
     pub commit: Commit<I>,
     pub checkpoints: Turnstile,
     pub recorder: RefCell<Recorder>,
+    /// What the disk has left.
+    pub room: Room,
     pub stalled: RefCell<Stalled<I>>,
     /// Readers of other shards' connections that wait for news here, one wait each.
     pub readers: RefCell<BTreeMap<Reader, Promise<()>>>,
@@ -125,6 +128,7 @@ impl<I: Io> Shard<I> {
             commit: Commit::default(),
             checkpoints: Turnstile::default(),
             recorder: RefCell::new(Recorder::new(index)),
+            room: Room::default(),
             stalled: RefCell::default(),
             readers: RefCell::default(),
             freed: Bell::default(),
@@ -176,6 +180,7 @@ impl<I: Io> Shard<I> {
         self.phase.set(Phase::Stopping);
         self.phased.ring();
         self.commit.press();
+        self.room.try_again();
         self.partitions().iter().for_each(|partition| partition.dismiss());
     }
 
@@ -257,6 +262,7 @@ impl<I: Io> Shard<I> {
             if let Some(partition) = self.partitions.borrow_mut().remove(&id) {
                 partition.remove(self.io.now());
                 removal::start(self, partition);
+                self.room.try_again(); // Its writer may wait for room.
             }
         }
         for topic in removal::changed(&before, &image) {
@@ -350,10 +356,19 @@ impl<I: Io> Shard<I> {
                 let snapshot = self.snapshot();
                 self.route.reply(reply_to, Reply::Metrics(Box::new(snapshot)));
             }
-            Message::Adopt { generation, logs, image, cluster_id } => {
-                *self.cluster_id.borrow_mut() = cluster_id;
-                self.on_adopt(generation, logs, image, reply_to);
+            Message::LookAtRoom => {
+                self.on_look_at_room();
+                self.route.reply(reply_to, Reply::Done);
             }
+            Message::FoundNoRoom => {
+                self.on_found_no_room();
+                self.route.reply(reply_to, Reply::Done);
+            }
+            Message::Room(notice) => {
+                self.on_notice(notice);
+                self.route.reply(reply_to, Reply::Done);
+            }
+            Message::Adopt(adoption) => self.on_adopt(*adoption, reply_to),
             Message::Serve => self.on_serve(reply_to),
             Message::Stop => self.on_stop(reply_to),
             Message::End => {

@@ -54,8 +54,6 @@ const WALL_START_MS: i64 = 1_700_000_000_000;
 const PAGE_GONE_ODDS: u64 = 8;
 /// Turns in which nothing happens outside of the tasks: no operation, no connection, no client.
 const SPIN_TURNS_MAX: u64 = 100_000;
-/// What a node is told that its disk holds: it is full by plan, not by what is written.
-const DISK_BYTES: u64 = 1 << 40;
 /// Small, so that scenarios meet its end.
 const WARM_BYTES: usize = 8 << 20;
 /// What waking another shard takes.
@@ -590,8 +588,10 @@ impl Io for SimIo {
         self.state.nodes.borrow()[self.place.shard().0].disk.list(path)
     }
 
-    fn space(&self) -> io::Result<Space> {
-        Ok(Space { total_bytes: DISK_BYTES, usable_bytes: DISK_BYTES })
+    async fn space(&self) -> io::Result<Space> {
+        let (total_bytes, usable_bytes) =
+            self.state.nodes.borrow()[self.place.shard().0].disk.space();
+        Ok(Space { total_bytes, usable_bytes })
     }
 
     async fn accept(&self, listener: &SimListener) -> io::Result<SimSocket> {

@@ -244,6 +244,13 @@ static HONOURED: &[Definition] = &[
          process may use.",
     ),
     key(
+        "odradek.disk.free.min",
+        Kind::Text,
+        None,
+        "Free bytes of the data directory's disk below which nothing is appended, in bytes or with \
+         KiB, MiB or GiB. Default: 2 % of it, from 2 MiB to 1 GiB.",
+    ),
+    key(
         "odradek.http.listener",
         Kind::Text,
         Some("127.0.0.1:9644"),

@@ -32,6 +32,8 @@ pub struct NodeConfig {
     pub cores: Cores,
     /// `None`: a part of the machine's.
     pub memory_bytes: Option<u64>,
+    /// Of the data directory's file system: with less nothing is appended. `None`: a part of it.
+    pub free_bytes_min: Option<u64>,
     /// All that was set, for [`Layers::file`].
     pub file: Arc<Configs>,
     /// What was set and does nothing, to be said at start.
@@ -192,6 +194,10 @@ impl NodeConfig {
         if memory == Some(None) {
             keep("odradek.memory", "a number of bytes, KiB, MiB or GiB, such as 2GiB");
         }
+        let free = value("odradek.disk.free.min").map(bytes);
+        if free == Some(None) {
+            keep("odradek.disk.free.min", "a number of bytes, KiB, MiB or GiB, such as 2GiB");
+        }
         let id = value("node.id").and_then(|it| it.parse().ok()).and_then(NodeId::checked);
         match (listeners, cores, id, directories.first()) {
             (Ok(listeners), Some(cores), Some(node), Some(data_dir)) if faults.is_empty() => {
@@ -204,6 +210,7 @@ impl NodeConfig {
                     http: http.flatten(),
                     cores,
                     memory_bytes: memory.flatten(),
+                    free_bytes_min: free.flatten(),
                     file: Arc::clone(&layers.file),
                     without_effect,
                 })

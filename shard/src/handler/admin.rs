@@ -77,7 +77,7 @@ pub async fn execute_create<I: Io>(
     let created = topics::create_topics(&image, &asked);
     let events: Vec<Event> =
         created.iter().filter_map(|it| Some(it.result.as_ref().ok()?.event.clone())).collect();
-    let committed = if request.validate_only { Ok(()) } else { shard.commit_events(&events).await };
+    let committed = if request.validate_only { Ok(()) } else { shard.commit_growth(&events).await };
     let mut results = Vec::with_capacity(created.len());
     for created in created {
         pauses.next().await;
@@ -137,7 +137,7 @@ pub async fn execute_auto_create<I: Io>(shard: &Rc<Shard<I>>, names: &[String]) 
     }
     let events: Vec<Event> =
         created.into_iter().filter_map(|it| Some(it.result.ok()?.event)).collect();
-    if let Err(code) = shard.commit_events(&events).await {
+    if let Err(code) = shard.commit_growth(&events).await {
         tracing::warn!(?code, "topics that were asked for are not created");
     }
 }
@@ -244,7 +244,7 @@ pub async fn execute_create_partitions<I: Io>(
         .collect();
     let grown = topics::create_partitions(&shard.controller.image(), &asked);
     let events: Vec<Event> = grown.iter().filter_map(|it| it.result.clone().ok()).collect();
-    let committed = if request.validate_only { Ok(()) } else { shard.commit_events(&events).await };
+    let committed = if request.validate_only { Ok(()) } else { shard.commit_growth(&events).await };
     let results = grown.into_iter().map(|growth| {
         let result = CreatePartitionsTopicResult::default().with_name(TopicName(text(growth.name)));
         match (growth.result, committed) {
@@ -336,7 +336,7 @@ pub async fn describe_log_dirs<I: Io>(
         let described = DescribeLogDirsTopic::default().with_name(TopicName(name));
         (!partitions.is_empty()).then(|| described.with_partitions(partitions))
     });
-    let space = shard.io.space();
+    let space = shard.io.space().await;
     let known = |bytes: fn(&Space) -> u64| {
         space.as_ref().map_or(-1, |space| i64::try_from(bytes(space)).unwrap_or(i64::MAX))
     };

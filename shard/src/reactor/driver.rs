@@ -181,8 +181,8 @@ pub(super) fn close(core: &Core) {
     drop(timers);
     let gates = std::mem::take(&mut *core.gates.borrow_mut());
     drop(gates);
-    let waker = core.wakeups.waker.take();
-    drop(waker);
+    let wakers = (core.wakeups.waker.take(), core.wakeups.bystanders.take());
+    drop(wakers);
     while core.ring.busy_count() > 0 {
         core.ring.submit_and_wait(Some(CLOSE_WAIT));
         let mut reaped = Reaped::default();

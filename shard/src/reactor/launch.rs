@@ -17,6 +17,7 @@ use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement,
 use io_uring::IoUring;
 
 use super::descriptors::Share;
+use super::surveyor::Surveyor;
 use super::{Common, RingIo, driver};
 use crate::io::{Class, Io};
 use crate::mailbox::Slumber;
@@ -163,10 +164,14 @@ pub fn start<F: Future<Output = ()> + 'static>(
     assert!(!cores.is_empty());
     check_memory_lock(cores.len())?;
     check_ring()?;
+    let directory = Arc::new(open_directory(directory)?);
+    let surveyor = Surveyor::start(Arc::clone(&directory));
+    let surveyor = surveyor.map_err(|error| LaunchError::Thread { core: cores[0], error })?;
     let common = Arc::new(Common {
         origin: ring::monotonic_origin(),
-        directory: Arc::new(open_directory(directory)?),
         share: Share::new(budget.descriptor_count, cores.len()),
+        directory,
+        surveyor,
         slumbers: cores.iter().map(|_| Slumber::default()).collect(),
         arena_bytes: budget.arena_bytes,
         receive_bytes_max: budget.receive_bytes_max,

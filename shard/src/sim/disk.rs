@@ -17,6 +17,9 @@ use crate::sim::chance::{Chance, mix};
 use crate::sim::content::{Content, Kind, Mutation, Origin, PAGE_BYTES, SECTOR_BYTES, Version};
 use crate::sim::names::{Ino, Names};
 
+/// What a disk without end says that it holds.
+const ENDLESS_BYTES: u64 = 1 << 40;
+
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 const BLOCK_BYTES: u64 = 4096;
@@ -28,6 +31,8 @@ pub struct Faults {
     pub write_fails: u64,
     pub sync_fails: u64,
     pub is_full: u64,
+    /// What can be stored from when these faults begin, until something is deleted; 0: without end.
+    pub room_bytes: u64,
     pub stalls: u64,
     /// How long a stall is, at most.
     pub stall_nanos: u64,
@@ -44,6 +49,7 @@ impl Faults {
             write_fails: 0,
             sync_fails: 0,
             is_full: 0,
+            room_bytes: 0,
             stalls: 0,
             stall_nanos: 0,
             write_nanos: 100_000,
@@ -52,6 +58,13 @@ impl Faults {
 }
 
 impl Faults {
+    /// Whether the disk has no other fault than to be full.
+    #[must_use]
+    pub const fn only_fill(&self) -> bool {
+        let is_broken = self.read_fails != 0 || self.write_fails != 0 || self.sync_fails != 0;
+        !is_broken && (self.is_full != 0 || self.room_bytes != 0)
+    }
+
     /// Whether a broker may refuse to start, or to go on.
     #[must_use]
     pub const fn may_stop_a_broker(&self) -> bool {
@@ -186,6 +199,8 @@ enum State {
 pub struct Disk {
     chance: Chance,
     faults: Faults,
+    /// What all files may take.
+    capacity: Option<u64>,
     names: Names,
     contents: BTreeMap<Ino, Content>,
     operations: BTreeMap<u64, State>,
@@ -201,6 +216,7 @@ impl Disk {
         Self {
             chance,
             faults: Faults::none(),
+            capacity: None,
             names: Names::default(),
             contents: BTreeMap::new(),
             operations: BTreeMap::new(),
@@ -210,8 +226,24 @@ impl Disk {
         }
     }
 
-    pub const fn set_faults(&mut self, faults: Faults) {
+    pub fn set_faults(&mut self, faults: Faults) {
         self.faults = faults;
+        self.capacity = (faults.room_bytes > 0).then(|| self.used_bytes() + faults.room_bytes);
+    }
+
+    /// All bytes, and the free ones.
+    #[must_use]
+    pub fn space(&self) -> (u64, u64) {
+        match self.capacity {
+            Some(capacity) => (ENDLESS_BYTES, capacity.saturating_sub(self.used_bytes())),
+            None => (ENDLESS_BYTES, ENDLESS_BYTES),
+        }
+    }
+
+    /// Of all files that have a name.
+    fn used_bytes(&self) -> u64 {
+        let contents = self.names.current_files().filter_map(|ino| self.contents.get(&ino));
+        contents.map(|content| content.reserved_end().max(content.bytes())).sum()
     }
 
     /// How many mutating operations began or finished so far: the places for a crash.
@@ -319,7 +351,8 @@ impl Disk {
                 self.write(ino, pos, &data, kind, sync)
             }
             Request::Allocate { ino, end } => {
-                self.fill()?;
+                let reserved_end = self.content(ino).reserved_end();
+                self.fill(end.saturating_sub(reserved_end))?;
                 let content = self.content(ino);
                 content.set_bytes(mutation, end.max(content.bytes()));
                 content.reserve(end);
@@ -339,12 +372,12 @@ impl Disk {
             }
             Request::FileBytes { ino } => Ok(Outcome::Bytes(self.content(ino).bytes())),
             Request::Rename { from, to } => {
-                self.fill()?;
+                self.fill(0)?;
                 self.names.rename(mutation, &from, &to).map(|()| Outcome::Done)
             }
             Request::Unlink { path } => self.names.unlink(mutation, &path).map(|()| Outcome::Done),
             Request::MakeDir { path } => {
-                self.fill()?;
+                self.fill(0)?;
                 self.names.make_dir(mutation, &path).map(|()| Outcome::Done)
             }
             Request::RemoveDir { path } => {
@@ -365,7 +398,7 @@ impl Disk {
         let ino = match how {
             Open::Read | Open::Direct => self.names.file(path)?,
             Open::CreateDirect | Open::CreateBuffered => {
-                self.fill()?;
+                self.fill(0)?;
                 self.names.create(mutation, path)?
             }
         };
@@ -391,8 +424,10 @@ impl Disk {
         kind: Kind,
         sync: Sync,
     ) -> io::Result<Outcome> {
-        if pos + wide(data.len()) > self.content(ino).reserved_end() {
-            self.fill()?;
+        let reserved_end = self.content(ino).reserved_end();
+        let end = pos + wide(data.len());
+        if end > reserved_end {
+            self.fill(end - reserved_end)?;
         }
         if self.chance.one_in(self.faults.write_fails) {
             let loss = Loss::pick(&mut self.chance, self.next_mutation, self.next_mutation + 1);
@@ -426,9 +461,17 @@ impl Disk {
         mutation
     }
 
-    /// Now and then there is no space left.
-    fn fill(&mut self) -> io::Result<()> {
-        if self.chance.one_in(self.faults.is_full) {
+    /// Takes room for `bytes` more, or none but for a name. There is none now and then, or when the disk
+    /// is full.
+    fn fill(&mut self, bytes: u64) -> io::Result<()> {
+        let is_full = match self.capacity {
+            Some(capacity) => {
+                let used = self.used_bytes();
+                used >= capacity || capacity - used < bytes
+            }
+            None => false,
+        };
+        if is_full || self.chance.one_in(self.faults.is_full) {
             return Err(io::Error::from_raw_os_error(ENOSPC));
         }
         Ok(())

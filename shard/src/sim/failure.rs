@@ -16,6 +16,8 @@ pub enum Check {
     Start,
     /// The scenario, at what a clean stop leaves.
     Stop,
+    /// The scenario, at partitions that a full disk has closed.
+    Room,
     /// The scenario, at the time it takes until all is well after the last fault.
     Liveness,
     /// The broker, at itself.

@@ -169,6 +169,15 @@ impl Names {
         self.dirs.retain(|ino, _| reached.contains(ino));
     }
 
+    /// Files that a name leads to now.
+    pub fn current_files(&self) -> impl Iterator<Item = Ino> {
+        let nodes = self.dirs.values().flat_map(|dir| dir.current.values());
+        nodes.filter_map(|node| match *node {
+            Node::File(ino) => Some(ino),
+            Node::Dir(_) => None,
+        })
+    }
+
     /// Files that a name leads to, now or after a power cut.
     pub fn files(&self) -> BTreeSet<Ino> {
         let named =

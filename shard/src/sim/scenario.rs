@@ -4,7 +4,7 @@
 //! The plan is made before the run, and shows in the story. How a broker is started is given by
 //! `broker.rs`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use engine::codec::Codec;
 use engine::id::Offset;
 
 use crate::io::{Class, Io};
+use crate::metrics::Metric;
 use crate::sim::admin::{Admin, Wish};
 use crate::sim::broker::{self, Started};
 use crate::sim::chance::Chance;
@@ -251,6 +252,7 @@ fn phase(chance: &mut Chance) -> Phase {
             faults.stalls = odds(chance);
             faults.stall_nanos = 3_000_000_000;
         }
+        5 => faults.room_bytes = [1, 100_000, 2 << 20, 30 << 20][chance.index(4)],
         _ => {}
     }
     faults.write_nanos = [10_000, 100_000, 2_000_000][chance.index(3)];
@@ -367,6 +369,13 @@ impl<'plan> Run<'plan> {
 
     /// Runs a phase and its crash. A broker that its disk stopped is started again.
     fn endure(&mut self, phase: &Phase) -> Result<(), Failure> {
+        if phase.faults.room_bytes != 0 {
+            // A first start needs room, and the last phase is over.
+            self.world.set_faults(self.node, Faults::none());
+            let (recorder, started) = (self.recorder.clone(), self.started.clone());
+            let has_begun = || started.ready().is_some() || started.stopped().is_some();
+            self.world.run(LIVENESS, || recorder.has_failed() || has_begun());
+        }
         self.world.set_faults(self.node, phase.faults);
         self.world.set_weather(phase.weather);
         self.world.set_wall_skew(self.node, phase.wall_skew_ms);
@@ -392,12 +401,42 @@ impl<'plan> Run<'plan> {
         {
             return Err(Check::Start.failed(reason));
         }
+        if phase.faults.only_fill() {
+            self.check_open()?;
+        }
         match phase.ending {
             Ending::Crash(crash) => {
                 self.crash(crash, phase.shard_count);
                 Ok(())
             }
             Ending::Stop => self.stop(phase),
+        }
+    }
+
+    /// A disk that is full closes no partition.
+    fn check_open(&mut self) -> Result<(), Failure> {
+        if self.started.ready().is_none() {
+            return Ok(());
+        }
+        let metrics = self.started.order_metrics();
+        let fenced_count = Rc::new(Cell::new(None));
+        let (recorder, found) = (self.recorder.clone(), Rc::clone(&fenced_count));
+        self.world.run(STOP_MAX, || {
+            if let Ok(snapshots) = metrics.try_recv() {
+                let fenced = snapshots.iter().map(|it| it.metric(Metric::PartitionsFenced));
+                found.set(Some(fenced.sum::<u64>()));
+            }
+            recorder.has_failed() || found.get().is_some()
+        });
+        match (self.recorder.failure(), fenced_count.get()) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(0)) => Ok(()),
+            (None, Some(count)) => {
+                Err(Check::Room.failed(format!("a full disk has closed {count} partitions")))
+            }
+            (None, None) => {
+                Err(Check::Liveness.failed("a broker on a full disk does not tell its metrics"))
+            }
         }
     }
 

@@ -80,7 +80,12 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    async fn ask<T: Decodable>(&self, api: ApiKey, version: i16, request: &impl Encodable) -> T {
+    pub(crate) async fn ask<T: Decodable>(
+        &self,
+        api: ApiKey,
+        version: i16,
+        request: &impl Encodable,
+    ) -> T {
         let mut wire = Wire::connect(&self.io, self.node).await;
         wire.call(api, version, request).await.expect("the broker answers")
     }

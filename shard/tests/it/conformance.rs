@@ -54,7 +54,7 @@ pub(crate) async fn files<I: Io>(io: I) {
     buffered_files(&io).await;
     names(&io).await;
     many_parts(&io).await;
-    let space = io.space().unwrap();
+    let space = io.space().await.unwrap();
     assert!(0 < space.usable_bytes && space.usable_bytes <= space.total_bytes);
 }
 

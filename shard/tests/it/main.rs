@@ -3,6 +3,7 @@
 mod answers;
 mod bounds;
 mod conformance;
+mod full;
 mod mailbox;
 mod recovery;
 mod ring;

@@ -194,6 +194,7 @@ impl World {
         if self.frame.is_some() {
             return;
         }
+        self.make_journal();
         if self.journal.leaves_reserve(u64::try_from(FRAME_BYTES).unwrap()) {
             self.write_frame(Self::push_all);
         } else {
@@ -202,10 +203,18 @@ impl World {
         }
     }
 
+    fn make_journal(&mut self) {
+        while let Some(file) = self.journal.next_unmade() {
+            self.disk.set_bytes(File::Journal(file), JOURNAL.file_bytes);
+            self.journal.on_made(file);
+        }
+    }
+
     fn write_frame(
         &mut self,
         fill: impl FnOnce(&mut Self, &mut FrameWriter<'_>) -> (Vec<Queued>, Vec<(u32, Journaling)>),
     ) {
+        self.make_journal();
         let mut buffer = vec![0xee; FRAME_BYTES];
         let mut writer = FrameWriter::begin(&mut buffer);
         let (queued, journaled) = fill(self, &mut writer);
@@ -217,9 +226,6 @@ impl World {
         let frame_bytes = writer.finish(self.generation, place.sequence);
         buffer.truncate(frame_bytes);
         let file = File::Journal(place.file);
-        if place.new_file {
-            self.disk.set_bytes(file, JOURNAL.file_bytes);
-        }
         let write = self.disk.begin_write(file, place.pos.get(), buffer);
         self.frame = Some(Frame { write, queued, journaled });
     }
