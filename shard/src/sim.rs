@@ -11,6 +11,7 @@ pub mod admin;
 pub mod broker;
 pub mod chance;
 pub mod checker;
+pub mod clock;
 pub mod consumer;
 pub mod content;
 pub mod disk;
@@ -41,6 +42,7 @@ use crate::buffer::{Block, DiskRange};
 use crate::io::{Class, Io, Nanos, Open, Received, Space, Sync};
 use crate::limits::{BLOCK_BYTES, FILES_OPEN_MAX};
 use crate::sim::chance::Chance;
+use crate::sim::clock::Clock;
 use crate::sim::content::Kind;
 use crate::sim::disk::{Crash, Disk, Faults, Outcome, Request};
 use crate::sim::executor::{Due, Event, Executor, Owner, Turn};
@@ -71,7 +73,8 @@ struct Node {
     disk: Disk,
     shards: Vec<Shard>,
     arena_bytes: usize,
-    wall_skew_ms: i64,
+    clock: Clock,
+    clock_set_at: Nanos,
 }
 
 struct State {
@@ -97,6 +100,7 @@ pub enum Ended {
 
 pub struct World {
     state: Rc<State>,
+    idle: Duration,
 }
 
 impl World {
@@ -110,7 +114,7 @@ impl World {
             story: RefCell::new(Story::default()),
             outside: RefCell::new(chance.fork()),
         };
-        Self { state: Rc::new(state) }
+        Self { state: Rc::new(state), idle: Duration::ZERO }
     }
 
     /// Adds a node with an empty disk. `arena_bytes` is the block memory of each shard.
@@ -120,7 +124,8 @@ impl World {
         let disk = Disk::new(chance.fork());
         let shards = (0..shard_count).map(|_| Shard::new(&mut chance, arena_bytes)).collect();
         let mut nodes = self.state.nodes.borrow_mut();
-        nodes.push(Node { chance, disk, shards, arena_bytes, wall_skew_ms: 0 });
+        let (clock, clock_set_at) = (Clock::default(), self.now());
+        nodes.push(Node { chance, disk, shards, arena_bytes, clock, clock_set_at });
         nodes.len() - 1
     }
 
@@ -157,7 +162,12 @@ impl World {
             } else if turns > seen.1 + SPIN_TURNS_MAX {
                 return Ended::Spinning;
             }
-            match self.state.executor.turn() {
+            let (began, is_idle) = (self.now(), self.is_idle());
+            let turn = self.state.executor.turn();
+            if is_idle {
+                self.idle += self.now().since(began);
+            }
+            match turn {
                 Turn::Ran => {}
                 Turn::Idle => return Ended::Idle,
                 Turn::Event(Event::Disk { node, operation }) => {
@@ -204,10 +214,12 @@ impl World {
         self.state.net.borrow_mut().set_weather(weather);
     }
 
-    /// Moves a node's wall clock: forward, backward, away from the others.
-    pub fn set_wall_skew(&mut self, node: usize, skew_ms: i64) {
-        self.state.tell([4, wide(node), 0], || format!("node {node}: clock off by {skew_ms} ms"));
-        self.state.nodes.borrow_mut()[node].wall_skew_ms = skew_ms;
+    /// Sets a node's wall clock right or wrong.
+    pub fn set_clock(&mut self, node: usize, clock: Clock) {
+        self.state.tell([4, wide(node), 0], || format!("node {node}: {clock:?}"));
+        let now = self.now();
+        let node = &mut self.state.nodes.borrow_mut()[node];
+        (node.clock, node.clock_set_at) = (clock, now);
     }
 
     /// Places for a crash that the node's disk has passed.
@@ -231,6 +243,18 @@ impl World {
     #[must_use]
     pub fn now(&self) -> Nanos {
         self.state.executor.now()
+    }
+
+    /// Time in which no task was ready and no disk had an operation: only timers and answers under way
+    /// were waited for.
+    #[must_use]
+    pub fn idle(&self) -> Duration {
+        self.idle
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.state.executor.is_ready()
+            && self.state.nodes.borrow().iter().all(|it| it.disk.is_idle())
     }
 
     #[must_use]
@@ -437,13 +461,15 @@ impl Io for SimIo {
     }
 
     fn wall(&self) -> Timestamp {
-        let skew_ms = match self.place {
-            Place::Outside => 0,
-            Place::Shard { node, .. } => self.state.nodes.borrow()[node].wall_skew_ms,
+        let now = self.now();
+        let millis = match self.place {
+            Place::Outside => Clock::default().millis(now, now),
+            Place::Shard { node, .. } => {
+                let node = &self.state.nodes.borrow()[node];
+                node.clock.millis(node.clock_set_at, now)
+            }
         };
-        let millis =
-            i64::try_from(self.now().get() / 1_000_000).expect("a world does not last so long");
-        Timestamp::new(WALL_START_MS + skew_ms + millis)
+        Timestamp::new(WALL_START_MS + millis)
     }
 
     fn random(&self) -> u64 {

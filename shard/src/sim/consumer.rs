@@ -31,6 +31,8 @@ const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
 const RETRY_NANOS: u64 = 30_000_000;
 const EARLIEST: i64 = -2;
 const LATEST: i64 = -1;
+/// Longest pause of a consumer that has found nothing for a while.
+const QUIET_NANOS_MAX: u64 = 500_000_000;
 
 /// How a consumer asks.
 #[derive(Clone, Debug)]
@@ -65,6 +67,8 @@ pub struct Consumer {
     chance: Chance,
     manners: Manners,
     courses: Vec<Course>,
+    /// Rounds since something was read, at most 16.
+    quiet_count: u32,
 }
 
 impl Consumer {
@@ -89,6 +93,7 @@ impl Consumer {
             chance: Chance::new(io.random()),
             manners,
             courses: courses.collect(),
+            quiet_count: 0,
         }
     }
 
@@ -100,7 +105,9 @@ impl Consumer {
                 if self.recorder.is_closing() || self.courses.is_empty() {
                     return;
                 }
-                self.pause(self.manners.pause_nanos).await;
+                let nanos = self.manners.pause_nanos;
+                let patient = (nanos << self.quiet_count).min(QUIET_NANOS_MAX);
+                self.pause(patient.max(nanos)).await;
             }
         }
     }
@@ -166,6 +173,7 @@ impl Consumer {
     }
 
     async fn fetch(&mut self, wire: &mut Wire) -> Result<(), Gone> {
+        self.quiet_count = (self.quiet_count + 1).min(16);
         let Some(request) = self.request() else { return Ok(()) };
         let envelope = wire.envelope(self.manners.version);
         let sent = wire.send(client::encode_fetch(&envelope, &request)).await;
@@ -262,6 +270,7 @@ impl Consumer {
                 };
                 if let Some(last) = seen.last() {
                     course.position = Some(last.offset.plus(1));
+                    self.quiet_count = 0;
                 }
                 course.high_watermark = Some(high_watermark);
                 self.recorder.record(&Event::Read { reader, log, log_start, high_watermark, seen });

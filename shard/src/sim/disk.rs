@@ -25,7 +25,7 @@ const ENOSPC: i32 = 28;
 const BLOCK_BYTES: u64 = 4096;
 
 /// What goes wrong, and how slow the device is. Odds are one in so many operations; 0 is never.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     pub read_fails: u64,
     pub write_fails: u64,
@@ -249,6 +249,11 @@ impl Disk {
     /// How many mutating operations began or finished so far: the places for a crash.
     pub const fn step_count(&self) -> u64 {
         self.step_count
+    }
+
+    /// Whether no operation is under way.
+    pub fn is_idle(&self) -> bool {
+        self.operations.is_empty()
     }
 
     /// Number of the operation, and how many nanoseconds it takes.

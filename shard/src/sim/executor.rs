@@ -169,6 +169,12 @@ impl Executor {
         .await;
     }
 
+    /// Whether some task can run now.
+    pub fn is_ready(&self) -> bool {
+        self.ready.borrow_mut().extend(self.woken.try_iter());
+        !self.ready.borrow().is_empty()
+    }
+
     /// Runs one task, or moves time to the next event.
     pub fn turn(&self) -> Turn {
         self.ready.borrow_mut().extend(self.woken.try_iter());

@@ -19,7 +19,7 @@ const PIECE_BYTES_MAX: usize = 16 * 1024;
 const BACKLOG_MAX: usize = 128;
 
 /// How bad the network is. Odds are one in so many; 0 is never.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Weather {
     /// What a piece takes, usually.
     pub delay_nanos: u64,

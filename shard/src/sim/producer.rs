@@ -30,7 +30,9 @@ use crate::sim::wire::{Gone, Wire};
 
 /// First version that names topics by id.
 pub const TOPIC_IDS_FROM: i16 = 13;
+/// Longest pause after the first trouble; it doubles with each that follows.
 const RETRY_NANOS: u64 = 30_000_000;
+const RETRY_DOUBLINGS_MAX: u32 = 5;
 
 /// What kind of producer to be.
 #[derive(Clone, Debug)]
@@ -76,6 +78,8 @@ pub struct Producer {
     made_count: usize,
     /// What is to be sent again, by request.
     again: VecDeque<Vec<Unanswered>>,
+    /// Requests in a row that did not do what they should, at most `RETRY_DOUBLINGS_MAX`.
+    trouble_count: u32,
 }
 
 impl Producer {
@@ -100,6 +104,7 @@ impl Producer {
             identity: None,
             made_count: 0,
             again: VecDeque::new(),
+            trouble_count: 0,
         }
     }
 
@@ -136,7 +141,7 @@ impl Producer {
         let response: InitProducerIdResponse =
             wire.call(ApiKey::InitProducerId, 4, &request).await?;
         if response.error_code != 0 {
-            self.pause(RETRY_NANOS).await;
+            self.back_off().await;
             return Ok(());
         }
         self.recorder.on_producer_id(response.producer_id.0);
@@ -157,9 +162,11 @@ impl Producer {
             Ok(response) => self.on_response(batches, response.as_ref(), Standing::Alone),
             Err(Gone) => batches,
         };
-        if !left.is_empty() {
+        if left.is_empty() {
+            self.trouble_count = 0;
+        } else {
             self.again.push_front(left);
-            self.pause(RETRY_NANOS).await;
+            self.back_off().await;
         }
         answer.map(|_| ())
     }
@@ -361,6 +368,12 @@ impl Producer {
                 false
             }
         }
+    }
+
+    async fn back_off(&mut self) {
+        let nanos = RETRY_NANOS << self.trouble_count;
+        self.trouble_count = (self.trouble_count + 1).min(RETRY_DOUBLINGS_MAX);
+        self.pause(nanos).await;
     }
 
     async fn pause(&mut self, nanos_max: u64) {

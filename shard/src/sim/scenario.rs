@@ -17,6 +17,7 @@ use crate::sim::admin::{Admin, Wish};
 use crate::sim::broker::{self, Started};
 use crate::sim::chance::Chance;
 use crate::sim::checker::Tally;
+use crate::sim::clock::{Clock, Gait};
 use crate::sim::consumer::{Consumer, Manners};
 use crate::sim::disk::{Crash, Faults};
 use crate::sim::failure::{Check, Failure};
@@ -30,6 +31,9 @@ use crate::sim::{Ended, SimIo, World};
 const ARENA_BYTES: usize = 64 << 20;
 /// From the last fault to the last answer.
 const LIVENESS: Duration = Duration::from_secs(300);
+
+/// All pauses of a slow producer, less than `LIVENESS` by far.
+const SLOW_NANOS_MAX: u64 = 150_000_000_000;
 
 const SPINS: &str = "the broker's tasks spin: they are ready all the time, and do nothing";
 
@@ -58,7 +62,7 @@ pub struct Phase {
     pub until: Until,
     pub faults: Faults,
     pub weather: Weather,
-    pub wall_skew_ms: i64,
+    pub clock: Clock,
     pub ending: Ending,
     /// Of the node that comes back.
     pub shard_count: usize,
@@ -86,6 +90,8 @@ pub struct Report {
     /// Places for a crash.
     pub step_count: u64,
     pub simulated: Duration,
+    /// Of it, time in which only timers and answers under way were waited for.
+    pub idle: Duration,
     pub story_hash: u64,
 }
 
@@ -113,8 +119,30 @@ impl Plan {
         plan.phases = (0..chance.below(4)).map(|_| phase(&mut chance)).collect();
         if chance.one_in(4) {
             plan.crowd(&mut chance);
+        } else if chance.one_in(2) {
+            plan.slow_down(&mut chance);
         }
         plan
+    }
+
+    /// Clients that pause for seconds: what goes by the clock has its time. Segments roll, checkpoints
+    /// are written while nobody asks for anything, caches empty, and a disk's stall lasts.
+    fn slow_down(&mut self, chance: &mut Chance) {
+        for habits in &mut self.producers {
+            let requests = u64::try_from(habits.request_count.max(1)).expect("a run is short");
+            let pause_nanos = chance.between(500_000_000, 8_000_000_000);
+            habits.pause_nanos = pause_nanos.min(SLOW_NANOS_MAX / requests);
+        }
+        for manners in &mut self.consumers {
+            manners.pause_nanos = chance.between(500_000_000, 8_000_000_000);
+            manners.max_wait_ms = [0, 500, 20_000][chance.index(3)];
+        }
+        for phase in &mut self.phases {
+            phase.faults.stall_nanos *= 5;
+            if let Until::Passed(limit) = &mut phase.until {
+                *limit *= 20;
+            }
+        }
     }
 
     /// Several producers write batches of whole blocks to one partition, and the power goes again and
@@ -161,7 +189,7 @@ impl Plan {
                 until: Until::Steps(step),
                 faults: Faults::none(),
                 weather: Weather::fair(),
-                wall_skew_ms: 0,
+                clock: Clock::default(),
                 ending: Ending::Crash(if is_kill { Crash::Process } else { Crash::Power }),
                 shard_count: plan.shard_count,
             }];
@@ -265,13 +293,25 @@ fn phase(chance: &mut Chance) -> Phase {
         until,
         faults,
         weather,
-        wall_skew_ms: [0, 0, 0, 3_600_000, -3_600_000][chance.index(5)],
+        clock: clock(chance),
         ending: match chance.below(6) {
             0 => Ending::Stop,
             1 | 2 => Ending::Crash(Crash::Process),
             _ => Ending::Crash(Crash::Power),
         },
         shard_count: 1 + chance.index(3),
+    }
+}
+
+/// One draw, as many as a clock that is only off would take.
+fn clock(chance: &mut Chance) -> Clock {
+    let skew = |skew_ms| Clock { skew_ms, gait: Gait::Steady };
+    match chance.index(10) {
+        0..=3 => Clock::default(),
+        4 | 5 => skew(3_600_000),
+        6 | 7 => skew(-3_600_000),
+        8 => Clock { skew_ms: 0, gait: Gait::Still },
+        _ => Clock::jumping(chance.clone().next()),
     }
 }
 
@@ -317,6 +357,7 @@ impl<'plan> Run<'plan> {
             tally: self.recorder.tally(),
             step_count: self.world.step_count(self.node),
             simulated: self.world.now().since(crate::io::Nanos::new(1_000_000_000)),
+            idle: self.world.idle(),
             story_hash: self.world.story_hash(),
         })
     }
@@ -378,7 +419,7 @@ impl<'plan> Run<'plan> {
         }
         self.world.set_faults(self.node, phase.faults);
         self.world.set_weather(phase.weather);
-        self.world.set_wall_skew(self.node, phase.wall_skew_ms);
+        self.world.set_clock(self.node, phase.clock);
         let (step_end, limit) = match phase.until {
             Until::Steps(count) => {
                 (self.world.step_count(self.node) + count, Duration::from_secs(20))
@@ -474,7 +515,7 @@ impl<'plan> Run<'plan> {
     /// No more faults, and a broker that has seen none.
     fn heal(&mut self) {
         self.world.set_weather(Weather::fair());
-        self.world.set_wall_skew(self.node, 0);
+        self.world.set_clock(self.node, Clock::default());
         if !self.plan.phases.is_empty() {
             self.world.set_faults(self.node, Faults::none());
             self.crash(Crash::Process, self.plan.shard_count);

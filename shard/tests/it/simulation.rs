@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use shard::sim::clock::Clock;
 use shard::sim::disk::Faults;
 use shard::sim::net::Weather;
 use shard::sim::scenario::{Ending, Phase, Plan, Until};
@@ -35,7 +36,7 @@ fn a_stop_with_closed_partitions_ends_and_loses_nothing() {
             until: Until::Passed(Duration::from_secs(4)),
             faults: Faults { sync_fails: 6, ..Faults::none() },
             weather: Weather::fair(),
-            wall_skew_ms: 0,
+            clock: Clock::default(),
             ending: Ending::Stop,
             shard_count: 1,
         }];
