@@ -23,6 +23,7 @@ pub mod net;
 pub mod producer;
 pub mod recorder;
 pub mod scenario;
+pub mod shrink;
 pub mod story;
 pub mod wire;
 
