@@ -383,7 +383,7 @@ impl Total {
         println!(
             "{} runs, {crash_count} crashes, {acked_count} records acknowledged, {read_count} read; \
              {:.1} s simulated in {:.1} s: {rate:.0} times real time, {:.1} hours a minute; \
-             {:.0} % of it only timers and clients' pauses{left}",
+             {:.0} % of it only timers, pauses and bytes under way{left}",
             self.run_count,
             simulated.as_secs_f64(),
             real.as_secs_f64(),
