@@ -145,14 +145,15 @@ func (r *Run) says() error {
 		return err
 	}
 	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, diskState) && !strings.HasSuffix(strings.TrimSpace(line), " 0") {
+		if strings.HasPrefix(line, diskLevel) && strings.HasSuffix(strings.TrimSpace(line), " 4") {
 			return nil
 		}
 	}
-	return fmt.Errorf("no metric %s says that the disk is full", diskState)
+	return fmt.Errorf("%s is not 4, though a producer was refused", diskLevel)
 }
 
-const diskState = "odradek_disk_state"
+// diskLevel is Odradek's: 4 is a disk on which nothing is appended any more.
+const diskLevel = "odradek_disk_level"
 
 // Filler is files of nobody's that take what is left of a file system.
 type Filler struct {

@@ -63,6 +63,7 @@ func caching(r *Run) error {
 		}
 		lost += cached.checker.LostCount
 		r.Acked += cached.acked() + durable.acked()
+		r.Read += cached.checker.Read + durable.checker.Read
 		r.turned(0)
 	}
 	if lost == 0 {
