@@ -476,16 +476,19 @@ func begin(load *Load, streams []Stream, ready time.Duration, ended <-chan struc
 	return nil
 }
 
-// reach waits until somebody listens.
+// reach waits until somebody answers: a listener may be there for a moment only, while the broker starts.
 func reach(address string, limit time.Duration) error {
 	for until := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
 		wire, err := Dial(address)
 		if err == nil {
+			err = wire.Versions(time.Second)
 			wire.Close()
+		}
+		if err == nil {
 			return nil
 		}
 		if time.Now().After(until) {
-			return fmt.Errorf("the broker does not listen: %w", err)
+			return fmt.Errorf("the broker does not answer: %w", err)
 		}
 	}
 }
