@@ -228,8 +228,9 @@ fn judge(scene: &Scene, case: &Case, ended: &Ended, found: &Value) -> Outcome {
         findings.iter().any(|it| {
             let position = |key: &str| usize::try_from(it[key].as_u64().expect("a number"));
             let (from, end) = (position("from").expect("small"), position("end").expect("small"));
-            // Of what was cut off only the beginning is there to be named; an empty range is a file.
-            let meets = from < changed.end && changed.start <= end || from == end;
+            // Of what was cut off only the beginning is there to be named. Sound batches of another log
+            // that happen to fit are named where they stop to. An empty range is a file.
+            let meets = from <= changed.end && changed.start <= end || from == end;
             it["severity"] == severity && it["file"] == path.as_str() && meets
         })
     };
