@@ -41,6 +41,7 @@ pub mod removal;
 pub mod ring;
 pub mod room;
 pub mod route;
+pub mod scrubber;
 pub mod server;
 pub mod shard;
 pub mod signal;

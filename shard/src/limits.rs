@@ -98,6 +98,12 @@ pub const MESSAGES_PER_TURN_MAX: usize = 256;
 pub const SCAN_BYTES: usize = 64 * 1024;
 pub const READ_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes of a sealed segment that the scrubber reads at a time, and its shortest pause between reads.
+pub const SCRUB_BYTES: usize = 256 * 1024;
+pub const SCRUB_PAUSE_MIN: Duration = Duration::from_millis(10);
+/// How often the scrubber looks whether there is anything to scrub.
+pub const SCRUB_LOOK: Duration = Duration::from_secs(60);
+
 /// Bytes of records checked before other tasks run.
 pub const ADMISSION_SLICE_BYTES: usize = 128 * 1024;
 /// Slices of one batch after which the rest is done in the slow lane.

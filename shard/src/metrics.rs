@@ -178,6 +178,7 @@ pub enum Metric {
     DiskFreeBytes,
     DiskRefusals,
     Shortages,
+    ScrubbedBytes,
     Partitions,
     PartitionsFenced,
     PartitionsCached,
@@ -186,7 +187,7 @@ pub enum Metric {
 }
 
 impl Metric {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Batches,
         Self::Records,
         Self::BytesReceived,
@@ -209,6 +210,7 @@ impl Metric {
         Self::DiskFreeBytes,
         Self::DiskRefusals,
         Self::Shortages,
+        Self::ScrubbedBytes,
         Self::Partitions,
         Self::PartitionsFenced,
         Self::PartitionsCached,
@@ -237,9 +239,7 @@ impl Metric {
             Self::MemoryWaits => {
                 ("memory_waits_total", Counter, "requests that waited for memory before their body")
             }
-            Self::MemoryUsedBytes => {
-                ("memory_used_bytes", Gauge, "bytes of the shard's budget in use")
-            }
+            Self::MemoryUsedBytes => ("memory_used_bytes", Gauge, "bytes of the budget in use"),
             Self::MemoryRequestBytes => {
                 ("memory_request_bytes", Gauge, "bytes that requests hold until they are answered")
             }
@@ -256,7 +256,7 @@ impl Metric {
             }
             Self::Checkpoints => ("checkpoints_total", Counter, "checkpoints completed"),
             Self::DiskErrors => {
-                ("disk_errors_total", Counter, "failed reads and writes of log files")
+                ("disk_errors_total", Counter, "failed operations on files of logs")
             }
             Self::DamagesFound => {
                 ("damages_found_total", Counter, "ranges of stored records found damaged")
@@ -267,7 +267,7 @@ impl Metric {
                 "0 ok, 1 warn, 2 throttle, 3 no topic or partition is made, 4 nothing is appended",
             ),
             Self::DiskFreeBytes => {
-                ("disk_free_bytes", Gauge, "free bytes of the data directory's file system")
+                ("disk_free_bytes", Gauge, "free bytes of the data directory's disk")
             }
             Self::DiskRefusals => {
                 ("disk_refusals_total", Counter, "batches not appended as the disk was full")
@@ -277,6 +277,7 @@ impl Metric {
                 Counter,
                 "file operations that found no room or no descriptor, to be tried again",
             ),
+            Self::ScrubbedBytes => ("scrubbed_bytes_total", Counter, "bytes read to check them"),
             Self::Partitions => ("partitions", Gauge, "partitions on the shard"),
             Self::PartitionsFenced => {
                 ("partitions_fenced", Gauge, "partitions closed by a disk fault until restart")

@@ -412,4 +412,5 @@ pub fn start_tasks<I: Io>(shard: &Rc<Shard<I>>) {
     io.spawn(Class::Foreground, run_inbox(Rc::clone(shard)));
     io.spawn(Class::Foreground, crate::commit::run(Rc::clone(shard)));
     io.spawn(Class::Foreground, crate::checkpoint::run(Rc::clone(shard)));
+    io.spawn(Class::Background, crate::scrubber::run(Rc::clone(shard)));
 }

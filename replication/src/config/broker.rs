@@ -89,6 +89,8 @@ pub struct BrokerConfig {
     pub requests: RequestLimits,
     pub retention_check_interval_ms: i64,
     pub producer_id_expiration_ms: i64,
+    /// Of one pass over everything that is sealed; 0 for none.
+    pub scrub_period_ms: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,6 +155,7 @@ impl BrokerConfig {
             },
             retention_check_interval_ms: number("log.retention.check.interval.ms"),
             producer_id_expiration_ms: number("producer.id.expiration.ms"),
+            scrub_period_ms: number("odradek.scrub.period.ms"),
         }
     }
 }

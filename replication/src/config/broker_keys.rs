@@ -263,6 +263,14 @@ static HONOURED: &[Definition] = &[
         "Memory for buffers, in bytes or with KiB, MiB or GiB. Default: a part of the machine's.",
     ),
     key(
+        "odradek.scrub.period.ms",
+        Kind::Long,
+        Some("604800000"),
+        "Stored records are read back and checked within about so long; 0 for never.",
+    )
+    .checked(Check::AtLeast(0))
+    .updated(Update::ClusterWide),
+    key(
         "producer.id.expiration.ms",
         Kind::Int,
         Some("86400000"),

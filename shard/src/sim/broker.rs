@@ -94,6 +94,8 @@ pub fn config(overrides: &[(String, String)]) -> NodeConfig {
         ("log.dirs", "data"),
         ("listeners", "PLAINTEXT://127.0.0.1:9092"),
         ("auto.create.topics.enable", "false"),
+        // Runs last for minutes.
+        ("odradek.scrub.period.ms", "20000"),
     ];
     let properties: Vec<Property> = properties.iter().map(property).collect();
     NodeConfig::from_properties(&properties, overrides).expect("a sound configuration")

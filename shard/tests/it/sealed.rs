@@ -15,7 +15,9 @@ use net::error_code::ErrorCode;
 use net::fetch::{FetchPartition, FetchRequest, FetchTopic, SESSIONLESS_EPOCH};
 use net::topic::TopicRef;
 use shard::io::{Class, Io, Open, Sync};
+use shard::metrics::Metric;
 use shard::sim::admin::{Admin, Wish};
+use shard::sim::broker;
 use shard::sim::consumer::{Consumer, Manners};
 use shard::sim::disk::Crash;
 use shard::sim::history::{Durability, Retries};
@@ -234,4 +236,48 @@ fn a_flipped_bit_in_a_sealed_batch_refuses_reads_of_that_batch_alone() {
         assert!(damaged < offset && offset < end, "byte {at}: {damaged} {offset} {end}");
         assert!(offset - damaged < 200, "byte {at}: the damage is one batch");
     }
+}
+
+/// What a broker that scrubs every two seconds has counted, once `is_over` holds for it.
+fn scrubbed(world: &mut World, is_over: impl Fn(u64, u64) -> bool) -> (u64, u64) {
+    let settings = [("odradek.scrub.period.ms".to_owned(), "2000".to_owned())];
+    let started = broker::start_with(world, 0, 1, broker::config(&settings));
+    assert_eq!(world.run(HOUR, || started.ready().is_some()), Ended::Done);
+    loop {
+        let metrics = started.order_metrics();
+        let counted = Cell::new(None);
+        let has_come = || {
+            if let Ok(shards) = metrics.try_recv() {
+                let [bytes, damages] = [Metric::ScrubbedBytes, Metric::DamagesFound];
+                counted.set(Some((shards[0].metric(bytes), shards[0].metric(damages))));
+            }
+            counted.get().is_some()
+        };
+        assert_eq!(world.run(HOUR, has_come), Ended::Done);
+        let (bytes, damages) = counted.get().expect("it has come");
+        if is_over(bytes, damages) {
+            return (bytes, damages);
+        }
+        idle(world);
+    }
+}
+
+#[test]
+fn the_scrubber_finds_what_nobody_reads() {
+    for at in [6, 15, 18, 80] {
+        let (mut world, _recorder, target) = segments();
+        let (io, topic) = (world.io(0, 0), engine::id::TopicId::new(target.topic_id));
+        let path = format!("topics/{topic}/0/{:020}.log", 0);
+        finish(&mut world, &io.clone(), flip(io, path, at));
+        world.crash(0, Crash::Process);
+        let (_, damages) = scrubbed(&mut world, |_, damages| damages > 0);
+        assert_eq!(damages, 1, "byte {at}");
+    }
+}
+
+#[test]
+fn the_scrubber_goes_around_and_finds_nothing_where_nothing_is_wrong() {
+    let (mut world, _recorder, _target) = segments();
+    let (_, damages) = scrubbed(&mut world, |bytes, _| bytes > 4_000_000);
+    assert_eq!(damages, 0);
 }
