@@ -82,6 +82,20 @@ impl Generation {
         Self { number, salt }
     }
 
+    /// That of the frame whose header `bytes` begin with, whole or not: for who looks at a journal
+    /// without knowing whose it is.
+    #[must_use]
+    pub fn of_frame(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields::new(bytes.get(..HEADER_BYTES)?);
+        let mut read = || -> Result<_, Malformed> {
+            let (magic, version) = (fields.u32()?, fields.u16()?);
+            fields.u16()?;
+            let generation = Self { number: fields.u64()?, salt: fields.u64()? };
+            Ok((magic == MAGIC && version == VERSION).then_some(generation))
+        };
+        read().ok().flatten()
+    }
+
     #[must_use]
     pub const fn number(self) -> u64 {
         self.number

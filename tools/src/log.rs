@@ -1,10 +1,11 @@
 //! `odradek log`: what the files of a broker hold, and whether that is what was stored.
 //!
-//! The broker must not run: it is asked nothing, and nothing is changed.
+//! A broker is asked nothing, and nothing is changed.
 
 mod audit;
 mod directory;
 mod finding;
+mod inspect;
 
 use std::path::PathBuf;
 
@@ -16,12 +17,15 @@ use crate::failure::Failure;
 use crate::log::audit::{Audited, audit};
 use crate::log::directory::Directory;
 use crate::log::finding::Finding;
+use crate::log::inspect::Depth;
 use crate::table::Table;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Check every byte that a start or a reader would use
     Verify(VerifyArguments),
+    /// Show what a file holds: batches, index entries, journal entries, slots, manifests
+    Inspect(InspectArguments),
 }
 
 const VERIFY_EXAMPLES: &str = "\
@@ -46,9 +50,35 @@ pub(crate) struct VerifyArguments {
     json: bool,
 }
 
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  odradek log inspect odradek-data/topics/<id>/0/00000000000000000000.log
+  odradek log inspect 00000000000000000000.log --records --offset 17
+  odradek log inspect odradek-data/journal/0/0.journal --json | jq 'select(.entry == \"intent\")'
+  odradek log inspect odradek-data/superblock
+
+One line for each batch, with the names that Kafka's dump-log has; so for the other files.";
+
+#[derive(Args, Debug)]
+#[command(after_help = INSPECT_EXAMPLES)]
+pub(crate) struct InspectArguments {
+    /// A file of a data directory
+    file: PathBuf,
+    /// Leave out what lies before this offset
+    #[arg(long, default_value_t = 0)]
+    offset: i64,
+    /// Show the records in the batches
+    #[arg(long)]
+    records: bool,
+    /// A JSON object for each line
+    #[arg(long)]
+    json: bool,
+}
+
 pub(crate) fn run(verb: &Verb) -> Result<(), Failure> {
     match verb {
         Verb::Verify(arguments) => verify(arguments),
+        Verb::Inspect(arguments) => show(arguments),
     }
 }
 
@@ -63,6 +93,23 @@ fn verify(arguments: &VerifyArguments) -> Result<(), Failure> {
         1 => Err(Failure::failed("1 place is damaged")),
         count => Err(Failure::failed(format!("{count} places are damaged"))),
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "no shard runs here")]
+fn show(arguments: &InspectArguments) -> Result<(), Failure> {
+    let file = std::fs::read(&arguments.file).map_err(|error| {
+        Failure::failed(format!("cannot read {}: {error}", arguments.file.display()))
+    })?;
+    let depth = if arguments.records { Depth::Records } else { Depth::Batches };
+    let lines = inspect::inspect(&arguments.file, &file.into(), depth, arguments.offset)?;
+    let mut text = String::new();
+    for line in lines {
+        let shown =
+            if arguments.json { Value::Object(line).to_string() } else { inspect::to_text(&line) };
+        text.push_str(&shown);
+        text.push('\n');
+    }
+    print(text.as_bytes())
 }
 
 fn to_json(audited: &Audited) -> Value {

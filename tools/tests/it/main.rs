@@ -4,5 +4,6 @@ mod arguments;
 mod broker;
 mod configuration;
 mod damage;
+mod log;
 mod run;
 mod serve;
