@@ -50,7 +50,7 @@ const ONLY_IN: [(&str, &[&str]); 6] = [
     ("kafka-protocol", &["net", "shard", "tools", "perf"]),
 ];
 
-const TOP_LEVEL: [&str; 16] = [
+const TOP_LEVEL: [&str; 17] = [
     ".ci",
     ".clippy.toml",
     ".git",
@@ -59,6 +59,7 @@ const TOP_LEVEL: [&str; 16] = [
     "Cargo.lock",
     "Cargo.toml",
     "README.md",
+    "RELIABILITY.md",
     "ansible",
     "engine",
     "fuzz",
@@ -517,13 +518,17 @@ fn readers_of_strangers_bytes_carry_the_strict_list() {
 }
 
 #[test]
-fn the_readme_is_the_only_prose() {
+fn prose_is_the_readme_and_the_page_that_it_links() {
     let mut findings = Findings::default();
     for path in files() {
         let is_prose =
             [".md", ".rst", ".adoc", ".org", ".tex", ".pdf"].iter().any(|it| path.ends_with(it));
-        if is_prose && path != "README.md" {
-            findings.add(&path, 0, "prose belongs into README.md, or beside the code");
+        if is_prose && !["README.md", "RELIABILITY.md"].contains(&path.as_str()) {
+            findings.add(
+                &path,
+                0,
+                "prose belongs into README.md, RELIABILITY.md, or beside the code",
+            );
         }
     }
     findings.none();
