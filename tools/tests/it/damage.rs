@@ -198,6 +198,9 @@ fn case(scene: &Scene, earlier: &Files, chance: &mut Chance) -> Option<Case> {
             let from = from / BLOCK * BLOCK;
             let count = (end - block).min(source.len() - from);
             bytes[block..block + count].copy_from_slice(&source[from..from + count]);
+            if name == "superblock" && bytes[block..block + count].iter().all(|it| *it == 0) {
+                bytes[block] = 1; // A slot of zeros is one that was never written.
+            }
             Case::new("a misdirected block", name, file, bytes)
         }
         _ => {
