@@ -180,6 +180,14 @@ impl Audit<'_> {
         }
     }
 
+    /// None if the directory cannot be read, which is a finding.
+    fn names(&mut self, dir: &str) -> Vec<String> {
+        self.directory.names(dir).unwrap_or_else(|error| {
+            self.unreadable(dir, &error);
+            Vec::new()
+        })
+    }
+
     fn unreadable(&mut self, path: &str, error: &io::Error) {
         let what = format!("cannot be read: {error}");
         self.findings.push(Finding::damage(path, 0..0, what));
@@ -216,7 +224,7 @@ impl Audit<'_> {
         let mut stored = Stored::default();
         for shard in 0..superblock.shard_count {
             let dir = journal_dir(usize::try_from(shard).unwrap_or(usize::MAX));
-            let names = self.directory.names(&dir).unwrap_or_default();
+            let names = self.names(&dir);
             self.used.extend(names.iter().map(|name| format!("{dir}/{name}")));
             let Some(header) = self.checkpoint(superblock, shard, &mut stored.manifests) else {
                 stored.is_partial = true;
@@ -243,7 +251,7 @@ impl Audit<'_> {
         let Some(file) = self.read(&path) else {
             let what = "a shard's checkpoint is missing: no start is possible";
             self.findings.push(Finding::damage(&path, 0..0, what));
-            let others = self.directory.names("checkpoint").unwrap_or_default();
+            let others = self.names("checkpoint");
             if !others.is_empty() {
                 let what = format!(
                     "it names generation {generation}, and the checkpoints are of another: a slot \

@@ -291,7 +291,10 @@ impl Audit<'_> {
         }
         let (mut pos, mut last) = (end, end);
         while pos < file_bytes {
-            let read = self.directory.read(&image.path, pos, READ_BYTES).unwrap_or_default();
+            let read = match self.directory.read(&image.path, pos, READ_BYTES) {
+                Ok(read) => read,
+                Err(error) => return self.unreadable(&image.path, &error),
+            };
             if let Some(at) = read.iter().rposition(|it| *it != 0) {
                 last = pos + len_u64(at) + 1;
             }
@@ -306,7 +309,7 @@ impl Audit<'_> {
     /// A partition of which no checkpoint can be read: its segments, with the help of their sidecars.
     pub(super) fn alone(&mut self, id: PartitionId, topic: String) {
         let dir = partition_dir(id);
-        let names = self.directory.names(&dir).unwrap_or_default();
+        let names = self.names(&dir);
         let bases = names.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok());
         let bases: Vec<Offset> = bases.filter_map(Offset::checked).collect();
         let mut summary = Summary {
