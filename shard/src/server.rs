@@ -218,7 +218,6 @@ async fn run_shard(index: usize, io: RingIo, seat: Seat, common: Common) {
 }
 
 /// Makes the data directory, and makes sure that no other broker has it, nor a write of one.
-#[expect(clippy::disallowed_methods, reason = "no shard runs yet")]
 fn lock(directory: &Path) -> Result<File, StartError> {
     let failed = |error: io::Error| {
         StartError(format!("the data directory {}: {error}", directory.display()))
@@ -227,18 +226,32 @@ fn lock(directory: &Path) -> Result<File, StartError> {
     let path = directory.join("lock");
     let options = File::options().write(true).create(true).truncate(false).open(path);
     let file = options.map_err(failed)?;
-    for _ in 0..PROBES_MAX {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(PROBE_PAUSE),
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
+    match wait_for_lock(&file) {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
     }
     Err(StartError(format!(
         "the data directory {} is used by another broker, or the disk has not ended what one that was \
          killed has begun: stop it, wait, or set log.dirs to another directory",
         directory.display()
     )))
+}
+
+/// Takes the lock of a data directory. One of a broker that has just ended is waited for, two seconds at
+/// most.
+///
+/// # Errors
+/// `WouldBlock`: somebody has it.
+#[expect(clippy::disallowed_methods, reason = "no shard runs on this thread")]
+pub fn wait_for_lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..PROBES_MAX {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PROBE_PAUSE),
+            other => return other,
+        }
+    }
+    file.try_lock()
 }
 
 /// Makes the directory, and its name durable before anything in it counts.

@@ -6,12 +6,10 @@ use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+
+use shard::server::wait_for_lock;
 
 use crate::failure::Failure;
-
-const PROBES_MAX: u32 = 1_000;
-const PROBE_PAUSE: Duration = Duration::from_millis(2);
 
 /// One per command.
 pub(crate) struct Directory {
@@ -29,7 +27,7 @@ impl Directory {
         let lock = match open(&root.join("lock")) {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(Failure::failed(format!("{shown}/lock: {error}"))),
-            Ok(file) => match try_lock(&file) {
+            Ok(file) => match wait_for_lock(&file) {
                 Ok(()) => Some(file),
                 Err(TryLockError::WouldBlock) => {
                     return Err(Failure::failed(format!(
@@ -102,18 +100,6 @@ impl Directory {
         files.sort_unstable();
         Ok(files)
     }
-}
-
-/// A broker that has just ended keeps the lock until the kernel has taken its rings down.
-#[expect(clippy::disallowed_methods, reason = "no shard runs here")]
-fn try_lock(file: &File) -> Result<(), TryLockError> {
-    for _ in 0..PROBES_MAX {
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => std::thread::sleep(PROBE_PAUSE),
-            other => return other,
-        }
-    }
-    file.try_lock()
 }
 
 fn open(path: &Path) -> io::Result<File> {
