@@ -3,6 +3,21 @@
 //! It knows bytes, not files. Two slots are written in turn, so that a torn write leaves the other.
 //! All integers are big endian.
 //!
+//! A slot that is not whole is a write that a power cut tore, which is legal, or damage, which may hide
+//! what was stored since. The slots cannot tell the two apart; the journal can. A superblock is durable
+//! before the first frame of its generation is written, and that frame goes to the first byte of its
+//! shard's first journal file, where only frames of the same or of later generations follow it. So:
+//!
+//! - Torn: no journal begins with a frame of a later generation than the whole slot names. That one
+//!   counts, and nothing of its generation is gone. If there is no whole slot, as the first write of
+//!   all was torn, no journal has any frame, and this is a first start.
+//! - Damaged: some journal begins with a later frame. Records of that generation may be acknowledged,
+//!   and the older superblock would drop them, so there is no start.
+//! - Not told apart: a slot that was damaged before its generation journaled anything. Nothing of that
+//!   generation was acknowledged then, but the checkpoints that the older superblock wants may be
+//!   removed, which stops the start. So it is of a slot that says "clean" and is damaged: the one before
+//!   it, of the same generation, replays what the checkpoints hold anyway.
+//!
 //! ```text
 //! slot (4096 bytes; the file is slot 0, slot 1; a superblock goes to slot `sequence % 2`)
 //!    0  u64  magic "ODRADEKS"
@@ -59,8 +74,11 @@ pub struct Superblock {
 pub enum SuperblockError {
     /// Not a byte was ever written: a new data directory.
     Blank,
-    /// Neither slot is whole.
+    /// Neither slot is whole, and not for one torn write.
     Damaged,
+    /// Only the slot that is written first has bytes, and they are not whole: torn, if nothing was
+    /// stored.
+    FirstUnfinished,
     /// Written by a later version of the broker, which alone can read it.
     VersionTooNew { version: u16 },
 }
@@ -102,11 +120,18 @@ impl Superblock {
         })
     }
 
-    /// The whole file in, the later of its valid superblocks out.
+    /// The whole file in, the later of its valid superblocks out. Whether it is the last one that was
+    /// written, `is_last` tells.
     pub fn choose(file: &[u8]) -> Result<Self, SuperblockError> {
         let slots = Self::slots(file);
-        if slots == [Err(SuperblockError::Blank); 2] {
-            return Err(SuperblockError::Blank);
+        match slots {
+            [Err(SuperblockError::Blank), Err(SuperblockError::Blank)] => {
+                return Err(SuperblockError::Blank);
+            }
+            [Err(SuperblockError::Blank), Err(SuperblockError::Damaged)] => {
+                return Err(SuperblockError::FirstUnfinished);
+            }
+            _ => {}
         }
         let mut chosen = Err(SuperblockError::Damaged);
         for slot in slots {
@@ -124,6 +149,12 @@ impl Superblock {
             }
         }
         chosen
+    }
+
+    /// Whether nothing was stored under a later superblock. `journaled` are the generations of the frames
+    /// that the shards' first journal files begin with.
+    pub fn is_last(&self, mut journaled: impl Iterator<Item = Generation>) -> bool {
+        journaled.all(|it| it.number() <= self.generation.number())
     }
 
     fn decode(slot: &[u8; SLOT_BYTES]) -> Result<Self, SuperblockError> {
@@ -203,6 +234,75 @@ mod tests {
         assert_eq!(Superblock::choose(&file), Ok(superblock(3)));
         file[SLOT_BYTES + 100] ^= 1;
         assert_eq!(Superblock::choose(&file), Err(SuperblockError::Damaged));
+    }
+
+    /// What a power cut may leave of a write of 512-byte sectors: those of `kept` are written.
+    fn tear(before: &[u8], after: &[u8], kept: u8) -> Vec<u8> {
+        let mut torn = before.to_vec();
+        torn.resize(before.len().max(SLOT_BYTES), 0);
+        for (sector, (old, new)) in torn.chunks_mut(512).zip(after.chunks(512)).enumerate() {
+            if kept & (1 << sector) != 0 {
+                old.copy_from_slice(new);
+            }
+        }
+        torn
+    }
+
+    #[test]
+    fn any_torn_write_of_a_slot_leaves_the_one_before_or_the_one_after() {
+        for sequence in 2..6 {
+            let (before, after) = (file(&[sequence - 2, sequence - 1]), file(&[sequence]));
+            let at = usize::try_from(superblock(sequence).slot_pos()).unwrap();
+            for kept in 0..=u8::MAX {
+                let mut torn = before.clone();
+                let slot = tear(&before[at..at + SLOT_BYTES], &after[at..at + SLOT_BYTES], kept);
+                torn[at..at + SLOT_BYTES].copy_from_slice(&slot);
+                let is_whole = kept & 0b1000_0001 == 0b1000_0001;
+                let want = if is_whole { sequence } else { sequence - 1 };
+                assert_eq!(Superblock::choose(&torn), Ok(superblock(want)), "{kept:08b}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_torn_write_of_the_first_slot_looks_unfinished_or_blank() {
+        let after = file(&[1])[SLOT_BYTES..].to_vec();
+        for kept in 0..=u8::MAX {
+            let torn = [vec![0; SLOT_BYTES], tear(&[], &after, kept)].concat();
+            let want = match kept & 0b1000_0001 {
+                0b1000_0001 => Ok(superblock(1)),
+                0 => Err(SuperblockError::Blank),
+                _ => Err(SuperblockError::FirstUnfinished),
+            };
+            assert_eq!(Superblock::choose(&torn), want, "{kept:08b}");
+            // The file may also have got only a part of its bytes.
+            for sectors in 0..8 {
+                let cut = &torn[..SLOT_BYTES + sectors * 512];
+                let is_blank = cut.iter().all(|it| *it == 0);
+                let unfinished = SuperblockError::FirstUnfinished;
+                let want = if is_blank { SuperblockError::Blank } else { unfinished };
+                assert_eq!(Superblock::choose(cut), Err(want), "{kept:08b} {sectors}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_later_slot_that_is_not_whole_beside_a_blank_one_is_damage() {
+        let mut file = file(&[2]);
+        file[100] ^= 1;
+        assert_eq!(Superblock::choose(&file), Err(SuperblockError::Damaged));
+    }
+
+    #[test]
+    fn a_superblock_is_not_the_last_one_if_a_later_generation_was_journaled() {
+        let chosen = superblock(1);
+        let number = chosen.generation.number();
+        let is_last = |numbers: &[u64]| {
+            chosen.is_last(numbers.iter().map(|number| Generation::new(*number, 5)))
+        };
+        assert!(is_last(&[]));
+        assert!(is_last(&[number, 1]));
+        assert!(!is_last(&[number - 1, number + 1]));
     }
 
     #[test]

@@ -30,10 +30,10 @@ use replication::config::node::NodeConfig;
 use replication::event::{Event, METADATA_TOPIC_ID};
 
 use crate::checkpoint::checkpoint_path;
-use crate::commit::journal_dir;
+use crate::commit::{journal_dir, journal_path};
 use crate::files::{segment_path, topic_dir};
 use crate::io::{Class, Io, Nanos, Open, Sync};
-use crate::limits::{DECOMPRESSED_BYTES_MAX, FRAME_BYTES_MAX, READ_BYTES_MAX};
+use crate::limits::{BLOCK_BYTES, DECOMPRESSED_BYTES_MAX, FRAME_BYTES_MAX, READ_BYTES_MAX};
 use crate::parallel;
 use crate::partition::LEADER_EPOCH;
 use crate::recovery::disk::Disk;
@@ -173,22 +173,63 @@ pub async fn read_checkpoint<I: Io>(io: &I, path: &str) -> io::Result<Option<Vec
     Disk::new(io).read_small(path).await
 }
 
+/// `None`: this is a first start, or follows one that a crash ended before anything was stored.
 async fn read_superblock<I: Io>(disk: &Disk<'_, I>) -> Result<Option<Superblock>, StartError> {
     let bytes = disk.read_small(SUPERBLOCK).await.map_err(|it| failed(SUPERBLOCK, &it))?;
+    let journaled = first_journaled(disk).await?;
     match Superblock::choose(&bytes.unwrap_or_default()) {
-        Ok(superblock) => Ok(Some(superblock)),
+        Ok(superblock) if superblock.is_last(journaled.iter().copied()) => Ok(Some(superblock)),
+        Ok(superblock) => Err(StartError(format!(
+            "the superblock is damaged: it names generation {}, and the journal has frames of a later \
+             one, which may be acknowledged; restore the file `superblock`",
+            superblock.generation.number()
+        ))),
         // A first start that was interrupted leaves checkpoints, but no record was stored before
         // there was a superblock.
-        Err(SuperblockError::Blank) => match disk.io().list("topics") {
-            Ok(topics) if !topics.is_empty() => Err(StartError(
-                "the data directory has topics but no superblock: restore the file `superblock`, \
-                 or choose an empty directory"
-                    .to_owned(),
-            )),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("topics", &error)),
-            Ok(_) | Err(_) => Ok(None),
-        },
+        Err(error @ (SuperblockError::Blank | SuperblockError::FirstUnfinished)) => {
+            if journaled.is_empty() && !has_topics(disk.io())? {
+                return Ok(None);
+            }
+            let what = if error == SuperblockError::Blank {
+                "the data directory has topics or a journal but no superblock"
+            } else {
+                "the superblock is damaged, and the data directory has topics or a journal"
+            };
+            Err(StartError(format!(
+                "{what}: restore the file `superblock`, or choose an empty directory"
+            )))
+        }
         Err(error) => Err(StartError(format!("the superblock cannot be read: {error:?}"))),
+    }
+}
+
+/// The generations of the frames that the shards' journals begin with. Every generation begins at the
+/// first byte of the first file, so there are none of later ones.
+async fn first_journaled<I: Io>(disk: &Disk<'_, I>) -> Result<Vec<Generation>, StartError> {
+    let mut generations = Vec::new();
+    for name in names_in(disk.io(), "journal")? {
+        let Some(shard) = number(&name).and_then(|it| usize::try_from(it).ok()) else { continue };
+        let path = journal_path(shard, 0);
+        let read = async {
+            let Some(opened) = disk.open(&path, Open::Direct).await? else { return Ok(Vec::new()) };
+            let bytes = usize::try_from(opened.bytes).unwrap_or(usize::MAX).min(BLOCK_BYTES);
+            disk.read(&opened, 0, bytes).await
+        };
+        let block = read.await.map_err(|error| failed(&path, &error))?;
+        generations.extend(Generation::of_frame(&block));
+    }
+    Ok(generations)
+}
+
+fn has_topics<I: Io>(io: &I) -> Result<bool, StartError> {
+    names_in(io, "topics").map(|names| !names.is_empty())
+}
+
+/// None if there is no such directory.
+fn names_in<I: Io>(io: &I, dir: &str) -> Result<Vec<String>, StartError> {
+    match io.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other.map_err(|error| failed(dir, &error)),
     }
 }
 

@@ -198,7 +198,7 @@ fn a_broker_starts_on_a_disk_without_any_room_with_all_that_was_acknowledged() {
 
 impl Client {
     /// The high watermark.
-    async fn end(&self, topic: &str) -> i64 {
+    pub(crate) async fn end(&self, topic: &str) -> i64 {
         let topic = (crate::answers::by_name(topic), &[0][..]);
         let answer = self.fetch(12, &crate::answers::fetch(&[topic])).await;
         answer.topics[0].partitions[0].high_watermark

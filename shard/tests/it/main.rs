@@ -9,4 +9,5 @@ mod recovery;
 mod ring;
 mod sealed;
 mod simulation;
+mod superblock;
 mod world;

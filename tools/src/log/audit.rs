@@ -14,7 +14,7 @@ use std::sync::Arc;
 use engine::checkpoint::{Checkpoint, CheckpointHeader};
 use engine::id::{FilePos, Offset, PartitionId};
 use engine::journal::replay::{Part, Replay, Verdict};
-use engine::journal::{Entry, StoredFrame};
+use engine::journal::{Entry, Generation, StoredFrame};
 use engine::log::Log;
 use engine::manifest::Manifest;
 use engine::scrub::Scrub;
@@ -22,7 +22,7 @@ use engine::superblock::{SLOT_BYTES, Shutdown, Superblock, SuperblockError};
 use replication::cluster::Cluster;
 use replication::node::NodeId;
 use shard::checkpoint::checkpoint_path;
-use shard::commit::journal_dir;
+use shard::commit::{journal_dir, journal_path};
 use shard::recovery::METADATA;
 use shard::removal;
 
@@ -206,7 +206,7 @@ impl Audit<'_> {
                 Err(SuperblockError::Blank) if last.is_none_or(|last| last > 1) => {
                     "this slot was written, and is blank"
                 }
-                Err(SuperblockError::Damaged) => {
+                Err(SuperblockError::Damaged | SuperblockError::FirstUnfinished) => {
                     "this slot is damaged, or its write was cut short; a start uses the other one"
                 }
                 Err(SuperblockError::VersionTooNew { .. }) => {
@@ -217,7 +217,31 @@ impl Audit<'_> {
             let bytes = slot_pos(index)..slot_pos(index + 1);
             self.findings.push(Finding::spare(SUPERBLOCK, bytes, what));
         }
-        Superblock::choose(&file).ok()
+        let chosen = Superblock::choose(&file).ok()?;
+        for (path, generation) in self.first_journaled() {
+            if !chosen.is_last(std::iter::once(generation)) {
+                let what = format!(
+                    "{path} begins with a frame of generation {}, and the superblock names {}: no start \
+                     is possible",
+                    generation.number(),
+                    chosen.generation.number()
+                );
+                self.findings.push(Finding::damage(SUPERBLOCK, 0..slot_pos(2), what));
+            }
+        }
+        Some(chosen)
+    }
+
+    /// The generation of the frame that each shard's journal begins with.
+    fn first_journaled(&mut self) -> Vec<(String, Generation)> {
+        let mut found = Vec::new();
+        for name in self.names("journal") {
+            let Ok(shard) = name.parse() else { continue };
+            let path = journal_path(shard, 0);
+            let bytes = self.read(&path).unwrap_or_default();
+            found.extend(Generation::of_frame(&bytes).map(|generation| (path, generation)));
+        }
+        found
     }
 
     fn stored(&mut self, superblock: &Superblock) -> Stored {
