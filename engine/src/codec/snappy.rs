@@ -119,7 +119,9 @@ impl SnappyDecoder {
         if announced_bytes > output_bytes_max {
             return Err(CodecError::TooLarge);
         }
+        // Bounded by what the block has. To grow by doubling would copy all of it, again and again.
         self.output.clear();
+        self.output.reserve_exact(announced_bytes);
         self.given = 0;
         self.output_end = announced_bytes;
         Ok(true)
