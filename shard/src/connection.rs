@@ -57,7 +57,8 @@ pub struct Request {
     pub bytes: u64,
     /// What its elements take besides, once they are read.
     pub decoded_bytes: u64,
-    /// What its answer holds until it is sent, if that is counted.
+    /// What is counted for its answer: what was promised to it, and once it is made what it holds until it
+    /// is sent.
     pub answer_bytes: u64,
     pub stages: Stages,
     /// How long the client shall wait with its next request, as it is told.
@@ -134,7 +135,7 @@ impl<I: Io> Connection<I> {
         self.is_ending.set(true);
         shard.io.shutdown(&self.socket);
         shard.permits.look_again();
-        shard.answers.look_again();
+        shard.answers.leave(self.id);
     }
 
     /// As `end`, and says why.
@@ -287,16 +288,12 @@ async fn on_frame<I: Io>(
     let mut request =
         Request { connection: id, header, bytes, decoded_bytes: 0, answer_bytes: 0, stages, pause };
     let answered = handler::answer(shard, connection, &mut request, &body).await;
+    hold_answer(shard, connection, &mut request, &answered);
     let answered = answered.map_err(|Close(cause)| {
         connection.tell(shard, cause, request.header.api.name());
         Broken
     })?;
     connection.patience.on_answered();
-    if let Answered::Frame(frame) = &answered {
-        request.answer_bytes = frame.iter().map(memory_bytes).sum();
-        connection.answer_bytes.set(connection.answer_bytes.get() + request.answer_bytes);
-        shard.answers.take(request.answer_bytes);
-    }
     let turn = Turn::Answer(Box::new((request, answered)));
     match shard.connections.all().first() {
         Some(other) if Bug::ReplyOnWrongConnection.is_on() => other.push(turn),
@@ -309,6 +306,23 @@ async fn on_frame<I: Io>(
         shard.timers.at(started.plus(pause)).wait().await;
     }
     if connection.is_ending.get() { Err(Broken) } else { Ok(()) }
+}
+
+/// Counts what an answer holds, instead of what was promised to it.
+fn hold_answer<I: Io>(
+    shard: &Shard<I>,
+    connection: &Connection<I>,
+    request: &mut Request,
+    answered: &Result<Answered<I>, Close>,
+) {
+    let bytes = match answered {
+        Ok(Answered::Frame(frame)) => frame.iter().map(memory_bytes).sum(),
+        Ok(Answered::Produce(_)) | Err(Close(_)) => 0,
+    };
+    let promised_bytes = std::mem::replace(&mut request.answer_bytes, bytes);
+    connection.answer_bytes.set(connection.answer_bytes.get() + bytes);
+    shard.answers.take(bytes);
+    shard.answers.give_back(promised_bytes);
 }
 
 /// What a piece of an answer keeps in memory until it is sent: of a file, a slice at a time.

@@ -177,7 +177,7 @@ fn trim<I: Io>(shard: &Shard<I>) -> bool {
 
 /// Ends those that hold most, until enough of what is short comes back.
 fn make_room<I: Io>(shard: &Shard<I>, mut slow: Vec<(Rc<Connection<I>>, Cause)>) {
-    let mut missing = [&shard.permits, &shard.answers].map(|it| it.missing_bytes());
+    let mut missing = [shard.permits.missing_bytes(), shard.answers.missing_bytes()];
     if missing == [0, 0] {
         return;
     }

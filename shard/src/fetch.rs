@@ -138,8 +138,7 @@ impl<I: Io> Shard<I> {
 
     /// `None` if something must be read from disk.
     fn fetch_from_memory(&self, order: &FetchOrder) -> Option<Vec<Fetched<I>>> {
-        let mut left = order.bytes_max;
-        let mut is_first = true;
+        let mut left = Left::of(order);
         let mut fetched = Vec::with_capacity(order.items.len());
         for item in &order.items {
             let result = match self.begin_fetch(item) {
@@ -149,52 +148,48 @@ impl<I: Io> Shard<I> {
                         Look::OnDisk(_) => return None,
                         Look::Nothing => {}
                         Look::Found(found) => {
-                            let bytes = share(&found, item.bytes_max.min(left), is_first);
+                            let left = left.of_item(item);
+                            let bytes = share(&found, left);
                             let end = found.pos.plus(bytes);
                             let parts = partition.tail_bytes(found.segment, found.pos, end)?;
                             log.first_bytes = u64_of(found.extent.len_bytes);
                             log.parts = parts.into_iter().map(Part::Memory).collect();
-                            log.is_cut =
-                                is_cut(&partition, &found, bytes, item.bytes_max.min(left));
+                            log.is_cut = is_cut(&partition, &found, bytes, left);
                         }
                     }
                     Ok(log)
                 }
             };
-            count(&result, &mut left, &mut is_first);
+            left.count(&result);
             fetched.push(Fetched { slot: item.slot, result });
         }
         Some(fetched)
     }
 
     async fn fetch_now(&self, order: &FetchOrder) -> Vec<Fetched<I>> {
-        let mut left = order.bytes_max;
-        let mut is_first = true;
+        let mut left = Left::of(order);
         let mut fetched = Vec::with_capacity(order.items.len());
         for item in &order.items {
-            let result = self.fetch_one(item, left, is_first).await;
-            count(&result, &mut left, &mut is_first);
+            let result = self.fetch_one(item, left.of_item(item)).await;
+            left.count(&result);
             fetched.push(Fetched { slot: item.slot, result });
         }
         fetched
     }
 
-    async fn fetch_one(
-        &self,
-        item: &FetchItem,
-        left: u64,
-        is_first: bool,
-    ) -> Result<FetchedLog<I>, ReadError> {
+    async fn fetch_one(&self, item: &FetchItem, left: Left) -> Result<FetchedLog<I>, ReadError> {
         let (partition, mut log) = self.begin_fetch(item)?;
         let Some(found) = self.find(&partition, Offset::new(item.offset)).await? else {
             return Ok(log);
         };
         // The search may have waited for the disk, and found what came meanwhile.
         log.high_watermark = partition.readable_end().offset.max(log.high_watermark);
-        let bytes = share(&found, item.bytes_max.min(left), is_first);
+        let bytes = share(&found, left);
         log.first_bytes = u64_of(found.extent.len_bytes);
-        log.parts = self.parts(&partition, &found, bytes).await?;
-        log.is_cut = is_cut(&partition, &found, log.bytes(), item.bytes_max.min(left));
+        if bytes > 0 {
+            log.parts = self.parts(&partition, &found, bytes).await?;
+        }
+        log.is_cut = is_cut(&partition, &found, log.bytes(), left);
         Ok(log)
     }
 
@@ -319,14 +314,39 @@ impl<I: Io> Shard<I> {
     }
 }
 
-/// Bytes that a fetch gets from `found` on: what the limit allows, but the first batch of an answer
-/// whole. A batch after it may be cut; a batch that is cut alone is not sent.
-fn share(found: &Found, limit: u64, is_first: bool) -> u64 {
+/// What an answer may still get.
+#[derive(Clone, Copy)]
+struct Left {
+    bytes: u64,
+    /// Its first batch, whatever `bytes` says; 0 once there is one.
+    first_bytes_max: u64,
+}
+
+impl Left {
+    fn of(order: &FetchOrder) -> Self {
+        Self { bytes: order.bytes_max, first_bytes_max: order.first_bytes_max }
+    }
+
+    fn of_item(self, item: &FetchItem) -> Self {
+        Self { bytes: item.bytes_max.min(self.bytes), ..self }
+    }
+
+    fn count<I: Io>(&mut self, result: &Result<FetchedLog<I>, ReadError>) {
+        let bytes = result.as_ref().map_or(0, FetchedLog::bytes);
+        if bytes > 0 {
+            *self = Self { bytes: self.bytes.saturating_sub(bytes), first_bytes_max: 0 };
+        }
+    }
+}
+
+/// Bytes that a fetch gets from `found` on: what is left, but the first batch of an answer whole.
+/// A batch after it may be cut; a batch that is cut alone is not sent.
+fn share(found: &Found, left: Left) -> u64 {
     let there = found.end.since(found.pos);
     let first = u64_of(found.extent.len_bytes);
-    if limit >= first {
-        there.min(limit)
-    } else if is_first {
+    if left.bytes >= first {
+        there.min(left.bytes)
+    } else if left.first_bytes_max >= first {
         first.min(there)
     } else {
         0
@@ -334,18 +354,12 @@ fn share(found: &Found, limit: u64, is_first: bool) -> u64 {
 }
 
 /// Whether there is more that the client would take: an answer with less than it wants is due now.
-fn is_cut<I: Io>(partition: &Partition<I>, found: &Found, bytes: u64, limit: u64) -> bool {
+/// So it is if there is no room for its first batch.
+fn is_cut<I: Io>(partition: &Partition<I>, found: &Found, bytes: u64, left: Left) -> bool {
     let end = partition.readable_end();
     let is_at_end = found.segment == end.segment && end.pos <= found.pos.plus(bytes);
-    0 < bytes && bytes < limit && !is_at_end
-}
-
-fn count<I: Io>(result: &Result<FetchedLog<I>, ReadError>, left: &mut u64, is_first: &mut bool) {
-    if let Ok(log) = result {
-        let bytes = log.bytes();
-        *left = left.saturating_sub(bytes);
-        *is_first &= bytes == 0;
-    }
+    let is_refused = bytes == 0 && left.first_bytes_max > 0;
+    is_refused || (0 < bytes && bytes < left.bytes && !is_at_end)
 }
 
 fn is_enough<I: Io>(order: &FetchOrder, fetched: &[Fetched<I>]) -> bool {

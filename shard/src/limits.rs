@@ -68,6 +68,12 @@ pub const FIRST_REQUEST_LOOKS_MAX: u32 = 5;
 pub const SLOW_LOOKS_MAX_WHEN_SHORT: u32 = 2;
 /// Answers that are not taken yet may hold one in so many of a shard's bytes for logs.
 pub const ANSWER_SHARE: usize = 4;
+/// Of these, small answers have one in so many for themselves.
+pub const SMALL_ANSWERS_SHARE: u64 = 4;
+/// An answer has one in so many of the bytes that are left for large ones, but a batch at least.
+pub const ANSWER_PARTS: u64 = 8;
+/// Records of an answer that is small: what a reader who keeps up with a busy partition asks for.
+pub const SMALL_ANSWER_BYTES: u64 = 16 * 1024;
 /// What an open connection takes of the heap, about.
 pub const CONNECTION_BYTES: u64 = 5 * 1024;
 /// Memory of requests, answers and connections that must have gone, and for how many looks, before the

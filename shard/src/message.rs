@@ -171,8 +171,10 @@ pub struct FetchOrder {
     pub items: Vec<FetchItem>,
     /// Answer at once if so many bytes are there.
     pub bytes_min: u64,
-    /// Bytes for the whole answer; the first batch is sent whatever its length.
+    /// Bytes for the whole answer, but for its first batch.
     pub bytes_max: u64,
+    /// The first batch of the answer is sent whole if it has no more than this.
+    pub first_bytes_max: u64,
     pub wait: Duration,
 }
 

@@ -29,12 +29,20 @@ impl Permits {
     /// Until `connection` may hold more, or `is_over`.
     pub async fn wait(&self, connection: u64, is_over: impl Fn() -> bool) {
         while self.used_bytes.get() >= self.bytes_max && !is_over() {
-            if self.elder.get().is_none_or(|elder| elder == connection) {
-                self.elder.set(Some(connection));
+            if self.lead(connection) {
                 return;
             }
             self.freed.next().wait().await;
         }
+    }
+
+    /// Whether `connection` is the one that may go on although memory is used up. It is if no other is.
+    pub fn lead(&self, connection: u64) -> bool {
+        let leads = self.elder.get().is_none_or(|elder| elder == connection);
+        if leads {
+            self.elder.set(Some(connection));
+        }
+        leads
     }
 
     pub fn take(&self, bytes: u64) {
@@ -67,16 +75,10 @@ impl Permits {
         self.used_bytes.get()
     }
 
-    /// What is left.
-    #[must_use]
-    pub fn room(&self) -> u64 {
-        self.bytes_max.saturating_sub(self.used_bytes.get())
-    }
-
     /// What must come back while the memory is used up; 0 while it is not.
     #[must_use]
     pub fn missing_bytes(&self) -> u64 {
-        if self.room() > 0 {
+        if self.used_bytes.get() < self.bytes_max {
             return 0;
         }
         self.used_bytes.get() - (self.bytes_max - self.bytes_max / ROOM_SHARE)

@@ -17,6 +17,7 @@ use replication::config::node::NodeConfig;
 use replication::image::Image;
 use replication::placement::Placement;
 
+use crate::answers::Answers;
 use crate::checked::Checked;
 use crate::checkpoint::Turnstile;
 use crate::commit::Commit;
@@ -89,7 +90,7 @@ pub struct Shard<I: Io> {
     /// Memory of requests.
     pub permits: Permits,
     /// Memory of answers.
-    pub answers: Permits,
+    pub answers: Answers,
     /// Until the shard serves.
     pub listeners: RefCell<Vec<I::Listener>>,
     /// Rings when another shard or thread woke this one.
@@ -137,7 +138,7 @@ impl<I: Io> Shard<I> {
             connections: Connections::default(),
             sessions: RefCell::default(),
             permits: Permits::new(request_memory_bytes),
-            answers: Permits::new(answer_bytes),
+            answers: Answers::new(answer_bytes),
             listeners: RefCell::new(listeners),
             knocked: Bell::default(),
             cluster_id: RefCell::default(),

@@ -50,10 +50,12 @@ pub async fn answer<I: Io>(
         planned.push(find(shard, slot, target, body.max_bytes));
         pauses.next().await;
     }
-    let fetched = gather(shard, request, &body, &planned).await;
+    let Some(fetched) = gather_with_room(shard, request, &body, &planned).await else {
+        return FetchResponse::empty(ErrorCode::NONE, 0);
+    };
 
     let mut response = FetchResponse::empty(ErrorCode::NONE, 0);
-    let mut left = bytes_max(shard, body.max_bytes).min(shard.answers.room());
+    let mut left = answer_bytes_max(shard, body.max_bytes);
     let mut is_first = true;
     for ((target, planned), fetched) in plan.targets().iter().zip(planned).zip(fetched) {
         let index = target.partition.index;
@@ -102,6 +104,11 @@ fn bytes_max<I: Io>(shard: &Shard<I>, asked: i32) -> u64 {
     u64::try_from(asked).unwrap_or(0).min(shard.limits().fetch_bytes_max)
 }
 
+/// Likewise, of what is left for answers now.
+fn answer_bytes_max<I: Io>(shard: &Shard<I>, asked: i32) -> u64 {
+    bytes_max(shard, asked).min(shard.answers.part_bytes())
+}
+
 fn find<I: Io>(
     shard: &Shard<I>,
     slot: usize,
@@ -129,12 +136,56 @@ fn find<I: Io>(
     Ok((partition, item))
 }
 
+/// As `gather`, as soon as there is room for the first batch. Nothing of it is read or held before.
+/// `None` if the connection ends.
+async fn gather_with_room<I: Io>(
+    shard: &Rc<Shard<I>>,
+    request: &mut Request,
+    body: &FetchRequest,
+    planned: &[Planned<I>],
+) -> Option<Vec<Option<Fetched<I>>>> {
+    let fetched = gather(shard, request, body, planned, shard.answers.first_bytes_max()).await;
+    let first_bytes = match first_batch(&fetched) {
+        FirstBatch::Nothing => return Some(fetched),
+        // Others may have taken the room meanwhile.
+        FirstBatch::There(bytes) if bytes <= shard.answers.first_bytes_max() => {
+            return Some(fetched);
+        }
+        FirstBatch::There(bytes) | FirstBatch::Refused(bytes) => bytes,
+    };
+    drop(fetched);
+    if !shard.answers.wait_in_line(request.connection, first_bytes).await {
+        return None;
+    }
+    request.answer_bytes = first_bytes;
+    Some(gather(shard, request, body, planned, u64::MAX).await)
+}
+
+/// The batch with which an answer begins.
+enum FirstBatch {
+    Nothing,
+    There(u64),
+    /// There was no room for so many bytes.
+    Refused(u64),
+}
+
+fn first_batch<I: Io>(fetched: &[Option<Fetched<I>>]) -> FirstBatch {
+    let logs = || fetched.iter().flatten().filter_map(|it| it.result.as_ref().ok());
+    if let Some(log) = logs().find(|log| log.bytes() > 0) {
+        return FirstBatch::There(log.first_bytes);
+    }
+    logs()
+        .find(|log| log.is_cut)
+        .map_or(FirstBatch::Nothing, |log| FirstBatch::Refused(log.first_bytes))
+}
+
 /// What the owners have, by slot; waits for as much as the client wants, as long as it wants.
 async fn gather<I: Io>(
     shard: &Rc<Shard<I>>,
     request: &mut Request,
     body: &FetchRequest,
     planned: &[Planned<I>],
+    first_bytes_max: u64,
 ) -> Vec<Option<Fetched<I>>> {
     let mut by_owner: BTreeMap<usize, Vec<FetchItem>> = BTreeMap::new();
     for (partition, item) in planned.iter().flatten() {
@@ -145,7 +196,7 @@ async fn gather<I: Io>(
     // Nothing to read is nothing to wait for.
     let is_idle = is_refused || by_owner.is_empty();
     let wait = if is_idle { Duration::ZERO } else { wait.min(FETCH_WAIT_MAX) };
-    let bytes_max = bytes_max(shard, body.max_bytes);
+    let bytes_max = answer_bytes_max(shard, body.max_bytes);
     let bytes_min = u64::try_from(body.min_bytes).unwrap_or(0).min(bytes_max);
     let deadline = shard.io.now().plus(wait);
     let is_alone = by_owner.len() == 1;
@@ -156,8 +207,13 @@ async fn gather<I: Io>(
         let calls: Vec<_> = by_owner
             .iter()
             .map(|(owner, items)| {
-                let order =
-                    FetchOrder { items: items.clone(), bytes_min, bytes_max, wait: owner_wait };
+                let order = FetchOrder {
+                    items: items.clone(),
+                    bytes_min,
+                    bytes_max,
+                    first_bytes_max,
+                    wait: owner_wait,
+                };
                 shard.call(*owner, Message::Fetch(order))
             })
             .collect();

@@ -237,7 +237,8 @@ impl Net {
             pipe.writer = Some(waker.clone());
             return Progress::Blocked;
         }
-        let mut taken = rest.split_to(room.min(rest.len()));
+        // Copied, as a kernel does: what nobody receives holds no memory of the sender's.
+        let mut taken = Bytes::copy_from_slice(&rest.split_to(room.min(rest.len())));
         let is_cut = chance.one_in(weather.cuts);
         if is_cut {
             taken.truncate(chance.index(taken.len() + 1));

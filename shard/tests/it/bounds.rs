@@ -164,7 +164,7 @@ fn an_answer_that_nobody_takes_is_given_up() {
         let reader = ask_and_take_nothing(&client).await;
         client.io.sleep(MINUTE / 4).await;
         let counted = client.counted().await;
-        assert!(counted.metric(Metric::MemoryAnswerBytes) > 4_000_000);
+        assert!(counted.metric(Metric::MemoryAnswerBytes) > 1_000_000);
         assert_eq!(closed(&counted), BTreeMap::new());
         client.io.sleep(MINUTE / 2).await;
         let counted = client.counted().await;
@@ -220,6 +220,60 @@ fn answers_that_nobody_takes_hold_a_bounded_part_of_memory_and_others_are_served
         }
         check_seconds(client.io.now().since(before), 0, 60);
         assert!(client.counted().await.metric(Metric::ConnectionsEvicted) > 0);
+        drop(readers);
+    });
+}
+
+#[test]
+fn who_takes_nothing_of_large_answers_keeps_no_small_one_waiting() {
+    play_in(ARENA_BYTES, &[], async |client: Client| {
+        client.create("t", 1).await;
+        client.create("small", 2).await;
+        for _ in 0..16 {
+            client.append("t", 0, &[&vec![7; 500_000]]).await;
+        }
+        // Far more than the memory for answers has batches.
+        let mut readers = vec![];
+        for _ in 0..200 {
+            readers.push(ask_and_take_nothing(&client).await);
+        }
+        let mut slowest = Duration::ZERO;
+        for turn in 0..100 {
+            let partition = turn % 2;
+            client.append("small", partition, &[b"news"]).await;
+            let before = client.io.now();
+            let answer = client.fetch(12, &fetch(&[(by_name("small"), &[partition])])).await;
+            assert!(answer.topics[0].partitions[0].record_bytes() > 0);
+            client.metadata(&["small"]).await;
+            slowest = slowest.max(client.io.now().since(before));
+        }
+        check_seconds(slowest, 0, 1);
+        drop(readers);
+    });
+}
+
+/// A reader of large batches among many who take nothing waits for its turn, not for all of them to be closed.
+#[test]
+fn who_takes_large_answers_has_its_turn_among_many_who_do_not() {
+    play_in(ARENA_BYTES, &[], async |client: Client| {
+        client.create("t", 1).await;
+        for _ in 0..16 {
+            client.append("t", 0, &[&vec![7; 500_000]]).await;
+        }
+        let mut readers = vec![];
+        for _ in 0..200 {
+            readers.push(ask_and_take_nothing(&client).await);
+        }
+        let before = client.io.now();
+        for _ in 0..4 {
+            let answer = client.fetch(12, &fetch(&[(by_name("t"), &[0])])).await;
+            assert!(answer.topics[0].partitions[0].record_bytes() > 0);
+        }
+        check_seconds(client.io.now().since(before), 0, 20);
+        // Alone again, it has large answers as before.
+        client.io.sleep(MINUTE).await;
+        let answer = client.fetch(12, &fetch(&[(by_name("t"), &[0])])).await;
+        assert!(answer.topics[0].partitions[0].record_bytes() > 1_000_000);
         drop(readers);
     });
 }

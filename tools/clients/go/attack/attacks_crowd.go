@@ -9,8 +9,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// slowLimit: a broker ends connections that make no progress within this time.
-const slowLimit = 45 * time.Second
+const (
+	// slowLimit: a broker ends connections that make no progress within this time.
+	slowLimit = 45 * time.Second
+	// answerSlowLimit: the time for an answer begins with the answer, which may have waited for memory.
+	answerSlowLimit = 60 * time.Second
+)
 
 // crowdAttacks: rows 33 to 36, many connections, slow ones and hasty ones.
 func crowdAttacks() []attack {
@@ -51,7 +55,7 @@ func slowReaders(f *Field) {
 	request := fetch(f.topic, 0, 0)
 	request.MaxBytes, request.Topics[0].Partitions[0].PartitionMaxBytes = 100<<20, 100<<20
 	frame := encoded(request, 1)
-	until := time.Now().Add(slowLimit)
+	until := time.Now().Add(answerSlowLimit)
 	f.crowd("readers of all there is", 1_000, func(conn net.Conn) string {
 		_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10) // If it fails, more lies on the way.
 		for time.Now().Before(until) {
