@@ -45,6 +45,7 @@ func Run(options Options) error {
 			chosen = append(chosen, at)
 		}
 	}
+	began := time.Now()
 	for at, index := range chosen {
 		measured, err := siege.attack(index)
 		if err != nil {
@@ -52,7 +53,7 @@ func Run(options Options) error {
 		}
 		run = append(run, measured)
 		wrong := verdict(attacks()[index], measured).All()
-		siege.progress(at+1, len(chosen), measured, wrong)
+		progress{at + 1, len(chosen), time.Since(began)}.print(measured, wrong)
 		if len(wrong) > 0 {
 			failed++
 		}

@@ -11,18 +11,32 @@ import (
 	"time"
 )
 
-// progress is the line of one attack.
-func (s *Siege) progress(at, of int, m Measured, wrong []string) {
+// progress is how far a run has come.
+type progress struct {
+	at, of int
+	took   time.Duration
+}
+
+// left is how long the rest takes if it takes as long as what came before, attack by attack.
+func (p progress) left() time.Duration {
+	return (p.took / time.Duration(p.at) * time.Duration(p.of-p.at)).Round(time.Second)
+}
+
+// print says what became of the attack that has just ended.
+func (p progress) print(m Measured, wrong []string) {
 	state := "passed"
 	switch {
 	case m.Skipped != "":
 		state = "skipped: " + m.Skipped
+	case len(wrong) > 0 && m.Retried:
+		state = "HARM, tried again"
 	case len(wrong) > 0:
 		state = "HARM"
 	case m.Retried:
 		state = "passed when tried again"
 	}
-	fmt.Printf("%2d/%d row %-2s %-36s %5.1f s  %s  %s\n", at, of, m.Row, m.Name, m.Took.Seconds(), m.figures(), state)
+	fmt.Printf("%2d/%d, %v left  row %-2s %-36s %5.1f s  %s  %s\n", p.at, p.of, p.left(), m.Row, m.Name, m.Took.Seconds(),
+		m.figures(), state)
 	for _, it := range wrong {
 		fmt.Println("      ", it)
 	}
@@ -82,7 +96,11 @@ func PrintTable(paths []string) error {
 	fmt.Fprintln(out, "row\tattack\tbroker\tp99 calm\tp99 during\tmemory before\tpeak\tafter\tlog lines\treactions")
 	each(runs, func(row []Measured) {
 		for at, m := range row {
-			fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\t%+.1f\t%+.1f\t%d\t%s\n", m.Row, m.Name, names[at],
+			name := m.Name
+			if m.Retried {
+				name += " (tried again)"
+			}
+			fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\t%+.1f\t%+.1f\t%d\t%s\n", m.Row, name, names[at],
 				millis(median(m.Calm)), millis(median(m.During)), mib(m.Before.Memory),
 				float64(m.PeakMemory-m.Before.Memory)/(1<<20), float64(m.After.Memory-m.Before.Memory)/(1<<20),
 				m.LogLines, m.reactions())
