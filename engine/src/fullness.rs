@@ -1,5 +1,5 @@
 //! How full a file system is, as what a broker may still do with it: a state machine over readings of
-//! its free space, and over writes that found no room.
+//! its free bytes and inodes, and over writes that found no room. The scarcer of the two decides.
 //!
 //! It goes to a stricter level at once, and comes back only when there is a quarter more than that level
 //! asks for, so that a disk at an edge does not go to and fro.
@@ -56,7 +56,12 @@ const READ_ONLY_BYTES_MAX: u64 = 1 << 30;
 const WARN_SHARE: u64 = 10;
 const WARN_BYTES_MAX: u64 = 64 << 30;
 
-/// Free bytes below which each level begins.
+/// One in so many inodes, likewise; a segment wants one or two, a partition one, a topic one.
+const READ_ONLY_FILES_MIN: u64 = 16;
+const READ_ONLY_FILES_MAX: u64 = 1 << 10;
+const WARN_FILES_MAX: u64 = 1 << 14;
+
+/// Free bytes, or inodes, below which each level begins.
 /// Invariant: `read_only < no_growth < throttle < warn`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Floors {
@@ -82,10 +87,14 @@ impl Floors {
         Self { read_only, no_growth: times(2), throttle: times(3), warn }
     }
 
-    /// What a disk must have for the freest level to be reached again.
+    /// Of inodes. `None`: there is no end of them.
     #[must_use]
-    pub const fn read_only(&self) -> u64 {
-        self.read_only
+    pub fn of_files(total_files: u64) -> Option<Self> {
+        let share = total_files / READ_ONLY_SHARE;
+        let read_only = share.clamp(READ_ONLY_FILES_MIN, READ_ONLY_FILES_MAX);
+        let warn = (total_files / WARN_SHARE).min(WARN_FILES_MAX).max(4 * read_only);
+        let floors = Self { read_only, no_growth: 2 * read_only, throttle: 3 * read_only, warn };
+        (total_files > 0).then_some(floors)
     }
 
     const fn level(&self, free_bytes: u64) -> Level {
@@ -122,26 +131,47 @@ const THROTTLE_S: u64 = 20;
 /// Slower than this is no help: it is what a broker writes for itself.
 const RATE_MIN: u64 = 64 << 10;
 
-/// One per node.
+/// What is left of bytes, or of inodes, and the level for it alone.
 #[derive(Clone, Copy, Debug)]
-pub struct Fullness {
+struct Gauge {
     floors: Floors,
     level: Level,
     /// Of the last reading.
-    free_bytes: u64,
-    /// Since the last reading a write found no room, whatever the readings say: a quota, or no inodes.
+    free: u64,
+}
+
+impl Gauge {
+    const fn new(floors: Floors) -> Self {
+        Self { floors, level: Level::Ok, free: u64::MAX }
+    }
+
+    fn on_reading(&mut self, free: u64) {
+        self.free = free;
+        let strict = self.floors.level(free);
+        let lenient = self.floors.raised().level(free);
+        self.level = if strict > self.level { strict } else { self.level.min(lenient) };
+    }
+}
+
+/// One per node.
+#[derive(Clone, Copy, Debug)]
+pub struct Fullness {
+    bytes: Gauge,
+    /// `None`: there is no end of inodes.
+    files: Option<Gauge>,
+    /// Since the last reading a write found no room, whatever the readings say: a quota, perhaps.
     is_refused: bool,
 }
 
 impl Fullness {
     #[must_use]
-    pub const fn new(floors: Floors) -> Self {
-        Self { floors, level: Level::Ok, free_bytes: u64::MAX, is_refused: false }
+    pub fn new(bytes: Floors, files: Option<Floors>) -> Self {
+        Self { bytes: Gauge::new(bytes), files: files.map(Gauge::new), is_refused: false }
     }
 
     #[must_use]
-    pub const fn level(&self) -> Level {
-        self.level
+    pub fn level(&self) -> Level {
+        self.files.map_or(self.bytes.level, |files| files.level.max(self.bytes.level))
     }
 
     /// Whether a write found no room since the last reading.
@@ -150,34 +180,39 @@ impl Fullness {
         self.is_refused
     }
 
+    /// Whether both are enough for something to be appended, beside what is set aside of them.
     #[must_use]
-    pub const fn floors(&self) -> &Floors {
-        &self.floors
+    pub fn has_beside(&self, (bytes, files): (u64, u64), free_bytes: u64, free_files: u64) -> bool {
+        let has =
+            |floors: &Floors, aside: u64, free| floors.read_only.saturating_add(aside) <= free;
+        let has_files = self.files.is_none_or(|it| has(&it.floors, files, free_files));
+        has(&self.bytes.floors, bytes, free_bytes) && has_files
     }
 
-    /// `free_bytes` are there. After a write that found no room the level stays for one reading: if
-    /// there is room now, the write succeeds until the next one.
-    pub fn on_reading(&mut self, free_bytes: u64) {
-        self.free_bytes = free_bytes;
+    /// So much is there. After a write that found no room the level stays for one reading: if there is
+    /// room now, the write succeeds until the next one.
+    pub fn on_reading(&mut self, free_bytes: u64, free_files: u64) {
         if std::mem::take(&mut self.is_refused) {
+            self.bytes.free = free_bytes;
             return;
         }
-        let strict = self.floors.level(free_bytes);
-        let lenient = self.floors.raised().level(free_bytes);
-        self.level = if strict > self.level { strict } else { self.level.min(lenient) };
+        self.bytes.on_reading(free_bytes);
+        if let Some(files) = &mut self.files {
+            files.on_reading(free_files);
+        }
     }
 
     /// A write found no room.
     pub const fn on_no_room(&mut self) {
         self.is_refused = true;
-        self.level = Level::ReadOnly;
+        self.bytes.level = Level::ReadOnly;
     }
 
     /// Bytes that producers may write in a second, all together. `None`: as many as they like.
     #[must_use]
     pub fn rate(&self) -> Option<u64> {
-        let left = self.free_bytes.saturating_sub(self.floors.read_only);
-        (self.level >= Level::Throttle).then(|| (left / THROTTLE_S).max(RATE_MIN))
+        let left = self.bytes.free.saturating_sub(self.bytes.floors.read_only);
+        (self.level() >= Level::Throttle).then(|| (left / THROTTLE_S).max(RATE_MIN))
     }
 }
 
@@ -192,10 +227,10 @@ mod tests {
     #[track_caller]
     fn check(steps: &[(Option<u64>, Level)]) {
         // Below 10 read-only, 20 no growth, 30 throttle, 100 warn.
-        let mut fullness = Fullness::new(Floors::new(1_000, Some(10)));
+        let mut fullness = Fullness::new(Floors::new(1_000, Some(10)), None);
         for (index, (input, want)) in steps.iter().enumerate() {
             match input {
-                Some(free_bytes) => fullness.on_reading(*free_bytes),
+                Some(free_bytes) => fullness.on_reading(*free_bytes, 0),
                 None => fullness.on_no_room(),
             }
             assert_eq!(fullness.level(), *want, "after input {index}, {input:?}");
@@ -252,9 +287,9 @@ mod tests {
 
     #[test]
     fn producers_are_slower_the_less_is_left() {
-        let mut fullness = Fullness::new(Floors::new(GIB, Some(10 * MIB)));
+        let mut fullness = Fullness::new(Floors::new(GIB, Some(10 * MIB)), None);
         let mut rate = |free_bytes| {
-            fullness.on_reading(free_bytes);
+            fullness.on_reading(free_bytes, 0);
             fullness.rate()
         };
         assert_eq!(rate(500 * MIB), None);
@@ -275,6 +310,31 @@ mod tests {
         assert_eq!(floors(64 * MIB), (2 * MIB, 8 * MIB));
         assert_eq!(floors(200 * MIB), (4 * MIB, 20 * MIB));
         assert_eq!(floors(10 << 40), (GIB, 64 * GIB));
+    }
+
+    #[test]
+    fn the_scarcer_of_bytes_and_inodes_decides() {
+        let files = Floors::of_files(4_096);
+        let mut fullness = Fullness::new(Floors::new(GIB, Some(MIB)), files);
+        let mut level = |free_bytes, free_files| {
+            fullness.on_reading(free_bytes, free_files);
+            fullness.level()
+        };
+        assert_eq!(level(GIB, 4_096), Level::Ok);
+        assert_eq!(level(GIB, 200), Level::Throttle);
+        assert_eq!(level(GIB, 80), Level::ReadOnly);
+        assert_eq!(level(GIB, 4_096), Level::Ok);
+        assert_eq!(level(0, 4_096), Level::ReadOnly);
+        assert_eq!(level(0, 0), Level::ReadOnly);
+        assert_eq!(Floors::of_files(0), None, "there is no end of them");
+    }
+
+    #[test]
+    fn what_is_set_aside_leaves_enough_of_bytes_and_of_inodes() {
+        let fullness = Fullness::new(Floors::new(1_000, Some(10)), Floors::of_files(800));
+        assert!(fullness.has_beside((90, 50), 100, 66));
+        assert!(!fullness.has_beside((90, 50), 99, 66));
+        assert!(!fullness.has_beside((90, 50), 100, 65));
     }
 
     #[test]

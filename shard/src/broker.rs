@@ -127,7 +127,7 @@ async fn bring_up<I: Io>(shard: &Rc<Shard<I>>) -> Result<(Superblock, Report), S
     });
     ask_all(shard, messages).await?;
     let written = recovery::write_superblock(&shard.io, &superblock).await;
-    written.map_err(|error| StartError(format!("the superblock cannot be written: {error}")))?;
+    written.map_err(|error| recovery::failed("the superblock", &error))?;
     recovery::remove_leftovers(&shard.io, &superblock);
 
     let registration = registration(shard);

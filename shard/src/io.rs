@@ -48,6 +48,9 @@ pub struct Space {
     pub total_bytes: u64,
     /// Without what is kept for the administrator.
     pub usable_bytes: u64,
+    /// Inodes, one for each file and directory. 0: there is no end of them.
+    pub total_files: u64,
+    pub usable_files: u64,
 }
 
 /// How a file is opened. Paths are relative to the data directory.

@@ -39,6 +39,7 @@ use crate::partition::LEADER_EPOCH;
 use crate::recovery::disk::Disk;
 use crate::recovery::mend::Lead;
 use crate::removal;
+use crate::room::Shortage;
 
 const SUPERBLOCK: &str = "superblock";
 /// Partitions that are recovered at a time.
@@ -127,11 +128,16 @@ pub async fn recover<I: Io>(
     Ok(recovered)
 }
 
-fn failed(path: &str, error: &io::Error) -> StartError {
+/// What the operator is told of `path`, which could not be read or written.
+pub fn failed(path: &str, error: &io::Error) -> StartError {
     if error.kind() == io::ErrorKind::OutOfMemory {
         return StartError("there is too little memory to start: raise odradek.memory".to_owned());
     }
-    StartError(format!("{path} in the data directory: {error}"))
+    let advice = match Shortage::of(error) {
+        Some(Shortage::Space) => ": make room on its disk (bytes, inodes, or what a quota allows)",
+        Some(Shortage::Descriptors) | None => "",
+    };
+    StartError(format!("{path} in the data directory: {error}{advice}"))
 }
 
 /// Makes the directories that no run before has made: a superblock says that its own are there.

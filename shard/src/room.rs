@@ -5,10 +5,16 @@
 //! A write that finds no room loses nothing that was acknowledged, so it closes nothing: whoever wrote
 //! waits here and writes the same again. Meanwhile nothing is appended.
 //!
-//! The reserve is a file of this broker's that holds room and nothing else. It is given up when a write
-//! finds none, or when the broker starts on a full disk, so that what was acknowledged gets from the
-//! journal to its segments, a checkpoint is made, topics are deleted and a start comes to its end. It is
-//! as large as all journals together, which bounds what such a start must carry.
+//! The reserve is files of this broker's that hold room and nothing else: one large file, and many that
+//! are empty, for their inodes. It is given up when a write finds no room, or when the broker starts on a
+//! full disk, so that what was acknowledged gets from the journal to its segments, a checkpoint is made,
+//! topics are deleted and a start comes to its end. It is as large as all journals together, which bounds
+//! the bytes that such a start must carry.
+//!
+//! A start makes, for each shard, a checkpoint beside the one before, and for a shard that was not there
+//! a directory and two journal files; and the first segment of a partition, with directories, if only the
+//! journal has its bytes. The number of these has no bound; the inodes that must be free for appends come
+//! on top of the reserve.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -32,6 +38,11 @@ const RESERVE: &str = "reserve";
 const RESERVE_BYTES_MIN: u64 = 4 << 20;
 /// The reserve is at most one in so many bytes of the file system.
 const RESERVE_SHARE: u64 = 8;
+/// A directory with the files of the reserve that are empty.
+const SPARES: &str = "reserve.inodes";
+/// What they are for: segments, directories and sidecars; and of each shard.
+const SPARES_MIN: u64 = 64;
+const SPARES_PER_SHARD: u64 = 4;
 
 /// What a file operation lacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,8 +149,27 @@ impl Default for Room {
 /// What shard 0 knows.
 struct Watch {
     fullness: Fullness,
-    reserve_bytes: u64,
+    size: ReserveSize,
     reserve: Reserve,
+}
+
+/// What the reserve holds.
+#[derive(Clone, Copy, Debug)]
+struct ReserveSize {
+    bytes: u64,
+    /// Inodes.
+    files: u64,
+}
+
+impl ReserveSize {
+    fn on(space: Space, journal: JournalLimits, shard_count: u64) -> Self {
+        let bytes = journal.bytes_max() * shard_count + RESERVE_BYTES_MIN;
+        let files = SPARES_MIN + SPARES_PER_SHARD * shard_count;
+        Self {
+            bytes: bytes.min(space.total_bytes / RESERVE_SHARE),
+            files: files.min(space.total_files / RESERVE_SHARE),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,16 +283,17 @@ pub async fn begin<I: Io>(shard: &Rc<Shard<I>>) -> JournalLimits {
     };
     let shard_count = u64::try_from(shard.shard_count()).expect("shards are few");
     let journal = JournalLimits::on(space.total_bytes, shard_count);
-    let reserve_bytes = (journal.bytes_max() * shard_count + RESERVE_BYTES_MIN)
-        .min(space.total_bytes / RESERVE_SHARE);
+    let size = ReserveSize::on(space, journal, shard_count);
     let floors = Floors::new(space.total_bytes, shard.config.free_bytes_min);
+    let fullness = Fullness::new(floors, Floors::of_files(space.total_files));
     let is_there = shard.io.open(RESERVE, Open::Direct).await.is_ok();
     let reserve = if is_there { Reserve::Old } else { Reserve::Missing };
-    let watch = Watch { fullness: Fullness::new(floors), reserve_bytes, reserve };
+    let watch = Watch { fullness, size, reserve };
     *shard.room.watch.borrow_mut() = Some(watch);
-    if space.usable_bytes < floors.read_only() {
+    if !fullness.has_beside((0, 0), space.usable_bytes, space.usable_files) {
         tracing::warn!(
             free_bytes = space.usable_bytes,
+            free_inodes = space.usable_files,
             "the disk of the data directory is nearly full: this start uses the reserve"
         );
         give_up_reserve(shard).await;
@@ -313,21 +344,26 @@ impl Watch {
         (self.fullness.level(), self.fullness.is_refused())
     }
 
-    /// Bytes of the reserve, if it is to be made now.
-    const fn wanted(&self, space: Space) -> Option<u64> {
-        let needed = self.reserve_bytes.saturating_add(self.fullness.floors().read_only());
+    /// The reserve, if it is to be made now.
+    fn wanted(&self, space: Space) -> Option<ReserveSize> {
+        let ReserveSize { bytes, files } = self.size;
         let is_wanted = match self.reserve {
             Reserve::Old => true,
-            Reserve::Missing => space.usable_bytes >= needed,
+            Reserve::Missing => {
+                let (free_bytes, free_files) = (space.usable_bytes, space.usable_files);
+                self.fullness.has_beside((bytes, files), free_bytes, free_files)
+            }
             Reserve::Held => false,
         };
-        if is_wanted { Some(self.reserve_bytes) } else { None }
+        is_wanted.then_some(self.size)
     }
 
     fn on_look(&mut self, space: Space, shard_count: usize) -> Notice {
         // Room that the reserve will take is not there for anybody else.
-        let missing = if self.reserve == Reserve::Held { 0 } else { self.reserve_bytes };
-        self.fullness.on_reading(space.usable_bytes.saturating_sub(missing));
+        let held = ReserveSize { bytes: 0, files: 0 };
+        let missing = if self.reserve == Reserve::Held { held } else { self.size };
+        let free_bytes = space.usable_bytes.saturating_sub(missing.bytes);
+        self.fullness.on_reading(free_bytes, space.usable_files.saturating_sub(missing.files));
         let shard_count = u64::try_from(shard_count).expect("shards are few");
         let rate = self.fullness.rate().map(|rate| rate / shard_count);
         Notice { level: self.fullness.level(), space, rate }
@@ -336,14 +372,14 @@ impl Watch {
 
 /// Makes the reserve, if it is not there and enough is left beside it.
 async fn take_reserve<I: Io>(shard: &Rc<Shard<I>>, space: Space) {
-    let Some(bytes) = shard.room.watch.borrow().as_ref().and_then(|watch| watch.wanted(space))
+    let Some(size) = shard.room.watch.borrow().as_ref().and_then(|watch| watch.wanted(space))
     else {
         return;
     };
-    match make_reserve(shard, bytes).await {
+    match make_reserve(shard, size).await {
         Ok(()) => set_reserve(shard, Reserve::Held),
         Err(error) => {
-            tracing::warn!(%error, bytes, "there is no room for the reserve");
+            tracing::warn!(%error, ?size, "there is no room for the reserve");
             give_up_reserve(shard).await;
         }
     }
@@ -355,8 +391,9 @@ fn set_reserve<I: Io>(shard: &Shard<I>, reserve: Reserve) {
     }
 }
 
-async fn make_reserve<I: Io>(shard: &Shard<I>, bytes: u64) -> io::Result<()> {
-    let io = &shard.io;
+async fn make_reserve<I: Io>(shard: &Shard<I>, size: ReserveSize) -> io::Result<()> {
+    let (io, bytes) = (&shard.io, size.bytes);
+    make_spares(io, size.files).await?;
     let file = io.open(RESERVE, Open::CreateDirect).await?;
     if io.file_bytes(&file).await? > bytes {
         io.truncate(&file, bytes).await?;
@@ -366,7 +403,42 @@ async fn make_reserve<I: Io>(shard: &Shard<I>, bytes: u64) -> io::Result<()> {
     io.sync_dir(".").await
 }
 
+/// Makes the empty files that are missing. More than `count` are too many.
+async fn make_spares<I: Io>(io: &I, count: u64) -> io::Result<()> {
+    let names = spares(io)?;
+    let wanted: Vec<String> = (0..count).map(|number| number.to_string()).collect();
+    if wanted.is_empty() && names.is_empty() {
+        return Ok(());
+    }
+    io.make_dir(SPARES).await?;
+    for name in names.iter().filter(|it| !wanted.contains(it)) {
+        io.unlink(&format!("{SPARES}/{name}")).await?;
+    }
+    for name in wanted.iter().filter(|it| !names.contains(it)) {
+        drop(io.open(&format!("{SPARES}/{name}"), Open::CreateDirect).await?);
+    }
+    if names.len() == wanted.len() { Ok(()) } else { io.sync_dir(SPARES).await }
+}
+
+/// The names of the reserve's empty files.
+fn spares<I: Io>(io: &I) -> io::Result<Vec<String>> {
+    match io.list(SPARES) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+async fn remove_spares<I: Io>(io: &I) -> io::Result<()> {
+    for name in spares(io)? {
+        io.unlink(&format!("{SPARES}/{name}")).await?;
+    }
+    Ok(())
+}
+
 async fn give_up_reserve<I: Io>(shard: &Shard<I>) {
+    if let Err(error) = remove_spares(&shard.io).await {
+        tracing::error!(%error, "the inodes of the reserve cannot be given up");
+    }
     match shard.io.unlink(RESERVE).await {
         Ok(()) => tracing::warn!("the reserve is given up, so that what is stored can be finished"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -378,14 +450,25 @@ async fn give_up_reserve<I: Io>(shard: &Shard<I>) {
 /// One line for people: what holds now, and what to do.
 fn tell(before: Level, notice: &Notice) {
     let (free_bytes, total_bytes) = (notice.space.usable_bytes, notice.space.total_bytes);
+    let free_inodes = notice.space.usable_files;
     let (level, before) = (notice.level.name(), before.name());
     match notice.level {
-        Level::Ok => tracing::info!(level, before, free_bytes, total_bytes, "the disk has room"),
+        Level::Ok => {
+            tracing::info!(
+                level,
+                before,
+                free_bytes,
+                total_bytes,
+                free_inodes,
+                "the disk has room"
+            );
+        }
         Level::Warn => tracing::warn!(
             level,
             before,
             free_bytes,
             total_bytes,
+            free_inodes,
             "the disk of the data directory fills up: make room or add some"
         ),
         Level::Throttle => tracing::warn!(
@@ -393,6 +476,7 @@ fn tell(before: Level, notice: &Notice) {
             before,
             free_bytes,
             total_bytes,
+            free_inodes,
             "the disk of the data directory is nearly full: producers are slowed down; delete topics \
              or records, or add room"
         ),
@@ -401,6 +485,7 @@ fn tell(before: Level, notice: &Notice) {
             before,
             free_bytes,
             total_bytes,
+            free_inodes,
             "the disk of the data directory is nearly full: producers are slowed down and no topic or \
              partition is made; delete topics or records, or add room"
         ),
@@ -409,6 +494,7 @@ fn tell(before: Level, notice: &Notice) {
             before,
             free_bytes,
             total_bytes,
+            free_inodes,
             "the disk of the data directory is full: nothing is appended, and producers are told to try \
              again; delete topics or records, or add room (bytes, inodes, or what a quota allows): it \
              goes on by itself"
@@ -451,7 +537,8 @@ mod tests {
         let room = Room::default();
         let now = Nanos::new(7);
         assert_eq!(room.pause(1 << 30, now), Duration::ZERO);
-        let space = Space { total_bytes: 100, usable_bytes: 20 };
+        let space =
+            Space { total_bytes: 100, usable_bytes: 20, total_files: 0, usable_files: u64::MAX };
         room.notice.set(Some(Notice { level: Level::Throttle, space, rate: Some(1_000_000) }));
         assert_eq!(room.pause(1_000, now), Duration::from_millis(1));
         assert_eq!(room.pause(1_000, now), Duration::from_millis(2));

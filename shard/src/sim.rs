@@ -210,6 +210,12 @@ impl World {
         self.state.nodes.borrow_mut()[node].disk.set_faults(faults);
     }
 
+    /// The node's disk has an end of inodes from now on, and says so.
+    pub fn count_files(&mut self, node: usize) {
+        self.state.tell([2, wide(node), 1], || format!("node {node}: inodes are counted"));
+        self.state.nodes.borrow_mut()[node].disk.count_files();
+    }
+
     pub fn set_weather(&mut self, weather: Weather) {
         self.state.tell([3, weather.cuts, 0], || format!("network: {weather:?}"));
         self.state.net.borrow_mut().set_weather(weather);
@@ -616,9 +622,7 @@ impl Io for SimIo {
     }
 
     async fn space(&self) -> io::Result<Space> {
-        let (total_bytes, usable_bytes) =
-            self.state.nodes.borrow()[self.place.shard().0].disk.space();
-        Ok(Space { total_bytes, usable_bytes })
+        Ok(self.state.nodes.borrow()[self.place.shard().0].disk.space())
     }
 
     async fn accept(&self, listener: &SimListener) -> io::Result<SimSocket> {

@@ -149,6 +149,8 @@ pub(crate) fn space(file: &File) -> io::Result<Space> {
     Ok(Space {
         total_bytes: stats.f_blocks.saturating_mul(block_bytes),
         usable_bytes: stats.f_bavail.saturating_mul(block_bytes),
+        total_files: stats.f_files,
+        usable_files: if stats.f_files == 0 { u64::MAX } else { stats.f_ffree },
     })
 }
 

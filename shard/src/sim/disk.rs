@@ -12,13 +12,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::task::Waker;
 
-use crate::io::{Open, Sync};
+use crate::io::{Open, Space, Sync};
 use crate::sim::chance::{Chance, mix};
 use crate::sim::content::{Content, Kind, Mutation, Origin, PAGE_BYTES, SECTOR_BYTES, Version};
 use crate::sim::names::{Ino, Names};
 
 /// What a disk without end says that it holds.
 const ENDLESS_BYTES: u64 = 1 << 40;
+/// Inodes of a disk that counts them.
+const FILES_MAX: u64 = 1 << 16;
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
@@ -33,6 +35,9 @@ pub struct Faults {
     pub is_full: u64,
     /// What can be stored from when these faults begin, until something is deleted; 0: without end.
     pub room_bytes: u64,
+    /// Files and directories that can be made from when these faults begin, until some are deleted.
+    /// `None`: as many as the disk has inodes.
+    pub room_files: Option<u64>,
     pub stalls: u64,
     /// How long a stall is, at most.
     pub stall_nanos: u64,
@@ -50,6 +55,7 @@ impl Faults {
             sync_fails: 0,
             is_full: 0,
             room_bytes: 0,
+            room_files: None,
             stalls: 0,
             stall_nanos: 0,
             write_nanos: 100_000,
@@ -62,7 +68,7 @@ impl Faults {
     #[must_use]
     pub const fn only_fill(&self) -> bool {
         let is_broken = self.read_fails != 0 || self.write_fails != 0 || self.sync_fails != 0;
-        !is_broken && (self.is_full != 0 || self.room_bytes != 0)
+        !is_broken && (self.is_full != 0 || self.room_bytes != 0 || self.room_files.is_some())
     }
 
     /// Whether a broker may refuse to start, or to go on.
@@ -201,6 +207,10 @@ pub struct Disk {
     faults: Faults,
     /// What all files may take.
     capacity: Option<u64>,
+    /// Inodes that it says that it has. `None`: there is no end of them.
+    files_max: Option<u64>,
+    /// How many files and directories there can be.
+    files_end: Option<u64>,
     names: Names,
     contents: BTreeMap<Ino, Content>,
     operations: BTreeMap<u64, State>,
@@ -217,6 +227,8 @@ impl Disk {
             chance,
             faults: Faults::none(),
             capacity: None,
+            files_max: None,
+            files_end: None,
             names: Names::default(),
             contents: BTreeMap::new(),
             operations: BTreeMap::new(),
@@ -229,15 +241,31 @@ impl Disk {
     pub fn set_faults(&mut self, faults: Faults) {
         self.faults = faults;
         self.capacity = (faults.room_bytes > 0).then(|| self.used_bytes() + faults.room_bytes);
+        let room_end = faults.room_files.map(|room| self.used_files() + room);
+        self.files_end = room_end.or(self.files_max);
     }
 
-    /// All bytes, and the free ones.
+    /// From now on it has an end of inodes, and says how many are free.
+    pub const fn count_files(&mut self) {
+        self.files_max = Some(FILES_MAX);
+        self.files_end = self.files_max;
+    }
+
     #[must_use]
-    pub fn space(&self) -> (u64, u64) {
-        match self.capacity {
-            Some(capacity) => (ENDLESS_BYTES, capacity.saturating_sub(self.used_bytes())),
-            None => (ENDLESS_BYTES, ENDLESS_BYTES),
+    pub fn space(&self) -> Space {
+        let free = |end: u64, used: u64| end.saturating_sub(used);
+        let files_end = self.files_end.filter(|_| self.files_max.is_some());
+        Space {
+            total_bytes: ENDLESS_BYTES,
+            usable_bytes: self.capacity.map_or(ENDLESS_BYTES, |end| free(end, self.used_bytes())),
+            total_files: self.files_max.unwrap_or(0),
+            usable_files: files_end.map_or(u64::MAX, |end| free(end, self.used_files())),
         }
+    }
+
+    /// Whatever has a name.
+    fn used_files(&self) -> u64 {
+        wide(self.names.current_count())
     }
 
     /// Of all files that have a name.
@@ -383,6 +411,9 @@ impl Disk {
             Request::Unlink { path } => self.names.unlink(mutation, &path).map(|()| Outcome::Done),
             Request::MakeDir { path } => {
                 self.fill(0)?;
+                if self.names.dir_ino(&path).is_err() {
+                    self.take_inode()?;
+                }
                 self.names.make_dir(mutation, &path).map(|()| Outcome::Done)
             }
             Request::RemoveDir { path } => {
@@ -404,6 +435,9 @@ impl Disk {
             Open::Read | Open::Direct => self.names.file(path)?,
             Open::CreateDirect | Open::CreateBuffered => {
                 self.fill(0)?;
+                if self.names.file(path).is_err() {
+                    self.take_inode()?;
+                }
                 self.names.create(mutation, path)?
             }
         };
@@ -464,6 +498,14 @@ impl Disk {
         let end = end.min(content.bytes().max(pos + wide(data.len())));
         content.set_bytes(mutation, end);
         mutation
+    }
+
+    /// There must be one for what is made.
+    fn take_inode(&self) -> io::Result<()> {
+        if self.files_end.is_some_and(|end| self.used_files() >= end) {
+            return Err(io::Error::from_raw_os_error(ENOSPC));
+        }
+        Ok(())
     }
 
     /// Takes room for `bytes` more, or none but for a name. There is none now and then, or when the disk

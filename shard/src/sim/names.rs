@@ -169,6 +169,11 @@ impl Names {
         self.dirs.retain(|ino, _| reached.contains(ino));
     }
 
+    /// Files and directories that have a name now.
+    pub fn current_count(&self) -> usize {
+        self.dirs.values().map(|dir| dir.current.len()).sum()
+    }
+
     /// Files that a name leads to now.
     pub fn current_files(&self) -> impl Iterator<Item = Ino> {
         let nodes = self.dirs.values().flat_map(|dir| dir.current.values());

@@ -17,7 +17,7 @@ use shard::sim::disk::{Crash, Faults};
 use shard::sim::{Ended, World};
 
 use crate::answers::{Client, batch, produce};
-use crate::recovery::{HOUR, finish};
+use crate::recovery::{HOUR, finish, idle};
 
 const SHARD_COUNT: usize = 2;
 /// What the simulated disk has left, when others have taken the rest.
@@ -32,8 +32,18 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        Self::on(|_| {})
+    }
+
+    /// On a disk that has an end of inodes.
+    fn counting_files() -> Self {
+        Self::on(|world| world.count_files(0))
+    }
+
+    fn on(prepare: impl FnOnce(&mut World)) -> Self {
         let mut world = World::new(1);
         assert_eq!(world.node(SHARD_COUNT, 64 << 20), 0);
+        prepare(&mut world);
         let client = Client { io: world.outside(), node: 0, started: start(&mut world) };
         Self { world, client }
     }
@@ -202,5 +212,102 @@ impl Client {
         let topic = (crate::answers::by_name(topic), &[0][..]);
         let answer = self.fetch(12, &crate::answers::fetch(&[topic])).await;
         answer.topics[0].partitions[0].high_watermark
+    }
+}
+
+const NO_INODE: Faults = Faults { room_files: Some(0), ..Faults::none() };
+
+impl Stage {
+    /// Topics whose bytes only the journal has: their segments have no files yet.
+    fn with_topics(mut self, count: i64) -> Self {
+        self.play(async move |client: Client| {
+            for topic in 0..count {
+                let name = format!("t{topic}");
+                client.create(&name, 1).await;
+                assert_eq!(client.try_append(&name, 1_000).await, ErrorCode::NONE);
+            }
+        });
+        self
+    }
+
+    /// Cuts the power when a start has come so far. False if it has come to its end before.
+    fn interrupt(&mut self, step_count: u64) -> bool {
+        self.world.crash(0, Crash::Power);
+        let started = broker::start(&self.world, 0, SHARD_COUNT);
+        let (steps, end) = (self.world.steps(0), self.world.step_count(0) + step_count);
+        let has_come = || steps.count() >= end || started.ready().is_some();
+        let ended = self.world.run(HOUR, || has_come() || started.stopped().is_some());
+        assert_eq!((ended, started.stopped()), (Ended::Done, None));
+        started.ready().is_none()
+    }
+
+    fn check_topics(&mut self, count: i64) {
+        self.play(async move |client: Client| {
+            for topic in 0..count {
+                assert_eq!(client.end(&format!("t{topic}")).await, 1, "t{topic}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_broker_starts_again_and_again_without_any_inode_and_deletes_topics() {
+    const TOPICS: i64 = 12;
+    let mut stage = Stage::counting_files().with_topics(TOPICS);
+    stage.world.set_faults(0, NO_INODE);
+    for life in 0..4 {
+        stage.restart();
+        stage.check_topics(TOPICS);
+        // Checkpoints find no room but the reserve's.
+        idle(&mut stage.world);
+        stage.play(async move |client: Client| {
+            let more = format!("more{life}");
+            assert_eq!(client.try_create(&more).await, ErrorCode::KAFKA_STORAGE_ERROR);
+            assert_eq!(client.try_append("t0", 1).await, ErrorCode::KAFKA_STORAGE_ERROR);
+        });
+    }
+    stage.play(async |client: Client| assert_eq!(client.delete("t0").await, ErrorCode::NONE));
+    stage.world.set_faults(0, Faults::none());
+    stage.play(async |client: Client| {
+        client.create_at_last("again").await;
+        client.append_at_last("again").await;
+    });
+}
+
+#[test]
+fn a_start_without_any_inode_may_be_cut_short_anywhere() {
+    const TOPICS: i64 = 3;
+    let mut step_count = 1;
+    loop {
+        let mut stage = Stage::counting_files().with_topics(TOPICS);
+        stage.world.set_faults(0, NO_INODE);
+        let is_short = stage.interrupt(step_count);
+        stage.restart();
+        stage.check_topics(TOPICS);
+        if !is_short {
+            break;
+        }
+        step_count += 37; // No divisor of what a start repeats.
+    }
+    assert!(step_count > 50, "a start gives up the reserve, and makes checkpoints");
+}
+
+#[test]
+fn a_first_start_without_room_says_so_and_leaves_nothing_that_stops_a_later_one() {
+    let bytes = [1, 9 << 20].map(|room_bytes| Faults { room_bytes, ..Faults::none() });
+    let files = [0, 2, 5, 8, 11].map(|it| Faults { room_files: Some(it), ..Faults::none() });
+    for faults in bytes.into_iter().chain(files) {
+        let mut world = World::new(1);
+        assert_eq!(world.node(SHARD_COUNT, 64 << 20), 0);
+        world.count_files(0);
+        world.set_faults(0, faults);
+        let started = broker::start(&world, 0, SHARD_COUNT);
+        let ended = world.run(HOUR, || started.ready().is_some() || started.stopped().is_some());
+        assert_eq!(ended, Ended::Done);
+        let reason = started.stopped().expect("there is too little room");
+        assert!(reason.contains("make "), "{faults:?}: {reason}");
+        world.set_faults(0, Faults::none());
+        world.crash(0, Crash::Power);
+        start(&mut world);
     }
 }

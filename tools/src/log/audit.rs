@@ -32,7 +32,9 @@ use crate::log::finding::Finding;
 
 const SUPERBLOCK: &str = "superblock";
 /// Files that hold nothing to check.
-const BARE_FILES: [&str; 1] = ["lock"];
+const BARE_FILES: [&str; 2] = ["lock", "reserve"];
+/// A directory of such files.
+const SPARES: &str = "reserve.inodes/";
 
 /// What was found, and where.
 pub(crate) struct Audited {
@@ -354,7 +356,7 @@ impl Audit<'_> {
             Err(error) => return self.unreadable("", &error),
         };
         for path in files {
-            if self.used.contains(&path) {
+            if self.used.contains(&path) || path.starts_with(SPARES) {
                 continue;
             }
             let what = if path.ends_with(".part") {
