@@ -205,6 +205,10 @@ async fn carry_fenced<I: Io>(
     let last = last.ok_or(io::ErrorKind::NotFound)?;
     let damaged = |_| io::Error::other("the last checkpoint cannot be read");
     let checkpoint = Checkpoint::parse(&last).map_err(damaged)?;
+    let CheckpointHeader { shard: whose, generation: when, .. } = checkpoint.header();
+    if (usize::try_from(whose), when) != (Ok(shard.index), generation) {
+        return Err(io::Error::other("the last checkpoint is another one"));
+    }
     let ids: BTreeSet<PartitionId> = fenced.iter().map(|it| it.id()).collect();
     let mut manifests = Vec::new();
     for manifest in checkpoint.manifests() {

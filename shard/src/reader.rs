@@ -13,10 +13,10 @@ use bytes::Bytes;
 use engine::batch::{Batch, BatchError, HEADER_BYTES};
 use engine::epochs::Epochs;
 use engine::extent::{Extent, Trail};
-use engine::id::{FilePos, Offset, PartitionId};
+use engine::id::{FilePos, Offset, PartitionId, Timestamp};
 use engine::index::Index;
 use engine::log::{Located, Point};
-use engine::scrub::{Damage, Scrub, Stretch};
+use engine::scrub::{Damage, Mark, Scrub, Stretch};
 use engine::segment::Segment;
 use engine::sidecar::Sidecar;
 
@@ -413,7 +413,8 @@ impl<I: Io> Shard<I> {
         Ok(bytes)
     }
 
-    /// The index of a segment up to `missing`, from its headers.
+    /// The index of a segment up to `missing`, from its headers. What is damaged is left out, and it is
+    /// known where the way goes on.
     async fn rebuild_index(
         &self,
         partition: &Rc<Partition<I>>,
@@ -424,6 +425,7 @@ impl<I: Io> Shard<I> {
         let interval = u64::from(partition.config().segment.index_interval_bytes);
         let mut index = Index::new();
         let mut trail = Trail::new(FilePos::ZERO, segment, missing);
+        let mut next_interval = interval;
         while !trail.is_over() {
             let from = trail.pos();
             let until = missing.min(from.plus(len_u64(READ_BYTES_MAX)));
@@ -434,14 +436,45 @@ impl<I: Io> Shard<I> {
                 match trail.step(rest) {
                     Ok(extent) => {
                         let bytes = len_u64(extent.len_bytes);
-                        index.on_batch(extent.base, bytes, extent.max_timestamp, interval);
+                        index.on_batch(extent.base, bytes, extent.max_timestamp, next_interval);
+                        next_interval = interval;
                     }
                     Err(BatchError::Truncated) if pos > from => break,
-                    Err(error) => return Err(self.damaged(partition, segment, &trail, error)),
+                    Err(_) => {
+                        let Mark { pos: behind, offset } =
+                            self.way_around(partition, located, &trail).await?;
+                        let bytes = behind.since(pos);
+                        index.on_batch(trail.next(), bytes, Timestamp::NONE, interval);
+                        trail = Trail::new(behind, offset, missing);
+                        next_interval = 0;
+                        break;
+                    }
                 }
             }
         }
         Ok(index)
+    }
+
+    /// The next sound batch behind the damage at which the trail stands, or the trail's end.
+    async fn way_around(
+        &self,
+        partition: &Rc<Partition<I>>,
+        located: Located,
+        trail: &Trail,
+    ) -> Result<Mark, ReadError> {
+        let (start, end) = (Mark { pos: trail.pos(), offset: trail.next() }, trail.end());
+        let epochs = partition.with_log(|log| log.epochs().clone());
+        let mut scrub = Scrub::new(Stretch { start, end, marks: Vec::new(), epochs });
+        let is_passed = |scrub: &Scrub| scrub.damages().first().is_some_and(|it| it.next.is_some());
+        while let Some(at) = scrub.wants().filter(|_| !is_passed(&scrub)) {
+            let part = self.read(partition, located.segment, at, end, located.sealed).await?;
+            scrub.feed(&part);
+        }
+        let damage = scrub.damages().first().ok_or(ReadError::Damaged)?;
+        self.on_damage(partition.id(), located.segment, damage);
+        Ok(damage
+            .next
+            .map_or(Mark { pos: end, ..start }, |offset| Mark { pos: damage.end, offset }))
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::batch;
-use engine::checkpoint::Checkpoint;
+use engine::checkpoint::{Checkpoint, CheckpointHeader};
 use engine::id::{FilePos, Offset, PartitionId, PartitionIndex, TopicId};
 use engine::journal::replay::{Part, Replay, Verdict};
 use engine::journal::{Entry, Generation, StoredFrame};
@@ -312,13 +312,18 @@ struct Journal {
 impl Stored {
     async fn read<I: Io>(disk: &Disk<'_, I>, last: &Superblock) -> Result<Self, StartError> {
         let mut stored = Self { manifests: BTreeMap::new(), journals: Vec::new() };
-        for shard in 0..last.shard_count {
-            let shard = usize::try_from(shard).expect("cores are few");
+        for index in 0..last.shard_count {
+            let shard = usize::try_from(index).expect("cores are few");
             let path = checkpoint_path(shard, last.generation.number());
             let bytes = disk.read_small(&path).await.map_err(|error| failed(&path, &error))?;
             let damaged = |what: String| StartError(format!("{path}: {what}"));
             let bytes = bytes.ok_or_else(|| damaged("the checkpoint is missing".to_owned()))?;
             let checkpoint = Checkpoint::parse(&bytes).map_err(|it| damaged(format!("{it:?}")))?;
+            // One that was written to the wrong place is sound in itself.
+            let CheckpointHeader { shard: whose, generation, sequence } = checkpoint.header();
+            if (whose, generation) != (index, last.generation.number()) {
+                return Err(damaged(format!("the checkpoint {whose}.{generation} stands there")));
+            }
             for manifest in checkpoint.manifests() {
                 let manifest = manifest.map_err(|it| damaged(format!("{it:?}")))?;
                 stored.manifests.insert(manifest.id(), manifest);
@@ -326,7 +331,7 @@ impl Stored {
             if last.shutdown != Shutdown::Clean {
                 let dir = journal_dir(shard);
                 let names = disk.io().list(&dir).map_err(|error| failed(&dir, &error))?;
-                let replay = Replay::new(last.generation, checkpoint.header().sequence);
+                let replay = Replay::new(last.generation, sequence);
                 stored.journals.push(Journal { dir, names, replay: RefCell::new(replay) });
             }
         }
@@ -467,10 +472,10 @@ impl Journal {
         let replay = self.replay.into_inner();
         let replayed = replay.finish().map_err(|damaged| {
             StartError(format!(
-                "the journal in {} is damaged: frame {} is missing or doubled, file {} at {}; \
+                "the journal is damaged: frame {} is missing or doubled, {}/{} at {}; \
                  acknowledged records may be lost, so the broker does not start",
-                self.dir,
                 damaged.sequence,
+                self.dir,
                 self.names[damaged.at.file],
                 damaged.at.pos.get()
             ))
@@ -501,7 +506,7 @@ async fn replay_metadata<I: Io>(
         let read = disk.read(&opened, 0, bytes).await;
         let bytes = Bytes::from(read.map_err(|error| failed(&path, &error))?);
         let replayed = replay_segment(&bytes, segment.base(), segment.end(), cluster);
-        replayed.map_err(|what| damaged(&what))?;
+        replayed.map_err(|what| damaged(&format!("{path}: {what}")))?;
     }
     Ok(())
 }

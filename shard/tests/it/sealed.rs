@@ -198,6 +198,7 @@ fn a_flipped_bit_outside_of_the_checksum_is_an_error_and_stops_nothing_else() {
         let outside = world.outside();
         for (offset, want) in [
             (offset, ErrorCode::CORRUPT_MESSAGE),
+            (0, ErrorCode::NONE),
             (200, ErrorCode::NONE),
             (offset, ErrorCode::CORRUPT_MESSAGE),
         ] {
