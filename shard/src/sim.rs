@@ -14,6 +14,7 @@ pub mod checker;
 pub mod clock;
 pub mod consumer;
 pub mod content;
+pub mod damage;
 pub mod disk;
 pub mod executor;
 pub mod failure;
@@ -27,7 +28,7 @@ pub mod shrink;
 pub mod story;
 pub mod wire;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::ops::Deref;
@@ -84,6 +85,10 @@ struct State {
     net: RefCell<Net>,
     story: RefCell<Story>,
     outside: RefCell<Chance>,
+    /// When a fault last began or ended.
+    changed_at: Cell<Nanos>,
+    /// A question without an answer, though no fault was active.
+    unanswered: RefCell<Option<String>>,
 }
 
 /// What came of running a world.
@@ -114,6 +119,8 @@ impl World {
             net: RefCell::new(Net::new(chance.fork())),
             story: RefCell::new(Story::default()),
             outside: RefCell::new(chance.fork()),
+            changed_at: Cell::default(),
+            unanswered: RefCell::default(),
         };
         Self { state: Rc::new(state), idle: Duration::ZERO }
     }
@@ -186,6 +193,7 @@ impl World {
     /// Ends a node's process. Its disk keeps what it keeps; `io` and `listen` begin anew.
     pub fn crash(&mut self, node: usize, crash: Crash) {
         let now = self.now();
+        self.state.changed_at.set(now);
         self.state.tell([1, wide(node), 0], || format!("node {node}: crash, {crash:?}"));
         self.state.net.borrow_mut().crash(now, node);
         self.state.executor.end(Owner::Node(node));
@@ -206,6 +214,7 @@ impl World {
     }
 
     pub fn set_faults(&mut self, node: usize, faults: Faults) {
+        self.state.changed_at.set(self.now());
         self.state.tell([2, wide(node), 0], || format!("node {node}: {faults:?}"));
         self.state.nodes.borrow_mut()[node].disk.set_faults(faults);
     }
@@ -217,6 +226,7 @@ impl World {
     }
 
     pub fn set_weather(&mut self, weather: Weather) {
+        self.state.changed_at.set(self.now());
         self.state.tell([3, weather.cuts, 0], || format!("network: {weather:?}"));
         self.state.net.borrow_mut().set_weather(weather);
     }
@@ -225,8 +235,14 @@ impl World {
     pub fn set_clock(&mut self, node: usize, clock: Clock) {
         self.state.tell([4, wide(node), 0], || format!("node {node}: {clock:?}"));
         let now = self.now();
+        self.state.changed_at.set(now);
         let node = &mut self.state.nodes.borrow_mut()[node];
         (node.clock, node.clock_set_at) = (clock, now);
+    }
+
+    /// For who damages what a node has stored.
+    pub fn with_disk<T>(&self, node: usize, task: impl FnOnce(&mut Disk) -> T) -> T {
+        task(&mut self.state.nodes.borrow_mut()[node].disk)
     }
 
     /// Places for a crash that the node's disk has passed.
@@ -318,6 +334,14 @@ impl State {
     fn tell(&self, numbers: [u64; 3], line: impl FnOnce() -> String) {
         self.story.borrow_mut().tell(self.executor.now(), numbers, line);
     }
+
+    /// Whether no fault was active since then.
+    fn is_calm_since(&self, then: Nanos) -> bool {
+        let is_sound = |node: &Node| !node.disk.has_faults() && node.clock == Clock::default();
+        self.changed_at.get() <= then
+            && self.net.borrow().weather() == Weather::fair()
+            && self.nodes.borrow().iter().all(is_sound)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -396,6 +420,26 @@ impl SimIo {
         self.state.tell(numbers, line);
     }
 
+    /// A client has given up the wait for an answer. It may only if something was wrong meanwhile.
+    pub fn on_unanswered(&self, question: &str, asked_at: Nanos) {
+        if self.state.is_calm_since(asked_at) {
+            let waited = self.now().since(asked_at);
+            let what = format!("no answer to {question} within {waited:?}, though all was well");
+            self.state.unanswered.borrow_mut().get_or_insert(what);
+        }
+    }
+
+    /// The first question that was not answered although it should have been.
+    #[must_use]
+    pub fn unanswered(&self) -> Option<String> {
+        self.state.unanswered.borrow().clone()
+    }
+
+    #[must_use]
+    pub fn has_unanswered(&self) -> bool {
+        self.state.unanswered.borrow().is_some()
+    }
+
     fn socket(&self, end: End) -> SimSocket {
         SimSocket(Rc::new(OpenEnd { state: Rc::clone(&self.state), end }))
     }
@@ -447,6 +491,12 @@ impl SimIo {
         let mut outside = self.state.outside.borrow_mut();
         let is_gone = bytes > 0 && outside.one_in(PAGE_GONE_ODDS);
         if is_gone { outside.index(bytes) } else { bytes }
+    }
+
+    /// The page cache forgets a part of a file.
+    fn evict(&self, ino: Ino, pos: u64, end: u64) {
+        let (node, _) = self.place.shard();
+        self.state.nodes.borrow_mut()[node].disk.evict(ino, pos, end);
     }
 
     async fn send_all(&self, socket: &SimSocket, mut parts: Vec<Bytes>) -> io::Result<()> {
@@ -547,7 +597,8 @@ impl Io for SimIo {
             assert!(block.filled().is_multiple_of(BLOCK_BYTES), "direct I/O reads whole blocks");
         }
         assert!(file.how != Open::CreateBuffered, "the file is open for writing only");
-        let request = Request::Read { ino: file.ino, pos, bytes: block.room() };
+        let kind = if file.how == Open::Read { Kind::Buffered } else { Kind::Direct };
+        let request = Request::Read { ino: file.ino, pos, bytes: block.room(), kind };
         match self.perform(request).await {
             Ok(Outcome::Data(data)) => {
                 block.append(&data);
@@ -656,10 +707,12 @@ impl Io for SimIo {
         bytes: u64,
     ) -> io::Result<u64> {
         let bytes = usize::try_from(bytes).expect("a fetch fits in memory");
-        match self.perform(Request::Read { ino: file.ino, pos, bytes }).await? {
+        let (ino, kind) = (file.ino, Kind::Buffered);
+        match self.perform(Request::Read { ino, pos, bytes, kind }).await? {
             Outcome::Data(mut data) if data.len() == bytes => {
                 data.truncate(self.cached_bytes(bytes));
                 let sent = wide(data.len());
+                self.evict(ino, pos + sent, pos + wide(bytes));
                 self.send(socket, vec![Bytes::from(data)]).await?;
                 Ok(sent)
             }

@@ -82,7 +82,9 @@ impl Admin {
             log: self.recorder.log(wish.durability),
             durability: wish.durability,
         });
-        logs.collect()
+        let targets: Vec<Target> = logs.collect();
+        self.recorder.on_targets(&targets);
+        targets
     }
 
     /// Deletes the topic with these partitions.

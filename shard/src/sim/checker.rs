@@ -5,7 +5,22 @@
 //! is sent, an answer after it came, and a reader asks one thing at a time.
 //!
 //! Of a log that is acknowledged from memory, a crash may take the newest records, and only those: the
-//! loss is counted, a hole is a violation.
+//! loss is counted, a hole is a violation. Of damage it is told which offsets it concerns: reads of these
+//! may be refused, no others.
+//!
+//! | what is checked | where | planted in the test |
+//! |---|---|---|
+//! | nothing acknowledged is lost, or moved | `Lost`, `NotInRange`, `Changed` | `an_acked_record_that_nobody_finds_is_lost`, `a_record_stands_where_it_was_acked` |
+//! | one offset has one value, for ever | `Changed` | `a_record_stands_where_it_was_acked` |
+//! | no duplicate | `Twice` | `a_deduplicated_record_stands_once_and_a_plain_one_as_often_as_sent` |
+//! | the order of each producer | `Disordered` | `a_writers_records_keep_their_order` |
+//! | no phantom, no corruption, no foreign record | `Phantom`, `Misplaced`, `Refused` | `nobodys_records_are_phantoms`, `a_refused_record_never_shows` |
+//! | a poll skips nothing and goes back nowhere | `Skipped` | `a_reader_gets_the_next_record_below_the_high_watermark` |
+//! | high watermark and log start never go back, all is stable | `WatermarkBack`, `Early`, `StartBack`, `StartAhead`, `Unstable` | `deleted_records_stay_deleted_and_others_stay`, `without_a_transaction_all_that_is_readable_is_stable` |
+//! | what is acknowledged is seen by whoever asks afterwards | `WatermarkBack` | `what_was_acked_is_seen_by_whoever_asks_afterwards` |
+//! | a crash takes what its class allows, from the end | `Changed`, `WatermarkBack` | `a_log_acknowledged_from_memory_may_lose_its_end_but_has_no_hole` |
+//! | damage is refused, exactly | `NotDamaged`, `NotNoticed`, `Skipped` | `only_reads_of_what_is_damaged_are_refused_and_those_are` |
+//! | after the last fault all goes on; no answer takes long without a fault | `Check::Liveness`, `Check::Patience` | the tests of `scenario.rs` |
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,12 +50,18 @@ pub enum Violation {
     Skipped { log: LogId, want: Offset, got: Offset },
     /// A record past the high watermark.
     Early { log: LogId, offset: Offset },
+    /// Records below the high watermark that do not count as stable, though there is no transaction.
+    Unstable { log: LogId, last_stable: Offset, high_watermark: Offset },
     /// The high watermark is below what an earlier answer showed.
     WatermarkBack { log: LogId, was: Offset, is: Offset },
     /// The log starts below what an earlier answer showed: deleted records are back.
     StartBack { log: LogId, was: Offset, is: Offset },
     /// The log starts past what anybody asked to delete.
     StartAhead { log: LogId, asked: Offset, is: Offset },
+    /// A refused read of a record that nobody damaged.
+    NotDamaged { log: LogId, position: Offset },
+    /// Damage that the last reads of the log did not meet.
+    NotNoticed { log: LogId, offset: Offset },
     /// Nothing at an offset that lies in the log.
     NotInRange { log: LogId, position: Offset },
     /// Nobody read the log to its end at the end.
@@ -75,6 +96,17 @@ struct Log {
     bounds: Bounds,
     /// No deletion was asked beyond this.
     start_asked: Offset,
+    damages: Vec<Damaged>,
+}
+
+/// Offsets whose stored bytes are not what was written.
+#[derive(Clone, Copy)]
+struct Damaged {
+    first: Offset,
+    end: Offset,
+    is_lasting: bool,
+    /// The last read of the whole log met it.
+    is_met: bool,
 }
 
 /// What an answer has shown of a log.
@@ -199,19 +231,15 @@ impl Checker {
                 }
                 Ok(())
             }
-            Event::Asked { reader, log, position } => {
-                let (log, position, state) = (*log, *position, self.log(*log)?);
-                let (bounds, known_end) = (state.bounds, state.known_end());
-                let era = self.tally.crash_count;
-                let old = self
-                    .questions
-                    .insert(*reader, Question { log, position, bounds, known_end, era });
-                if old.is_some() { Err(Violation::Senseless) } else { Ok(()) }
-            }
+            Event::Asked { reader, log, position } => self.on_asked(*reader, *log, *position),
             Event::Unanswered { reader, log } => self.answer(*reader, *log).map(|_| ()),
-            Event::Read { reader, log, log_start, high_watermark, seen } => {
-                let bounds = Bounds { log_start: *log_start, high_watermark: *high_watermark };
-                self.on_read(*reader, *log, bounds, seen)
+            Event::Read { reader, log, log_start, last_stable, high_watermark, seen } => {
+                let (log, last_stable, high_watermark) = (*log, *last_stable, *high_watermark);
+                if last_stable != high_watermark {
+                    return Err(Violation::Unstable { log, last_stable, high_watermark });
+                }
+                let bounds = Bounds { log_start: *log_start, high_watermark };
+                self.on_read(*reader, log, bounds, seen)
             }
             Event::OutOfRange { reader, log } => self.on_out_of_range(*reader, *log),
             Event::FoundStart { reader, log, log_start } => {
@@ -234,6 +262,13 @@ impl Checker {
                 self.on_crashed();
                 Ok(())
             }
+            Event::Damaged { log, first, end, is_lasting } => {
+                let (first, end, is_lasting) = (*first, *end, *is_lasting);
+                let damaged = Damaged { first, end, is_lasting, is_met: false };
+                self.log(*log)?.damages.push(damaged);
+                Ok(())
+            }
+            Event::Corrupt { reader, log } => self.on_corrupt(*reader, *log),
             Event::Final { reader, log } => self.on_final(*reader, *log),
         }
     }
@@ -243,6 +278,13 @@ impl Checker {
         let unread = self.logs.iter().find(|(_, log)| !log.is_ending && !log.is_final);
         if let Some((log, _)) = unread {
             return Err(Violation::NotRead { log: *log });
+        }
+        for (log, state) in self.logs.iter().filter(|(_, state)| !state.is_ending) {
+            let is_stored = |it: &&Damaged| state.bounds.log_start <= it.first && it.is_lasting;
+            let mut stored = state.damages.iter().filter(is_stored);
+            if let Some(damaged) = stored.find(|it| !it.is_met) {
+                return Err(Violation::NotNoticed { log: *log, offset: damaged.first });
+            }
         }
         self.logs.iter().try_for_each(|(id, log)| self.check_order(*id, log))
     }
@@ -300,6 +342,20 @@ impl Checker {
         Ok(())
     }
 
+    fn on_asked(
+        &mut self,
+        reader: ReaderId,
+        log: LogId,
+        position: Offset,
+    ) -> Result<(), Violation> {
+        let state = self.log(log)?;
+        let (bounds, known_end) = (state.bounds, state.known_end());
+        let era = self.tally.crash_count;
+        let question = Question { log, position, bounds, known_end, era };
+        let old = self.questions.insert(reader, question);
+        if old.is_some() { Err(Violation::Senseless) } else { Ok(()) }
+    }
+
     fn on_read(
         &mut self,
         reader: ReaderId,
@@ -329,14 +385,35 @@ impl Checker {
             self.tally.read_count += 1;
             next = next.plus(1);
         }
-        let Question { position, known_end: owed_end, .. } = question;
+        self.cover(reader, &question, next);
+        Ok(())
+    }
+
+    /// The reader has come from the question's position to `next`.
+    fn cover(&mut self, reader: ReaderId, question: &Question, next: Offset) {
+        let Question { log, position, known_end: owed_end, .. } = *question;
         let fresh = Coverage { start: position, next: position, owed_end };
         let coverage = self.coverage.entry((reader, log)).or_insert(fresh);
-        if coverage.next != question.position {
+        if coverage.next != position {
             *coverage = fresh;
         }
         coverage.next = next;
         coverage.owed_end = owed_end;
+    }
+
+    /// A read was refused because of damage. The reader goes on behind the one record.
+    fn on_corrupt(&mut self, reader: ReaderId, log: LogId) -> Result<(), Violation> {
+        let question = self.answer(reader, log)?;
+        let position = question.position;
+        let damages = &mut self.log(log)?.damages;
+        let mut met = damages.iter_mut().filter(|it| it.first <= position && position < it.end);
+        let Some(first) = met.next() else {
+            return Err(Violation::NotDamaged { log, position });
+        };
+        for damaged in std::iter::once(first).chain(met) {
+            damaged.is_met |= damaged.first == position;
+        }
+        self.cover(reader, &question, position.plus(1));
         Ok(())
     }
 
@@ -371,8 +448,12 @@ impl Checker {
 
     fn on_crashed(&mut self) {
         self.tally.crash_count += 1;
-        for log in self.logs.values_mut().filter(|it| it.durability == Durability::Memory) {
-            log.bounds.high_watermark = Offset::ZERO;
+        for log in self.logs.values_mut() {
+            if log.durability == Durability::Memory {
+                log.bounds.high_watermark = Offset::ZERO;
+            }
+            // Now nothing but the device has the bytes.
+            log.damages.iter_mut().for_each(|damaged| damaged.is_met = false);
         }
     }
 
@@ -514,6 +595,7 @@ impl Log {
             lost: BTreeMap::new(),
             bounds: Bounds { log_start: Offset::ZERO, high_watermark: Offset::ZERO },
             start_asked: Offset::ZERO,
+            damages: Vec::new(),
         }
     }
 
@@ -575,8 +657,13 @@ mod tests {
         });
         let seen = (first..).map(at).zip(values);
         let seen = seen.map(|(offset, value)| Seen { offset, value: Some(value) }).collect();
-        let (log_start, high_watermark) = (Offset::ZERO, at(high_watermark));
-        Event::Read { reader: READER, log: LOG, log_start, high_watermark, seen }
+        answer(high_watermark, seen)
+    }
+
+    fn answer(high_watermark: i64, seen: Vec<Seen>) -> Event {
+        let (reader, log, log_start) = (READER, LOG, Offset::ZERO);
+        let (last_stable, high_watermark) = (at(high_watermark), at(high_watermark));
+        Event::Read { reader, log, log_start, last_stable, high_watermark, seen }
     }
 
     const FINAL: Event = Event::Final { reader: READER, log: LOG };
@@ -628,6 +715,51 @@ mod tests {
         check(&events, Err(Violation::WatermarkBack { log: LOG, was: at(2), is: at(1) }));
         let events = [sent(WRITER, 0, 2), acked(WRITER, 0, 2, 0)];
         check(&events, Err(Violation::NotRead { log: LOG }));
+        let events =
+            [sent(WRITER, 0, 2), acked(WRITER, 0, 2, 0), asked(0), read(0, 2, &[0]), FINAL];
+        check(&events, Err(Violation::Lost { log: LOG, offset: at(1) }));
+    }
+
+    #[test]
+    fn what_was_acked_is_seen_by_whoever_asks_afterwards() {
+        let found = Event::FoundEnd { reader: READER, log: LOG, high_watermark: at(1) };
+        let events = [sent(WRITER, 0, 2), acked(WRITER, 0, 2, 0), asked(0), found];
+        check(&events, Err(Violation::WatermarkBack { log: LOG, was: at(2), is: at(1) }));
+    }
+
+    #[test]
+    fn without_a_transaction_all_that_is_readable_is_stable() {
+        let (last_stable, high_watermark) = (at(1), at(2));
+        let read = Event::Read {
+            reader: READER,
+            log: LOG,
+            log_start: at(0),
+            last_stable,
+            high_watermark,
+            seen: Vec::new(),
+        };
+        let events = [sent(WRITER, 0, 2), acked(WRITER, 0, 2, 0), asked(0), read];
+        check(&events, Err(Violation::Unstable { log: LOG, last_stable, high_watermark }));
+    }
+
+    #[test]
+    fn only_reads_of_what_is_damaged_are_refused_and_those_are() {
+        let damaged = Event::Damaged { log: LOG, first: at(1), end: at(2), is_lasting: true };
+        let corrupt = Event::Corrupt { reader: READER, log: LOG };
+        let read_to = |first, sequences: &[u64]| [asked(first), read(first, 3, sequences)];
+        let written = [sent(WRITER, 0, 3), acked(WRITER, 0, 3, 0), damaged];
+        let refused = [asked(1), corrupt.clone()];
+        let around = [read_to(0, &[0]), refused.clone(), read_to(2, &[2])].concat();
+        let events = [written.to_vec(), around, vec![FINAL]].concat();
+        check(&events, Ok((3, 2)));
+        let events = [written.to_vec(), read_to(0, &[0, 1, 2]).to_vec(), vec![FINAL]].concat();
+        check(&events, Err(Violation::NotNoticed { log: LOG, offset: at(1) }));
+        let events = [written.to_vec(), vec![asked(2), corrupt]].concat();
+        check(&events, Err(Violation::NotDamaged { log: LOG, position: at(2) }));
+        // A hole served as if nothing had been there.
+        let events = [written.to_vec(), vec![asked(0), read(0, 3, &[0]), asked(1)]].concat();
+        let events = [events, vec![read(2, 3, &[2])]].concat();
+        check(&events, Err(Violation::Skipped { log: LOG, want: at(1), got: at(2) }));
     }
 
     #[test]
@@ -677,9 +809,7 @@ mod tests {
         let events = [sent(WRITER, 0, 1), asked(0), read(0, 5, &[0, 1])];
         check(&events, Err(Violation::Phantom { log: LOG, offset: at(1) }));
         let value = Some(Value { run: 9, log: OTHER, writer: WRITER, sequence: 0 });
-        let seen = vec![Seen { offset: at(0), value }];
-        let (log_start, high_watermark) = (Offset::ZERO, at(1));
-        let read = Event::Read { reader: READER, log: LOG, log_start, high_watermark, seen };
+        let read = answer(1, vec![Seen { offset: at(0), value }]);
         let misplaced = Violation::Misplaced { log: LOG, offset: at(0), home: OTHER };
         check(&[asked(0), read], Err(misplaced));
     }
@@ -695,6 +825,8 @@ mod tests {
     fn a_reader_gets_the_next_record_below_the_high_watermark() {
         let events = [sent(WRITER, 0, 3), asked(0), read(1, 3, &[1])];
         check(&events, Err(Violation::Skipped { log: LOG, want: at(0), got: at(1) }));
+        let events = [sent(WRITER, 0, 3), asked(1), read(0, 3, &[0])];
+        check(&events, Err(Violation::Skipped { log: LOG, want: at(1), got: at(0) }));
         let events = [sent(WRITER, 0, 3), asked(0), read(0, 1, &[0, 1])];
         check(&events, Err(Violation::Early { log: LOG, offset: at(1) }));
     }

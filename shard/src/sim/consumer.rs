@@ -262,8 +262,9 @@ impl Consumer {
         let (reader, log) = (course.reader, course.target.log);
         let bounds =
             Offset::checked(answer.log_start_offset).zip(Offset::checked(answer.high_watermark));
-        match (answer.error, bounds, course.position) {
-            (ErrorCode::NONE, Some((log_start, high_watermark)), Some(position)) => {
+        let last_stable = Offset::checked(answer.last_stable_offset);
+        match (answer.error, bounds.zip(last_stable), course.position) {
+            (ErrorCode::NONE, Some(((log_start, high_watermark), last_stable)), Some(position)) => {
                 let seen = match &answer.records {
                     Some(records) => seen(records.handle(), position),
                     None => Vec::new(),
@@ -273,7 +274,15 @@ impl Consumer {
                     self.quiet_count = 0;
                 }
                 course.high_watermark = Some(high_watermark);
-                self.recorder.record(&Event::Read { reader, log, log_start, high_watermark, seen });
+                let read =
+                    Event::Read { reader, log, log_start, last_stable, high_watermark, seen };
+                self.recorder.record(&read);
+                false
+            }
+            (ErrorCode::CORRUPT_MESSAGE, _, Some(position)) => {
+                course.position = Some(position.plus(1));
+                self.quiet_count = 0;
+                self.recorder.record(&Event::Corrupt { reader, log });
                 false
             }
             (ErrorCode::OFFSET_OUT_OF_RANGE, ..) => {

@@ -2,7 +2,11 @@
 //! caches above it, in the order in which it came.
 //!
 //! It does not know when a sync is due, nor chance: who cuts the power says what is kept.
-//! Invariant: `current` is what reads see; `durable` with the versions over it, all kept, is `current`.
+//! A sector may lie: the device gives other bytes for it than those that were written. A lie ends when
+//! its sector is written again.
+//!
+//! Invariant: `current` is what reads see but for lies; `durable` with the versions over it, all kept,
+//! is `current`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -35,7 +39,24 @@ pub struct Origin {
     pub kind: Kind,
 }
 
+/// What the device gives for a sector instead of what was written.
+#[derive(Clone)]
+struct Lie {
+    bytes: [u8; SECTOR_BYTES],
+    tells: Tells,
+    /// The page cache has what was written: only direct reads see the lie.
+    is_hidden: bool,
+}
+
+/// How often a lie is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tells {
+    Once,
+    Always,
+}
+
 /// A page's content that is not yet durable.
+#[derive(Clone)]
 pub struct Version {
     origin: Origin,
     /// A bit for each sector that it set.
@@ -50,14 +71,16 @@ impl Version {
     }
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Page {
     current: Bytes,
+    /// Before the last write.
+    previous: Bytes,
     durable: Bytes,
     versions: Vec<Version>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Content {
     pages: BTreeMap<u64, Page>,
     /// Indices of pages that have versions.
@@ -68,6 +91,10 @@ pub struct Content {
     sizes: Vec<(Mutation, u64)>,
     /// Up to here space is reserved.
     reserved_end: u64,
+    /// By sector.
+    lies: BTreeMap<u64, Lie>,
+    /// The page cache has pages of it.
+    is_loaded: bool,
 }
 
 impl Content {
@@ -94,6 +121,87 @@ impl Content {
             at += wide(run);
         }
         data
+    }
+
+    /// What a read gets. One through the page cache leaves its pages there.
+    pub fn read_as(&mut self, kind: Kind, pos: u64, bytes: usize) -> Vec<u8> {
+        let mut data = self.read(pos, bytes);
+        self.is_loaded |= kind == Kind::Buffered;
+        if !self.lies.is_empty() {
+            let is_seen = |lie: &Lie| kind == Kind::Direct || !lie.is_hidden;
+            let told = self.tell(pos, &mut data, is_seen);
+            self.lies.retain(|sector, _| !told.contains(sector));
+        }
+        data
+    }
+
+    /// All of it, as the device gives it.
+    pub fn seen(&self) -> Vec<u8> {
+        let mut data = self.read(0, narrow(self.bytes));
+        self.tell(0, &mut data, |_| true);
+        data
+    }
+
+    /// Puts the lies that are seen upon what was read at `pos`. Answers those that were told for the last
+    /// time.
+    fn tell(&self, pos: u64, data: &mut [u8], is_seen: impl Fn(&Lie) -> bool) -> Vec<u64> {
+        let end = pos + wide(data.len());
+        let mut told = Vec::new();
+        let sectors = pos / wide(SECTOR_BYTES)..end.div_ceil(wide(SECTOR_BYTES));
+        for (sector, lie) in self.lies.range(sectors).filter(|(_, lie)| is_seen(lie)) {
+            let start = sector * wide(SECTOR_BYTES);
+            for (at, byte) in (start..).zip(lie.bytes) {
+                if (pos..end).contains(&at) {
+                    data[narrow(at - pos)] = byte;
+                }
+            }
+            if lie.tells == Tells::Once {
+                told.push(*sector);
+            }
+        }
+        told
+    }
+
+    /// From now on the device gives these bytes for a sector.
+    pub fn lie(&mut self, sector: u64, bytes: [u8; SECTOR_BYTES], tells: Tells) {
+        let is_hidden = self.is_loaded;
+        self.lies.insert(sector, Lie { bytes, tells, is_hidden });
+    }
+
+    /// The sectors that lie, and how often.
+    pub fn lies(&self) -> impl Iterator<Item = (u64, Tells)> {
+        self.lies.iter().map(|(sector, lie)| (*sector, lie.tells))
+    }
+
+    /// Ends the lies from a sector on.
+    pub fn end_lies(&mut self, from: u64) {
+        self.lies.split_off(&from);
+    }
+
+    /// The page cache forgets what lies in `[pos, end)`.
+    pub fn evict(&mut self, pos: u64, end: u64) {
+        let sectors = pos / wide(SECTOR_BYTES)..end.div_ceil(wide(SECTOR_BYTES));
+        self.lies.range_mut(sectors).for_each(|(_, lie)| lie.is_hidden = false);
+    }
+
+    /// The page cache forgets everything.
+    pub fn evict_all(&mut self) {
+        self.is_loaded = false;
+        self.lies.values_mut().for_each(|lie| lie.is_hidden = false);
+    }
+
+    /// A sector, and what it held before its page was last written.
+    pub fn sector(&self, sector: u64) -> ([u8; SECTOR_BYTES], [u8; SECTOR_BYTES]) {
+        let (index, within) = place(sector * wide(SECTOR_BYTES));
+        let of = |page: &Bytes| {
+            let mut bytes = [0; SECTOR_BYTES];
+            if let Some(page) = page {
+                bytes.copy_from_slice(&page[within..within + SECTOR_BYTES]);
+            }
+            bytes
+        };
+        let page = self.pages.get(&index);
+        (page.map_or([0; _], |it| of(&it.current)), page.map_or([0; _], |it| of(&it.previous)))
     }
 
     /// Writes those sectors of `data` for which `lands` says so; it is given their file position.
@@ -217,7 +325,7 @@ impl Content {
             let mut bytes = *page.durable.unwrap_or_else(|| Rc::new([0; PAGE_BYTES]));
             bytes[within..].fill(0);
             let bytes = Some(Rc::new(bytes));
-            let page = Page { current: bytes.clone(), durable: bytes, versions: Vec::new() };
+            let page = Page { current: bytes.clone(), durable: bytes, ..Page::default() };
             self.pages.insert(first, page);
         }
     }
@@ -225,6 +333,11 @@ impl Content {
     fn write_page(&mut self, origin: Origin, index: u64, sectors: u8, within: usize, data: &[u8]) {
         if sectors == 0 {
             return;
+        }
+        if !self.lies.is_empty() {
+            let is_written =
+                |sector: u64| sector / 8 == index && sectors & (1 << (sector % 8)) != 0;
+            self.lies.retain(|sector, _| !is_written(*sector));
         }
         let page = self.pages.entry(index).or_default();
         let written = if data.len() == PAGE_BYTES && is_zero(data) {
@@ -237,6 +350,7 @@ impl Content {
             bytes[within..within + data.len()].copy_from_slice(data);
             Some(Rc::new(bytes))
         };
+        page.previous = page.current.clone();
         page.current = overlay(&page.current, &written, sectors);
         page.versions.push(Version { origin, sectors, is_dropped: false, bytes: written });
         self.unsynced.insert(index);
@@ -308,7 +422,7 @@ fn narrow(count: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Content, Kind, Origin, PAGE_BYTES, SECTOR_BYTES};
+    use super::{Content, Kind, Origin, PAGE_BYTES, SECTOR_BYTES, Tells};
 
     fn page(fill: u8) -> Vec<u8> {
         vec![fill; PAGE_BYTES]
@@ -400,6 +514,48 @@ mod tests {
             content.set_bytes(3, 4096);
             check(&content, 100, if synced { 0 } else { 1 });
         }
+    }
+
+    #[test]
+    fn a_lie_is_told_until_its_sector_is_written_again() {
+        let mut content = Content::default();
+        write(&mut content, 1, 1);
+        content.lie(1, [9; SECTOR_BYTES], Tells::Always);
+        for _ in 0..2 {
+            assert_eq!(content.read_as(Kind::Direct, 511, 2), [1, 9]);
+        }
+        assert_eq!(content.read_as(Kind::Direct, 1023, 2), [9, 1]);
+        check(&content, 512, 1);
+        content.write(direct(2), 0, &page(2), |pos| pos == 0);
+        assert_eq!(content.read_as(Kind::Direct, 511, 2), [2, 9]);
+        content.write(direct(3), 0, &page(3), |pos| pos == 512);
+        assert_eq!(content.read_as(Kind::Direct, 511, 2), [2, 3]);
+    }
+
+    #[test]
+    fn a_lie_for_once_is_told_once() {
+        let mut content = Content::default();
+        write(&mut content, 1, 1);
+        write(&mut content, 2, 2);
+        let (is, was) = content.sector(0);
+        assert_eq!((is[0], was[0]), (2, 1));
+        content.lie(0, was, Tells::Once);
+        assert_eq!(content.read_as(Kind::Direct, 0, 1), [1]);
+        assert_eq!(content.read_as(Kind::Direct, 0, 1), [2]);
+    }
+
+    #[test]
+    fn the_page_cache_hides_a_lie_from_its_readers_until_it_forgets_the_page() {
+        let mut content = Content::default();
+        write(&mut content, 1, 1);
+        assert_eq!(content.read_as(Kind::Buffered, 0, 1), [1]);
+        content.lie(0, [9; SECTOR_BYTES], Tells::Always);
+        assert_eq!(content.read_as(Kind::Buffered, 0, 1), [1]);
+        assert_eq!(content.read_as(Kind::Direct, 0, 1), [9]);
+        content.evict(512, 4096);
+        assert_eq!(content.read_as(Kind::Buffered, 0, 1), [1]);
+        content.evict(0, 1);
+        assert_eq!(content.read_as(Kind::Buffered, 0, 1), [9]);
     }
 
     #[test]

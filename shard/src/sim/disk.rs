@@ -14,7 +14,9 @@ use std::task::Waker;
 
 use crate::io::{Open, Space, Sync};
 use crate::sim::chance::{Chance, mix};
-use crate::sim::content::{Content, Kind, Mutation, Origin, PAGE_BYTES, SECTOR_BYTES, Version};
+use crate::sim::content::{
+    Content, Kind, Mutation, Origin, PAGE_BYTES, SECTOR_BYTES, Tells, Version,
+};
 use crate::sim::names::{Ino, Names};
 
 /// What a disk without end says that it holds.
@@ -139,7 +141,7 @@ impl Loss {
 
 pub enum Request {
     Open { path: String, how: Open },
-    Read { ino: Ino, pos: u64, bytes: usize },
+    Read { ino: Ino, pos: u64, bytes: usize, kind: Kind },
     Write { ino: Ino, pos: u64, data: Vec<u8>, kind: Kind, sync: Sync },
     Allocate { ino: Ino, end: u64 },
     Truncate { ino: Ino, bytes: u64 },
@@ -216,6 +218,8 @@ pub struct Disk {
     operations: BTreeMap<u64, State>,
     next_operation: u64,
     next_mutation: Mutation,
+    /// Files as they were before a damage.
+    copies: BTreeMap<Ino, Content>,
     /// How many mutating operations began or finished.
     step_count: u64,
 }
@@ -234,6 +238,7 @@ impl Disk {
             operations: BTreeMap::new(),
             next_operation: 0,
             next_mutation: 1,
+            copies: BTreeMap::new(),
             step_count: 0,
         }
     }
@@ -249,6 +254,13 @@ impl Disk {
     pub const fn count_files(&mut self) {
         self.files_max = Some(FILES_MAX);
         self.files_end = self.files_max;
+    }
+
+    /// Whether anything goes wrong by itself; to be slow is no fault.
+    #[must_use]
+    pub fn has_faults(&self) -> bool {
+        let write_nanos = self.faults.write_nanos;
+        self.faults != Faults { write_nanos, ..Faults::none() }
     }
 
     #[must_use]
@@ -338,6 +350,71 @@ impl Disk {
         }
         let named = self.names.files();
         self.contents.retain(|ino, _| named.contains(ino));
+        self.contents.values_mut().for_each(Content::evict_all);
+    }
+
+    /// The file of that name, as far as nobody lies.
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<(Ino, Vec<u8>)> {
+        let ino = self.names.file(path).ok()?;
+        let content = self.contents.get(&ino)?;
+        let bytes = usize::try_from(content.bytes()).expect("the file fits in memory");
+        Some((ino, content.read(0, bytes)))
+    }
+
+    /// The same as the device gives it.
+    #[must_use]
+    pub fn seen(&self, ino: Ino) -> Vec<u8> {
+        self.contents.get(&ino).map(Content::seen).unwrap_or_default()
+    }
+
+    /// A sector of a file, and what it held before it was last written.
+    #[must_use]
+    pub fn sector(&self, ino: Ino, sector: u64) -> ([u8; SECTOR_BYTES], [u8; SECTOR_BYTES]) {
+        self.contents.get(&ino).map_or(([0; _], [0; _]), |content| content.sector(sector))
+    }
+
+    /// From now on the device gives these bytes for a sector.
+    pub fn lie(&mut self, ino: Ino, sector: u64, bytes: [u8; SECTOR_BYTES], tells: Tells) {
+        self.content(ino).lie(sector, bytes, tells);
+    }
+
+    /// The sectors of a file that lie, and how often.
+    pub fn lies(&self, ino: Ino) -> impl Iterator<Item = (u64, Tells)> {
+        self.contents.get(&ino).into_iter().flat_map(Content::lies)
+    }
+
+    /// Whether any sector lies.
+    #[must_use]
+    pub fn has_lies(&self) -> bool {
+        self.contents.values().any(|content| content.lies().next().is_some())
+    }
+
+    /// Ends the lies of a file, from a sector on.
+    pub fn end_lies(&mut self, ino: Ino, from: u64) {
+        self.content(ino).end_lies(from);
+    }
+
+    /// Ends all lies.
+    pub fn end_all_lies(&mut self) {
+        self.contents.values_mut().for_each(|content| content.end_lies(0));
+    }
+
+    /// Copies the files that lie, as they were written.
+    pub fn copy_liars(&mut self) {
+        let liars = self.contents.iter().filter(|(_, content)| content.lies().next().is_some());
+        self.copies = liars.map(|(ino, content)| (*ino, content.clone())).collect();
+        self.copies.values_mut().for_each(|copy| copy.end_lies(0));
+    }
+
+    /// Puts the copies back: what a start on damaged files did to them is undone.
+    pub fn restore_copies(&mut self) {
+        self.contents.append(&mut self.copies);
+    }
+
+    /// The page cache forgets a part of a file.
+    pub fn evict(&mut self, ino: Ino, pos: u64, end: u64) {
+        self.content(ino).evict(pos, end);
     }
 
     /// What of an operation in flight reaches the caches.
@@ -379,7 +456,7 @@ impl Disk {
         self.next_mutation += 1;
         match request {
             Request::Open { path, how } => self.open(mutation, &path, how),
-            Request::Read { ino, pos, bytes } => self.read(ino, pos, bytes),
+            Request::Read { ino, pos, bytes, kind } => self.read(ino, pos, bytes, kind),
             Request::Write { ino, pos, data, kind, sync } => {
                 self.write(ino, pos, &data, kind, sync)
             }
@@ -448,11 +525,11 @@ impl Disk {
         Ok(Outcome::File(ino))
     }
 
-    fn read(&mut self, ino: Ino, pos: u64, bytes: usize) -> io::Result<Outcome> {
+    fn read(&mut self, ino: Ino, pos: u64, bytes: usize, kind: Kind) -> io::Result<Outcome> {
         if self.chance.one_in(self.faults.read_fails) {
             return Err(io::Error::from_raw_os_error(EIO));
         }
-        Ok(Outcome::Data(self.content(ino).read(pos, bytes)))
+        Ok(Outcome::Data(self.content(ino).read_as(kind, pos, bytes)))
     }
 
     fn write(

@@ -16,10 +16,14 @@ pub enum Check {
     Start,
     /// The scenario, at what a clean stop leaves.
     Stop,
+    /// The scenario, at a start on damaged files.
+    Damage,
     /// The scenario, at partitions that a full disk has closed.
     Room,
     /// The scenario, at the time it takes until all is well after the last fault.
     Liveness,
+    /// A client, at an answer that does not come although no fault is active.
+    Patience,
     /// The broker, at itself.
     Assertion,
     /// The simulated disk, at what it is asked; a connection, at the order of its answers.

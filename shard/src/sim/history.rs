@@ -147,6 +147,8 @@ pub enum Event {
         reader: ReaderId,
         log: LogId,
         log_start: Offset,
+        /// As the answer has it: no simulated client has a transaction.
+        last_stable: Offset,
         high_watermark: Offset,
         seen: Vec<Seen>,
     },
@@ -183,6 +185,19 @@ pub enum Event {
     },
     /// The broker's process ended, with or without its disk's caches.
     Crashed,
+    /// What is stored at the offsets `[first, end)` was damaged: reads of it may be refused.
+    Damaged {
+        log: LogId,
+        first: Offset,
+        end: Offset,
+        /// Whether reads of `first` must be refused from now on.
+        is_lasting: bool,
+    },
+    /// The answer to a read: what is stored there is damaged.
+    Corrupt {
+        reader: ReaderId,
+        log: LogId,
+    },
     /// The reader has read all of the log, from its start to its end, after everything else.
     Final {
         reader: ReaderId,
@@ -215,9 +230,9 @@ impl Event {
             Self::Asked { reader, log, position } => {
                 row.begin(6).u32(reader.0).u32(log.0).offset(*position);
             }
-            Self::Read { reader, log, log_start, high_watermark, seen } => {
-                row.begin(7).u32(reader.0).u32(log.0).offset(*log_start).offset(*high_watermark);
-                row.seen(seen);
+            Self::Read { reader, log, log_start, last_stable, high_watermark, seen } => {
+                row.begin(7).u32(reader.0).u32(log.0).offset(*log_start).offset(*last_stable);
+                row.offset(*high_watermark).seen(seen);
             }
             Self::OutOfRange { reader, log } => {
                 row.begin(8).u32(reader.0).u32(log.0);
@@ -243,6 +258,12 @@ impl Event {
             Self::Final { reader, log } => {
                 row.begin(13).u32(reader.0).u32(log.0);
             }
+            Self::Damaged { log, first, end, is_lasting } => {
+                row.begin(16).u32(log.0).offset(*first).offset(*end).u32(u32::from(*is_lasting));
+            }
+            Self::Corrupt { reader, log } => {
+                row.begin(17).u32(reader.0).u32(log.0);
+            }
         }
     }
 
@@ -260,7 +281,13 @@ impl Event {
                 log: fields.log()?,
                 position: fields.offset()?,
             },
-            7..=9 | 13..=15 => fields.answer(tag)?,
+            7..=9 | 13..=15 | 17 => fields.answer(tag)?,
+            16 => Self::Damaged {
+                log: fields.log()?,
+                first: fields.offset()?,
+                end: fields.offset()?,
+                is_lasting: fields.u32()? == 1,
+            },
             10 => Self::Cutting { log: fields.log()?, before: fields.offset()? },
             11 => Self::Cut { log: fields.log()?, log_start: fields.offset()? },
             12 => Self::Crashed,
@@ -368,14 +395,16 @@ impl Fields<'_> {
         let (reader, log) = (self.reader()?, self.log()?);
         Some(match tag {
             7 => {
-                let (log_start, high_watermark) = (self.offset()?, self.offset()?);
+                let (log_start, last_stable) = (self.offset()?, self.offset()?);
+                let high_watermark = self.offset()?;
                 let seen = (0..self.u32()?).map(|_| self.seen()).collect::<Option<Vec<_>>>()?;
-                Event::Read { reader, log, log_start, high_watermark, seen }
+                Event::Read { reader, log, log_start, last_stable, high_watermark, seen }
             }
             8 => Event::OutOfRange { reader, log },
             9 => Event::Unanswered { reader, log },
             13 => Event::Final { reader, log },
             14 => Event::FoundStart { reader, log, log_start: self.offset()? },
+            17 => Event::Corrupt { reader, log },
             _ => Event::FoundEnd { reader, log, high_watermark: self.offset()? },
         })
     }
@@ -436,6 +465,7 @@ mod tests {
                 reader,
                 log,
                 log_start,
+                last_stable: Offset::new(8),
                 high_watermark,
                 seen: vec![seen(None), seen(Some(VALUE))],
             },
@@ -447,6 +477,8 @@ mod tests {
             Event::Cut { log, log_start },
             Event::Crashed,
             Event::Final { reader, log },
+            Event::Damaged { log, first: log_start, end: high_watermark, is_lasting: true },
+            Event::Corrupt { reader, log },
         ];
         for event in events {
             let mut encoded = Vec::new();

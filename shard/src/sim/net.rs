@@ -153,6 +153,11 @@ impl Net {
         }
     }
 
+    #[must_use]
+    pub const fn weather(&self) -> Weather {
+        self.weather
+    }
+
     pub const fn set_weather(&mut self, weather: Weather) {
         self.weather = weather;
     }

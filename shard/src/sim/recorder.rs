@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use engine::id::Offset;
+use engine::id::{Offset, PartitionId, PartitionIndex, TopicId};
 
 use crate::sim::SimIo;
 use crate::sim::checker::{Checker, Tally, Violation};
@@ -31,6 +31,8 @@ struct Book {
     next_id: Cell<u32>,
     ending: RefCell<BTreeSet<LogId>>,
     producer_ids: RefCell<BTreeSet<i64>>,
+    /// Of every topic that was ever made.
+    targets: RefCell<Vec<Target>>,
     /// Clients that still have something to do.
     busy_count: Cell<u32>,
     is_closing: Cell<bool>,
@@ -38,6 +40,14 @@ struct Book {
 
 #[derive(Clone)]
 pub struct Recorder(Rc<Book>);
+
+impl Target {
+    #[must_use]
+    pub fn id(&self) -> PartitionId {
+        let index = u32::try_from(self.partition).expect("it is not negative");
+        PartitionId { topic: TopicId::new(self.topic_id), index: PartitionIndex::new(index) }
+    }
+}
 
 impl Recorder {
     #[must_use]
@@ -50,6 +60,7 @@ impl Recorder {
             next_id: Cell::new(1),
             ending: RefCell::default(),
             producer_ids: RefCell::default(),
+            targets: RefCell::default(),
             busy_count: Cell::new(0),
             is_closing: Cell::new(false),
         }))
@@ -82,12 +93,13 @@ impl Recorder {
 
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
-        self.0.failure.borrow().clone()
+        let unanswered = || self.0.io.unanswered().map(|what| Check::Patience.failed(what));
+        self.0.failure.borrow().clone().or_else(unanswered)
     }
 
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.0.failure.borrow().is_some()
+        self.0.failure.borrow().is_some() || self.0.io.has_unanswered()
     }
 
     /// The history is over.
@@ -105,6 +117,16 @@ impl Recorder {
         let log = LogId(self.issue());
         self.record(&Event::LogMade { log, durability });
         log
+    }
+
+    /// A topic was made: its partitions.
+    pub fn on_targets(&self, targets: &[Target]) {
+        self.0.targets.borrow_mut().extend_from_slice(targets);
+    }
+
+    #[must_use]
+    pub fn targets(&self) -> Vec<Target> {
+        self.0.targets.borrow().clone()
     }
 
     #[must_use]
@@ -168,7 +190,7 @@ impl Recorder {
 /// As a line of the story.
 fn brief(event: &Event) -> String {
     match event {
-        Event::Read { reader, log, log_start, high_watermark, seen } => {
+        Event::Read { reader, log, log_start, high_watermark, seen, .. } => {
             let first = seen.first().map_or(-1, |seen| seen.offset.get());
             let count = seen.len();
             format!(

@@ -9,17 +9,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use engine::codec::Codec;
-use engine::id::Offset;
+use engine::id::{Offset, PartitionId};
 
 use crate::io::{Class, Io};
 use crate::metrics::Metric;
 use crate::sim::admin::{Admin, Wish};
 use crate::sim::broker::{self, Started};
-use crate::sim::chance::Chance;
+use crate::sim::chance::{Chance, mix};
 use crate::sim::checker::Tally;
 use crate::sim::clock::{Clock, Gait};
 use crate::sim::consumer::{Consumer, Manners};
-use crate::sim::disk::{Crash, Faults};
+use crate::sim::damage::{Damage, Due, Moment, Unreadable};
+use crate::sim::disk::{Crash, Disk, Faults};
 use crate::sim::failure::{Check, Failure};
 use crate::sim::history::{Durability, Event, Retries};
 use crate::sim::net::Weather;
@@ -35,6 +36,9 @@ const LIVENESS: Duration = Duration::from_secs(300);
 /// All pauses of a slow producer, less than `LIVENESS` by far.
 const SLOW_NANOS_MAX: u64 = 150_000_000_000;
 
+/// A start of a short run's broker has fewer places for a crash; it serves before they are over.
+const START_STEPS: u64 = 64;
+
 const SPINS: &str = "the broker's tasks spin: they are ready all the time, and do nothing";
 
 /// When a phase ends.
@@ -43,6 +47,15 @@ pub enum Until {
     /// After so many places for a crash.
     Steps(u64),
     Passed(Duration),
+}
+
+impl Until {
+    const fn halved(self) -> Self {
+        match self {
+            Self::Steps(count) => Self::Steps(count.div_ceil(2)),
+            Self::Passed(limit) => Self::Passed(limit.checked_div(2).expect("two is not zero")),
+        }
+    }
 }
 
 /// How a phase ends.
@@ -81,12 +94,16 @@ pub struct Plan {
     /// How often a topic is made, written to, deleted, and made again.
     pub churn_count: usize,
     pub phases: Vec<Phase>,
+    /// Done as soon as there is something to be damaged.
+    pub damage: Option<Damage>,
 }
 
 /// What came of a run that kept its promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
     pub tally: Tally,
+    /// What the damage of the plan did.
+    pub harm: Harm,
     /// Places for a crash.
     pub step_count: u64,
     pub simulated: Duration,
@@ -94,6 +111,23 @@ pub struct Report {
     pub idle: Duration,
     pub story_hash: u64,
 }
+
+/// What came of a plan's damage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Harm {
+    /// It was not done.
+    #[default]
+    None,
+    /// A start was refused, and the files were restored.
+    Refused,
+    /// So many stretches of records could not be read. None: what was damaged is not needed.
+    Unreadable(usize),
+}
+
+/// One in so many long runs has a damage.
+const DAMAGE_ODDS: u64 = 4;
+/// Parts the chance of damages from that of everything else.
+const DAMAGE_SALT: u64 = 0x5dea_d5ec_7045_0001;
 
 impl Plan {
     /// Some fifty operations and no trouble.
@@ -122,6 +156,8 @@ impl Plan {
         } else if chance.one_in(2) {
             plan.slow_down(&mut chance);
         }
+        let mut chance = Chance::new(mix(seed ^ DAMAGE_SALT));
+        plan.damage = chance.one_in(DAMAGE_ODDS).then(|| Damage::pick(&mut chance));
         plan
     }
 
@@ -179,21 +215,27 @@ impl Plan {
             .collect();
     }
 
-    /// A short run with one crash, at a step of its disk; without any for step 0.
+    /// A short run with a crash at a step of its disk; without any for step 0. After every other step
+    /// the start that follows is crashed, too: at each of its own steps, over the run of them all.
     #[must_use]
     pub fn crash_point(seed: u64, step: u64) -> Self {
         let mut plan = Self::short(seed);
+        let crash_at = |step, is_kill| Phase {
+            until: Until::Steps(step),
+            faults: Faults::none(),
+            weather: Weather::fair(),
+            clock: Clock::default(),
+            ending: Ending::Crash(if is_kill { Crash::Process } else { Crash::Power }),
+            shard_count: plan.shard_count,
+        };
+        let mut phases = Vec::new();
         if step > 0 {
-            let is_kill = (seed + step).is_multiple_of(4);
-            plan.phases = vec![Phase {
-                until: Until::Steps(step),
-                faults: Faults::none(),
-                weather: Weather::fair(),
-                clock: Clock::default(),
-                ending: Ending::Crash(if is_kill { Crash::Process } else { Crash::Power }),
-                shard_count: plan.shard_count,
-            }];
+            phases.push(crash_at(step, (seed + step).is_multiple_of(4)));
         }
+        if step % 2 == 1 {
+            phases.push(crash_at(1 + step / 2 % START_STEPS, step % 8 == 1));
+        }
+        plan.phases = phases;
         plan
     }
 
@@ -204,8 +246,17 @@ impl Plan {
         let producers = (0..chance.between(1, 5)).map(|_| habits(chance, request_count)).collect();
         let consumers = (0..chance.between(0, 4)).map(|_| manners(chance)).collect();
         let shard_count = 1 + chance.index(3);
-        let (cut_count, churn_count, phases) = (0, 0, Vec::new());
-        Self { seed, shard_count, topics, producers, consumers, cut_count, churn_count, phases }
+        Self {
+            seed,
+            shard_count,
+            topics,
+            producers,
+            consumers,
+            cut_count: 0,
+            churn_count: 0,
+            phases: Vec::new(),
+            damage: None,
+        }
     }
 
     /// Runs it. The error says which promise was broken.
@@ -325,6 +376,9 @@ struct Run<'plan> {
     started: Started,
     recorder: Recorder,
     topics: Topics,
+    /// Still to be done.
+    damage: Option<Damage>,
+    harm: Harm,
 }
 
 impl<'plan> Run<'plan> {
@@ -337,7 +391,8 @@ impl<'plan> Run<'plan> {
         let run = u32::try_from(plan.seed & u64::from(u32::MAX)).expect("masked");
         let recorder = Recorder::new(world.outside(), run);
         let started = broker::start(&world, node, plan.shard_count);
-        Self { plan, world, node, started, recorder, topics: Topics::default() }
+        let (topics, damage, harm) = (Topics::default(), plan.damage, Harm::None);
+        Self { plan, world, node, started, recorder, topics, damage, harm }
     }
 
     fn run(mut self) -> Result<Report, Failure> {
@@ -345,16 +400,18 @@ impl<'plan> Run<'plan> {
         for phase in &self.plan.phases {
             self.endure(phase)?;
         }
-        self.heal();
+        self.heal()?;
         let recorder = self.recorder.clone();
         self.wait(LIVENESS, || !recorder.is_busy(), "clients still wait for answers")?;
         self.recorder.close();
         self.read_all()?;
-        self.crash(Crash::Power, self.plan.shard_count);
+        self.inflict(Moment::Running);
+        self.crash(Crash::Power, self.plan.shard_count)?;
         self.read_all()?;
         self.recorder.finish().map_err(|it| Check::History.failed(format!("{it} at the end")))?;
         Ok(Report {
             tally: self.recorder.tally(),
+            harm: self.harm,
             step_count: self.world.step_count(self.node),
             simulated: self.world.now().since(crate::io::Nanos::new(1_000_000_000)),
             idle: self.world.idle(),
@@ -420,7 +477,30 @@ impl<'plan> Run<'plan> {
         self.world.set_faults(self.node, phase.faults);
         self.world.set_weather(phase.weather);
         self.world.set_clock(self.node, phase.clock);
-        let (step_end, limit) = match phase.until {
+        if self.damage.is_some_and(|it| it.moment == Moment::Running) {
+            self.live(phase.until.halved())?;
+            self.inflict(Moment::Running);
+            self.live(phase.until.halved())?;
+        } else {
+            self.live(phase.until)?;
+        }
+        if let Some(reason) = self.started.stopped()
+            && !phase.faults.may_stop_a_broker()
+        {
+            return Err(Check::Start.failed(reason));
+        }
+        if phase.faults.only_fill() {
+            self.check_open()?;
+        }
+        match phase.ending {
+            Ending::Crash(crash) => self.crash(crash, phase.shard_count),
+            Ending::Stop => self.stop(phase),
+        }
+    }
+
+    /// Until a phase, or a part of it, is over.
+    fn live(&mut self, until: Until) -> Result<(), Failure> {
+        let (step_end, limit) = match until {
             Until::Steps(count) => {
                 (self.world.step_count(self.node) + count, Duration::from_secs(20))
             }
@@ -434,24 +514,50 @@ impl<'plan> Run<'plan> {
         if ended == Ended::Spinning {
             return Err(Check::Liveness.failed(SPINS));
         }
-        if let Some(failure) = self.recorder.failure() {
-            return Err(failure);
+        self.recorder.failure().map_or(Ok(()), Err)
+    }
+
+    /// Does the damage of the plan, if this is its moment.
+    fn inflict(&mut self, moment: Moment) {
+        let Some(damage) = self.damage.as_mut().filter(|it| it.moment == moment) else { return };
+        if damage.skips > 0 {
+            damage.skips -= 1;
+            return;
         }
-        if let Some(reason) = self.started.stopped()
-            && !phase.faults.may_stop_a_broker()
-        {
-            return Err(Check::Start.failed(reason));
+        let (damage, partitions) = (*damage, self.partitions());
+        let is_done = self.world.with_disk(self.node, |disk| damage.inflict(disk, &partitions));
+        if !is_done {
+            return;
         }
-        if phase.faults.only_fill() {
-            self.check_open()?;
+        self.damage = None;
+        self.harm = Harm::Unreadable(0);
+        self.world.outside().tell([8, 0, 0], || format!("{damage:?}"));
+        if moment == Moment::Running {
+            // A crash comes before the last reads, and may undo what nobody could tell.
+            let due = self.world.with_disk(self.node, |disk| Due::of(disk, &partitions));
+            self.note(&due.passing());
         }
-        match phase.ending {
-            Ending::Crash(crash) => {
-                self.crash(crash, phase.shard_count);
-                Ok(())
-            }
-            Ending::Stop => self.stop(phase),
+    }
+
+    /// Tells the checker which reads may be refused.
+    fn note(&mut self, due: &Due) {
+        let targets = self.recorder.targets();
+        for unreadable in &due.unreadable {
+            let Some(target) = targets.iter().find(|it| it.id() == unreadable.partition) else {
+                continue;
+            };
+            let Unreadable { first, end, is_lasting, .. } = *unreadable;
+            let log = target.log;
+            self.recorder.record(&Event::Damaged { log, first, end, is_lasting });
         }
+        if let Harm::Unreadable(count) = &mut self.harm {
+            *count = due.unreadable.len().max(*count);
+        }
+    }
+
+    /// Every partition that was ever made, but that of the metadata.
+    fn partitions(&self) -> Vec<PartitionId> {
+        self.recorder.targets().iter().map(Target::id).collect()
     }
 
     /// A disk that is full closes no partition.
@@ -497,7 +603,7 @@ impl<'plan> Run<'plan> {
                 Check::Stop.failed(format!("it does not end within {STOP_MAX:?}: {ended:?}"))
             );
         }
-        self.crash(Crash::Power, phase.shard_count);
+        self.crash(Crash::Power, phase.shard_count)?;
         if !was_ready || phase.faults.may_stop_a_broker() {
             return Ok(());
         }
@@ -513,20 +619,56 @@ impl<'plan> Run<'plan> {
     }
 
     /// No more faults, and a broker that has seen none.
-    fn heal(&mut self) {
+    fn heal(&mut self) -> Result<(), Failure> {
         self.world.set_weather(Weather::fair());
         self.world.set_clock(self.node, Clock::default());
         if !self.plan.phases.is_empty() {
             self.world.set_faults(self.node, Faults::none());
-            self.crash(Crash::Process, self.plan.shard_count);
+            self.crash(Crash::Process, self.plan.shard_count)?;
         }
+        Ok(())
     }
 
-    fn crash(&mut self, crash: Crash, shard_count: usize) {
+    fn crash(&mut self, crash: Crash, shard_count: usize) -> Result<(), Failure> {
+        self.begin_crash(crash, shard_count);
+        self.inflict(Moment::Down);
+        if self.harm != Harm::None {
+            let partitions = self.partitions();
+            let due = self.world.with_disk(self.node, |it| Due::after_crash(it, &partitions));
+            if !due.refused_for.is_empty() {
+                self.refuse_start(&due, crash, shard_count)?;
+            } else {
+                self.note(&due);
+            }
+        }
+        self.started = broker::start(&self.world, self.node, shard_count);
+        Ok(())
+    }
+
+    fn begin_crash(&mut self, crash: Crash, shard_count: usize) {
         self.world.crash(self.node, crash);
         self.recorder.record(&Event::Crashed);
         self.world.resize(self.node, shard_count);
-        self.started = broker::start(&self.world, self.node, shard_count);
+    }
+
+    /// A start on damaged files: it must be refused, and name one of them. Then they are restored.
+    fn refuse_start(&mut self, due: &Due, crash: Crash, shard_count: usize) -> Result<(), Failure> {
+        self.world.set_faults(self.node, Faults::none());
+        self.world.with_disk(self.node, Disk::copy_liars);
+        let started = broker::start(&self.world, self.node, shard_count);
+        self.world.run(LIVENESS, || started.ready().is_some() || started.stopped().is_some());
+        let Due { refused_for, .. } = due;
+        let Some(reason) = started.stopped() else {
+            return Err(Check::Damage.failed(format!("a start on damaged files: {refused_for:?}")));
+        };
+        if !refused_for.iter().any(|path| reason.contains(path)) {
+            let what = format!("a start does not name what is damaged, {refused_for:?}: {reason}");
+            return Err(Check::Damage.failed(what));
+        }
+        self.begin_crash(crash, shard_count);
+        self.world.with_disk(self.node, Disk::restore_copies);
+        self.harm = Harm::Refused;
+        Ok(())
     }
 
     /// Reads every log whole, and compares the topics with what they should be.
@@ -636,5 +778,52 @@ async fn compare(io: &SimIo, node: usize, recorder: &Recorder, topics: &Topics) 
     wanted.sort();
     if is != wanted {
         recorder.fail(Check::Topics, format!("the topics are {is:?}, they should be {wanted:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LIVENESS, Plan, Run};
+    use crate::sim::damage::Due;
+    use crate::sim::disk::{Crash, Faults};
+    use crate::sim::failure::Check;
+
+    /// Which check finds what is wrong with a broker that is down, after `change`.
+    fn found(change: impl FnOnce(&mut Run<'_>)) -> Check {
+        let plan = Plan::crash_point(1, 0);
+        let mut run = Run::new(&plan, None);
+        run.begin_clients();
+        run.world.crash(run.node, Crash::Power);
+        change(&mut run);
+        let recorder = run.recorder.clone();
+        let failure = run.wait(LIVENESS, || !recorder.is_busy(), "clients wait");
+        failure.expect_err("there is no broker").check
+    }
+
+    #[test]
+    fn a_broker_that_does_not_come_is_found() {
+        assert_eq!(found(|_| {}), Check::Liveness);
+    }
+
+    #[test]
+    fn a_broker_that_answers_nothing_is_found_unless_there_is_a_fault() {
+        let mute = |run: &mut Run<'_>| drop(run.world.listen(run.node, 0));
+        assert_eq!(found(mute), Check::Patience);
+        let with_fault = |run: &mut Run<'_>| {
+            mute(run);
+            run.world.set_faults(run.node, Faults { stalls: 400, ..Faults::none() });
+        };
+        assert_eq!(found(with_fault), Check::Liveness);
+    }
+
+    #[test]
+    fn a_start_that_should_be_refused_and_is_not_is_found() {
+        let plan = Plan::crash_point(1, 0);
+        let mut run = Run::new(&plan, None);
+        run.begin_crash(Crash::Power, 1);
+        let mut due = Due::default();
+        due.refused_for.push("a file".to_owned());
+        let refused = run.refuse_start(&due, Crash::Power, 1);
+        assert_eq!(refused.map_err(|it| it.check), Err(Check::Damage));
     }
 }

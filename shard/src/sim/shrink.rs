@@ -29,13 +29,14 @@ pub enum Removal {
     Churn,
     /// Every start has one shard.
     Shards,
+    Damage,
 }
 
 /// A removal of one kind, by its index.
 type Make = fn(usize) -> Removal;
 
 /// By kind, its letter in a word.
-const LETTERS: [(char, Make); 11] = [
+const LETTERS: [(char, Make); 12] = [
     ('f', Removal::Phase),
     ('t', Removal::Topic),
     ('p', Removal::Producer),
@@ -43,6 +44,7 @@ const LETTERS: [(char, Make); 11] = [
     ('h', |_| Removal::Churn),
     ('d', |_| Removal::Cuts),
     ('s', |_| Removal::Shards),
+    ('g', |_| Removal::Damage),
     ('r', Removal::Requests),
     ('e', Removal::Faults),
     ('w', Removal::Weather),
@@ -96,6 +98,7 @@ impl Removal {
                 plan.phases.iter_mut().for_each(|phase| phase.shard_count = 1);
                 is_more
             }
+            Self::Damage => plan.damage.take().is_some(),
             Self::Requests(index) => plan.producers.get_mut(index).is_some_and(|habits| {
                 let is_more = habits.request_count > 1;
                 habits.request_count = habits.request_count.div_ceil(2);
@@ -126,7 +129,7 @@ impl Removal {
             | Self::Weather(index)
             | Self::Clock(index)
             | Self::Requests(index) => index,
-            Self::Cuts | Self::Churn | Self::Shards => 0,
+            Self::Cuts | Self::Churn | Self::Shards | Self::Damage => 0,
         }
     }
 }

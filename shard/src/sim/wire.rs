@@ -59,17 +59,24 @@ impl Wire {
     }
 
     pub async fn send(&mut self, frame: Bytes) -> Result<(), Gone> {
-        let end = self.io.now().plus(PATIENCE);
-        match before(&self.io, end, self.io.send(&self.socket, vec![frame])).await {
-            Some(Ok(())) => Ok(()),
-            Some(Err(_)) | None => Err(Gone),
+        let began = self.io.now();
+        let sent = self.io.send(&self.socket, vec![frame]);
+        match before(&self.io, began.plus(PATIENCE), sent).await {
+            Some(sent) => sent.map_err(|_cut| Gone),
+            None => {
+                self.io.on_unanswered("bytes that nobody reads", began);
+                Err(Gone)
+            }
         }
     }
 
     /// The body of the next response, which must be the one to `envelope`.
     pub async fn receive(&mut self, api: ApiKey, envelope: &Envelope) -> Result<Bytes, Gone> {
-        let end = self.io.now().plus(PATIENCE);
-        let frame = self.frame(end).await?;
+        let asked_at = self.io.now();
+        let Some(frame) = self.frame(asked_at.plus(PATIENCE)).await? else {
+            self.io.on_unanswered(&format!("{api:?}"), asked_at);
+            return Err(Gone);
+        };
         let (correlation_id, body) = client::split_response(api, envelope.version, &frame)
             .unwrap_or_else(|error| panic!("the header of a response to {api:?}: {error:?}"));
         assert_eq!(
@@ -95,21 +102,23 @@ impl Wire {
         Ok(response.unwrap_or_else(|error| panic!("a response to {api:?} {version}: {error:?}")))
     }
 
-    async fn frame(&mut self, end: Nanos) -> Result<Bytes, Gone> {
+    /// `None`: it does not come before `end`.
+    async fn frame(&mut self, end: Nanos) -> Result<Option<Bytes>, Gone> {
         loop {
             let mut rest = &self.rest[..];
             let announced = self.assembler.announce(&mut rest);
             assert!(announced.is_ok(), "the size of a response: {announced:?}");
             let frame = self.assembler.take(&mut rest);
             self.rest = rest.to_vec();
-            if let Some(frame) = frame {
+            if frame.is_some() {
                 return Ok(frame);
             }
             match before(&self.io, end, self.io.receive(&self.socket)).await {
                 Some(Ok(received)) if !received.is_empty() => {
                     self.rest.extend_from_slice(&received);
                 }
-                _ => return Err(Gone),
+                Some(_) => return Err(Gone),
+                None => return Ok(None),
             }
         }
     }

@@ -90,3 +90,20 @@ fn files_of_older_generations_and_journals_of_gone_shards_are_removed() {
     world.resize(0, 2);
     start(&mut world, 2);
 }
+
+#[test]
+fn a_checkpoint_that_was_written_over_another_ones_file_is_refused() {
+    let mut world = world(2);
+    start(&mut world, 2);
+    idle(&mut world);
+    world.crash(0, Crash::Process);
+    let (_, other) = world.with_disk(0, |disk| disk.find("checkpoint/1.1")).expect("it is there");
+    let io = world.io(0, 0);
+    finish(&mut world, &io.clone(), put(io, "checkpoint/0.1".to_owned(), other));
+    world.crash(0, Crash::Process);
+    let started = broker::start(&world, 0, 2);
+    let is_over = || started.ready().is_some() || started.stopped().is_some();
+    assert_eq!(world.run(HOUR, is_over), Ended::Done);
+    let reason = started.stopped().expect("refused");
+    assert!(reason.contains("checkpoint/0.1: the checkpoint 1.1 stands there"), "{reason}");
+}
