@@ -24,6 +24,7 @@ pub mod net;
 pub mod producer;
 pub mod recorder;
 pub mod scenario;
+pub mod session;
 pub mod shrink;
 pub mod story;
 pub mod wire;
@@ -225,6 +226,11 @@ impl World {
         self.state.nodes.borrow_mut()[node].disk.count_files();
     }
 
+    /// What the node's disk says that it holds. Before its first start.
+    pub fn set_disk_bytes(&mut self, node: usize, total_bytes: u64) {
+        self.state.nodes.borrow_mut()[node].disk.set_total_bytes(total_bytes);
+    }
+
     pub fn set_weather(&mut self, weather: Weather) {
         self.state.changed_at.set(self.now());
         self.state.tell([3, weather.cuts, 0], || format!("network: {weather:?}"));
@@ -301,6 +307,12 @@ impl Steps {
     #[must_use]
     pub fn count(&self) -> u64 {
         self.state.nodes.borrow()[self.node].disk.step_count()
+    }
+
+    /// How often a checkpoint began to be stored, or got its name.
+    #[must_use]
+    pub fn checkpoint_count(&self) -> u64 {
+        self.state.nodes.borrow()[self.node].disk.checkpoint_count()
     }
 }
 

@@ -25,6 +25,7 @@ use crate::sim::failure::Check;
 use crate::sim::history::{Event, ReaderId, Seen, Value};
 use crate::sim::producer::reference;
 use crate::sim::recorder::{Recorder, Target};
+use crate::sim::session::{SESSIONS_FROM, Session};
 use crate::sim::wire::{Gone, Wire};
 
 const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
@@ -67,6 +68,7 @@ pub struct Consumer {
     chance: Chance,
     manners: Manners,
     courses: Vec<Course>,
+    session: Option<Session>,
     /// Rounds since something was read, at most 16.
     quiet_count: u32,
 }
@@ -93,14 +95,23 @@ impl Consumer {
             chance: Chance::new(io.random()),
             manners,
             courses: courses.collect(),
+            session: None,
             quiet_count: 0,
         }
+    }
+
+    /// The same, but that it fetches in a session.
+    #[must_use]
+    pub fn in_session(self) -> Self {
+        assert!(self.manners.version >= SESSIONS_FROM);
+        Self { session: Some(Session::default()), ..self }
     }
 
     /// Follows the logs until the recorder closes.
     pub async fn follow(mut self) {
         while !self.recorder.is_closing() && !self.courses.is_empty() {
             let mut wire = Wire::connect(&self.io, self.node).await;
+            self.session.iter_mut().for_each(Session::end);
             while let Ok(()) = self.round(&mut wire).await {
                 if self.recorder.is_closing() || self.courses.is_empty() {
                     return;
@@ -116,6 +127,7 @@ impl Consumer {
     pub async fn read_whole(mut self) {
         while !self.courses.is_empty() {
             let mut wire = Wire::connect(&self.io, self.node).await;
+            self.session.iter_mut().for_each(Session::end);
             while let Ok(()) = self.round(&mut wire).await {
                 let (read, rest) = self.courses.drain(..).partition(Course::is_read);
                 self.courses = rest;
@@ -174,7 +186,9 @@ impl Consumer {
 
     async fn fetch(&mut self, wire: &mut Wire) -> Result<(), Gone> {
         self.quiet_count = (self.quiet_count + 1).min(16);
-        let Some(request) = self.request() else { return Ok(()) };
+        let Some(mut request) = self.request() else { return Ok(()) };
+        let may_omit = self.session.as_ref().is_some_and(Session::is_incremental);
+        self.session.iter_mut().for_each(|session| session.ask(&mut request));
         let envelope = wire.envelope(self.manners.version);
         let sent = wire.send(client::encode_fetch(&envelope, &request)).await;
         let body = match sent {
@@ -186,13 +200,17 @@ impl Consumer {
             response.unwrap_or_else(|error| panic!("a response to Fetch: {error:?}"))
         });
         let mut is_troubled = false;
+        let response = response.map(|it| self.in_its_session(it));
         for index in 0..self.courses.len() {
             let Course { target, reader, position, .. } = &self.courses[index];
             if position.is_none() {
                 continue;
             }
             let (target, reader) = (target.clone(), *reader);
-            let answer = response.as_ref().ok().and_then(|it| self.answer(it, &target));
+            let answer = match &response {
+                Ok(Some(response)) => self.answer(response, &target, may_omit),
+                Ok(None) | Err(Gone) => None,
+            };
             match answer {
                 Some(answer) => is_troubled |= self.on_answer(index, &answer),
                 None => self.recorder.record(&Event::Unanswered { reader, log: target.log }),
@@ -202,6 +220,20 @@ impl Consumer {
             self.pause(RETRY_NANOS).await;
         }
         response.map(|_| ())
+    }
+
+    /// The answer, if the broker knows the session, or there was to be none.
+    fn in_its_session(&mut self, response: FetchResponse<Bytes>) -> Option<FetchResponse<Bytes>> {
+        let Some(session) = &mut self.session else { return Some(response) };
+        match response.error {
+            ErrorCode::FETCH_SESSION_ID_NOT_FOUND | ErrorCode::INVALID_FETCH_SESSION_EPOCH => {
+                session.end();
+                return None;
+            }
+            ErrorCode::NONE => session.on_answer(response.session_id),
+            _ => session.end(),
+        }
+        Some(response)
     }
 
     /// A question for all courses that have a position.
@@ -242,14 +274,16 @@ impl Consumer {
         &self,
         response: &FetchResponse<Bytes>,
         target: &Target,
+        may_omit: bool,
     ) -> Option<FetchedPartition<Bytes>> {
         if response.error != ErrorCode::NONE {
             self.recorder.fail(Check::Answer, format!("a fetch got error {:?}", response.error));
         }
         let topic = reference(target, self.manners.version);
         let topic = response.topics.iter().find(|it| it.topic == topic);
-        let answer = topic?.partitions.iter().find(|it| it.index == target.partition).cloned();
-        if answer.is_none() {
+        let mut partitions = topic.into_iter().flat_map(|topic| &topic.partitions);
+        let answer = partitions.find(|it| it.index == target.partition).cloned();
+        if answer.is_none() && !may_omit {
             self.recorder
                 .fail(Check::Answer, format!("no answer for {target:?} in a response to Fetch"));
         }

@@ -19,8 +19,10 @@ use crate::sim::content::{
 };
 use crate::sim::names::{Ino, Names};
 
-/// What a disk without end says that it holds.
-const ENDLESS_BYTES: u64 = 1 << 40;
+/// Where checkpoints are.
+const CHECKPOINTS: &str = "checkpoint/";
+/// What a disk says that it holds, unless it is told to say otherwise.
+pub const ENDLESS_BYTES: u64 = 1 << 40;
 /// Inodes of a disk that counts them.
 const FILES_MAX: u64 = 1 << 16;
 
@@ -207,6 +209,8 @@ enum State {
 pub struct Disk {
     chance: Chance,
     faults: Faults,
+    /// What it says that it holds, whatever it does.
+    total_bytes: u64,
     /// What all files may take.
     capacity: Option<u64>,
     /// Inodes that it says that it has. `None`: there is no end of them.
@@ -222,6 +226,8 @@ pub struct Disk {
     copies: BTreeMap<Ino, Content>,
     /// How many mutating operations began or finished.
     step_count: u64,
+    /// How often a checkpoint began to be stored, or got its name.
+    checkpoint_count: u64,
 }
 
 impl Disk {
@@ -230,6 +236,7 @@ impl Disk {
         Self {
             chance,
             faults: Faults::none(),
+            total_bytes: ENDLESS_BYTES,
             capacity: None,
             files_max: None,
             files_end: None,
@@ -240,6 +247,7 @@ impl Disk {
             next_mutation: 1,
             copies: BTreeMap::new(),
             step_count: 0,
+            checkpoint_count: 0,
         }
     }
 
@@ -263,13 +271,20 @@ impl Disk {
         self.faults != Faults { write_nanos, ..Faults::none() }
     }
 
+    /// It says that it holds so much, and has no end all the same: a broker sizes its journal by that.
+    pub const fn set_total_bytes(&mut self, total_bytes: u64) {
+        self.total_bytes = total_bytes;
+    }
+
     #[must_use]
     pub fn space(&self) -> Space {
         let free = |end: u64, used: u64| end.saturating_sub(used);
         let files_end = self.files_end.filter(|_| self.files_max.is_some());
         Space {
-            total_bytes: ENDLESS_BYTES,
-            usable_bytes: self.capacity.map_or(ENDLESS_BYTES, |end| free(end, self.used_bytes())),
+            total_bytes: self.total_bytes,
+            usable_bytes: self
+                .capacity
+                .map_or(self.total_bytes, |end| free(end, self.used_bytes())),
             total_files: self.files_max.unwrap_or(0),
             usable_files: files_end.map_or(u64::MAX, |end| free(end, self.used_files())),
         }
@@ -291,6 +306,11 @@ impl Disk {
         self.step_count
     }
 
+    #[must_use]
+    pub const fn checkpoint_count(&self) -> u64 {
+        self.checkpoint_count
+    }
+
     /// Whether no operation is under way.
     pub fn is_idle(&self) -> bool {
         self.operations.is_empty()
@@ -301,6 +321,9 @@ impl Disk {
         self.check(&request);
         let nanos = self.duration(&request);
         self.step_count += u64::from(request.changes_something());
+        if let Request::Open { path, how: Open::CreateBuffered } = &request {
+            self.checkpoint_count += u64::from(path.starts_with(CHECKPOINTS));
+        }
         let number = self.next_operation;
         self.next_operation += 1;
         let covers = self.next_mutation - 1;
@@ -315,6 +338,9 @@ impl Disk {
             return;
         };
         self.step_count += u64::from(request.changes_something());
+        if let Request::Rename { to, .. } = &request {
+            self.checkpoint_count += u64::from(to.starts_with(CHECKPOINTS));
+        }
         let outcome = self.perform(request, covers);
         self.operations.insert(number, State::Finished(outcome));
         waker.into_iter().for_each(Waker::wake);

@@ -20,18 +20,22 @@ use crate::sim::checker::Tally;
 use crate::sim::clock::{Clock, Gait};
 use crate::sim::consumer::{Consumer, Manners};
 use crate::sim::damage::{Damage, Due, Moment, Unreadable};
-use crate::sim::disk::{Crash, Disk, Faults};
+use crate::sim::disk::{Crash, Disk, ENDLESS_BYTES, Faults};
 use crate::sim::failure::{Check, Failure};
 use crate::sim::history::{Durability, Event, Retries};
 use crate::sim::net::Weather;
 use crate::sim::producer::{Habits, Producer, TOPIC_IDS_FROM};
 use crate::sim::recorder::{Recorder, Target};
+use crate::sim::session::SESSIONS_FROM;
 use crate::sim::story::Listener;
-use crate::sim::{Ended, SimIo, World};
+use crate::sim::{Ended, SimIo, Steps, World};
 
 const ARENA_BYTES: usize = 64 << 20;
 /// From the last fault to the last answer.
 const LIVENESS: Duration = Duration::from_secs(300);
+
+/// Of a disk on which journal files are as small as they get.
+const SMALL_DISK_BYTES: u64 = 64 << 20;
 
 /// All pauses of a slow producer, less than `LIVENESS` by far.
 const SLOW_NANOS_MAX: u64 = 150_000_000_000;
@@ -47,6 +51,12 @@ pub enum Until {
     /// After so many places for a crash.
     Steps(u64),
     Passed(Duration),
+    /// After so many such places since a checkpoint began to be stored or got its name, the nth time; or
+    /// after a while.
+    Checkpoint {
+        number: u64,
+        steps: u64,
+    },
 }
 
 impl Until {
@@ -54,6 +64,9 @@ impl Until {
         match self {
             Self::Steps(count) => Self::Steps(count.div_ceil(2)),
             Self::Passed(limit) => Self::Passed(limit.checked_div(2).expect("two is not zero")),
+            Self::Checkpoint { number, steps } => {
+                Self::Checkpoint { number, steps: steps.div_ceil(2) }
+            }
         }
     }
 }
@@ -86,6 +99,8 @@ pub struct Phase {
 pub struct Plan {
     pub seed: u64,
     pub shard_count: usize,
+    /// What the disk says that it holds.
+    pub disk_bytes: u64,
     pub topics: Vec<Wish>,
     pub producers: Vec<Habits>,
     pub consumers: Vec<Manners>,
@@ -183,7 +198,10 @@ impl Plan {
 
     /// Several producers write batches of whole blocks to one partition, and the power goes again and
     /// again: what an earlier life left behind the log's end looks like the next batches of this one.
+    /// The journal is small: its files are used again and again, and the power goes while a checkpoint is
+    /// made and batches come.
     fn crowd(&mut self, chance: &mut Chance) {
+        self.disk_bytes = SMALL_DISK_BYTES;
         self.topics.truncate(1);
         self.topics[0].partition_count = 1;
         let (batch_bytes, request_count) =
@@ -206,7 +224,7 @@ impl Plan {
             .collect();
         self.phases = (0..4)
             .map(|_| Phase {
-                until: Until::Passed(Duration::from_nanos(chance.between(15_000_000, 120_000_000))),
+                until: moment_in_crowd(chance),
                 faults: Faults::none(),
                 weather: Weather::fair(),
                 ending: Ending::Crash(Crash::Power),
@@ -249,6 +267,7 @@ impl Plan {
         Self {
             seed,
             shard_count,
+            disk_bytes: ENDLESS_BYTES,
             topics,
             producers,
             consumers,
@@ -271,6 +290,15 @@ fn wish(chance: &mut Chance, name: String) -> Wish {
         partition_count: 1 + i32::from(chance.one_in(2)) * 2,
         durability: if chance.one_in(4) { Durability::Memory } else { Durability::Device },
         segment_ms: 1 << chance.between(7, 14),
+    }
+}
+
+/// While much is written; half of them while a checkpoint is stored, at a start or later.
+fn moment_in_crowd(chance: &mut Chance) -> Until {
+    if chance.one_in(2) {
+        Until::Checkpoint { number: chance.between(1, 16), steps: chance.between(0, 8) }
+    } else {
+        Until::Passed(Duration::from_nanos(chance.between(15_000_000, 120_000_000)))
     }
 }
 
@@ -388,6 +416,7 @@ impl<'plan> Run<'plan> {
             world.tell_to(listener);
         }
         let node = world.node(plan.shard_count, ARENA_BYTES);
+        world.set_disk_bytes(node, plan.disk_bytes);
         let run = u32::try_from(plan.seed & u64::from(u32::MAX)).expect("masked");
         let recorder = Recorder::new(world.outside(), run);
         let started = broker::start(&world, node, plan.shard_count);
@@ -442,7 +471,9 @@ impl<'plan> Run<'plan> {
             for manners in plan.consumers {
                 let count = 1 + chance.index(targets.len());
                 let targets = some_of(&mut chance, &targets, count);
+                let is_in_session = manners.version >= SESSIONS_FROM && chance.clone().one_in(2);
                 let consumer = Consumer::new(&io, node, &recorder, manners, targets);
+                let consumer = if is_in_session { consumer.in_session() } else { consumer };
                 io.spawn(Class::Foreground, consumer.follow());
             }
             for index in 0..plan.churn_count {
@@ -500,17 +531,16 @@ impl<'plan> Run<'plan> {
 
     /// Until a phase, or a part of it, is over.
     fn live(&mut self, until: Until) -> Result<(), Failure> {
-        let (step_end, limit) = match until {
-            Until::Steps(count) => {
-                (self.world.step_count(self.node) + count, Duration::from_secs(20))
-            }
-            Until::Passed(limit) => (u64::MAX, limit),
+        let limit = match until {
+            Until::Steps(_) => Duration::from_secs(20),
+            Until::Passed(limit) => limit,
+            Until::Checkpoint { .. } => Duration::from_millis(400),
         };
         let (recorder, started) = (self.recorder.clone(), self.started.clone());
-        let steps = self.world.steps(self.node);
-        let ended = self.world.run(limit, || {
-            recorder.has_failed() || started.stopped().is_some() || steps.count() >= step_end
-        });
+        let is_over = is_over(until, self.world.steps(self.node));
+        let ended = self
+            .world
+            .run(limit, || recorder.has_failed() || started.stopped().is_some() || is_over());
         if ended == Ended::Spinning {
             return Err(Check::Liveness.failed(SPINS));
         }
@@ -675,6 +705,7 @@ impl<'plan> Run<'plan> {
     fn read_all(&mut self) -> Result<(), Failure> {
         let (io, node, recorder) = (self.world.outside(), self.node, self.recorder.clone());
         let topics = Rc::clone(&self.topics);
+        let is_in_session = !self.plan.seed.is_multiple_of(2);
         recorder.begin_work();
         io.clone().spawn(Class::Foreground, async move {
             compare(&io, node, &recorder, &topics).await;
@@ -686,7 +717,9 @@ impl<'plan> Run<'plan> {
                 pause_nanos: 1,
             };
             let targets = topics.borrow().concat();
-            Consumer::new(&io, node, &recorder, manners, targets).read_whole().await;
+            let consumer = Consumer::new(&io, node, &recorder, manners, targets);
+            let consumer = if is_in_session { consumer.in_session() } else { consumer };
+            consumer.read_whole().await;
             recorder.end_work();
         });
         let recorder = self.recorder.clone();
@@ -714,6 +747,23 @@ impl<'plan> Run<'plan> {
             Ended::Late => Err(Check::Liveness.failed(format!("not after {limit:?}: {what}"))),
             Ended::Spinning => Err(Check::Liveness.failed(SPINS)),
             Ended::Idle => Err(Check::Liveness.failed(format!("nothing can ever happen: {what}"))),
+        }
+    }
+}
+
+/// Tells when a phase ends by what the disk has done since now.
+fn is_over(until: Until, steps: Steps) -> impl Fn() -> bool {
+    let (first_step, first_checkpoint) = (steps.count(), steps.checkpoint_count());
+    let stored_from = Cell::new(None);
+    move || match until {
+        Until::Passed(_) => false,
+        Until::Steps(count) => steps.count() >= first_step + count,
+        Until::Checkpoint { number, steps: count } => {
+            let has_begun = steps.checkpoint_count() >= first_checkpoint + number;
+            if has_begun && stored_from.get().is_none() {
+                stored_from.set(Some(steps.count()));
+            }
+            stored_from.get().is_some_and(|from| steps.count() >= from + count)
         }
     }
 }
