@@ -2,7 +2,7 @@
 //!
 //! Each is a line where a programmer could have made the mistake. They exist only in a build with
 //! `--cfg zoo`, which `tools/zoo` makes; in any other `is_on` is the constant false. A process has one
-//! bug or none, for as long as it runs.
+//! bug or none, for as long as it runs: of `simulate` an argument says which, of a broker `ODRADEK_BUG`.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -36,6 +36,8 @@ pub enum Bug {
     IntentForgotten,
     /// A checkpoint gets its name before it is on the device.
     CheckpointRenamedUnsynced,
+    /// Journal files are used again when a checkpoint begins, not when it is durable.
+    JournalRecycledEarly,
     /// A checkpoint leaves out partitions that a disk fault has closed.
     ClosedPartitionForgotten,
     /// A sync that failed is tried again, and then believed.
@@ -58,6 +60,8 @@ pub enum Bug {
     SequenceWindowShort,
     /// A restart forgets what producers have written.
     ProducersNotRestored,
+    /// Of the partitions of a fetch session one is not read any more.
+    FetchSessionForgetful,
     /// An answer goes to the connection that came first.
     ReplyOnWrongConnection,
     /// An answer that is ready overtakes one that is not.
@@ -67,7 +71,7 @@ pub enum Bug {
 }
 
 impl Bug {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::AckBeforeFlush,
         Self::WriteErrorIgnored,
         Self::HighWatermarkAhead,
@@ -80,6 +84,7 @@ impl Bug {
         Self::TruncationForgotten,
         Self::IntentForgotten,
         Self::CheckpointRenamedUnsynced,
+        Self::JournalRecycledEarly,
         Self::ClosedPartitionForgotten,
         Self::FailedSyncRetried,
         Self::CleanFlagEarly,
@@ -91,10 +96,17 @@ impl Bug {
         Self::ProducerIdsReused,
         Self::SequenceWindowShort,
         Self::ProducersNotRestored,
+        Self::FetchSessionForgetful,
         Self::ReplyOnWrongConnection,
         Self::AnswersOvertake,
         Self::WaiterForgottenOnWake,
     ];
+
+    /// The one with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| format!("{it:?}") == name)
+    }
 
     /// Whether this process has the bug.
     #[must_use]

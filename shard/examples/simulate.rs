@@ -96,8 +96,7 @@ fn main() -> ExitCode {
 /// Takes `--bug NAME` out of `words`. False if there is no such bug, or none in this build.
 fn choose_bug(words: &mut Vec<String>) -> bool {
     let Some(name) = option(words, "--bug") else { return true };
-    let bug = Bug::ALL.into_iter().find(|it| format!("{it:?}") == name);
-    bug.is_some_and(Bug::choose)
+    Bug::named(&name).is_some_and(Bug::choose)
 }
 
 /// Takes an option with its value out of the words.

@@ -160,6 +160,9 @@ pub async fn make_last<I: Io>(shard: &Rc<Shard<I>>) -> io::Result<()> {
 
 async fn make_alone<I: Io>(shard: &Rc<Shard<I>>) -> Result<(), StoreError> {
     let sequence = shard.commit.next_sequence();
+    if Bug::JournalRecycledEarly.is_on() {
+        shard.commit.on_checkpoint(sequence);
+    }
     let work = Rc::new(Work {
         left: RefCell::new(shard.partitions()),
         taken: RefCell::default(),

@@ -2,6 +2,7 @@
 //!
 //! It knows frames, not partitions.
 //! One frame is in flight at a time, so only the last one can be torn: anything else missing is damage.
+//! No crash leaves a gap, then: sequences are compared for the sake of disks that lose or damage a block.
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used)

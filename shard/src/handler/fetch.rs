@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use engine::bug::Bug;
 use engine::id::{LeaderEpoch, Offset, PartitionId, PartitionIndex};
 use net::error_code::ErrorCode;
 use net::fetch::{FetchRequest, FetchResponse, FetchedPartition};
@@ -44,9 +45,16 @@ pub async fn answer<I: Io>(
         Ok(plan) => plan,
         Err(code) => return FetchResponse::empty(code, 0),
     };
+    let mut targets = plan.targets();
+    if Bug::FetchSessionForgetful.is_on()
+        && plan.is_incremental()
+        && let [others @ .., _] = targets
+    {
+        targets = others;
+    }
     let mut pauses = Pauses::new(&shard.io);
-    let mut planned = Vec::with_capacity(plan.targets().len());
-    for (slot, target) in plan.targets().iter().enumerate() {
+    let mut planned = Vec::with_capacity(targets.len());
+    for (slot, target) in targets.iter().enumerate() {
         planned.push(find(shard, slot, target, body.max_bytes));
         pauses.next().await;
     }
@@ -57,7 +65,7 @@ pub async fn answer<I: Io>(
     let mut response = FetchResponse::empty(ErrorCode::NONE, 0);
     let mut left = answer_bytes_max(shard, body.max_bytes);
     let mut is_first = true;
-    for ((target, planned), fetched) in plan.targets().iter().zip(planned).zip(fetched) {
+    for ((target, planned), fetched) in targets.iter().zip(planned).zip(fetched) {
         let index = target.partition.index;
         let mut partition = match (planned, fetched) {
             (Err(refused), _) => refused,
