@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use engine::bug::Bug;
 use replication::config::listener::Address;
 use replication::config::node::{NodeConfig, Problem};
 use shard::server::Server;
@@ -59,6 +60,9 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if cfg!(zoo) {
+        choose_bug()?;
+    }
     let mut config = configure(arguments)?;
     let data_dir = data_dir(&config, arguments)?;
     config.data_dir = data_dir.display().to_string();
@@ -77,6 +81,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let ended = server.join().map_err(|error| Failure::failed(error.to_string()));
     signals.end()?;
     ended
+}
+
+/// A build with bugs gets the one that `ODRADEK_BUG` names, and says so.
+fn choose_bug() -> Result<(), Failure> {
+    let Ok(name) = std::env::var("ODRADEK_BUG") else { return Ok(()) };
+    if !Bug::named(&name).is_some_and(Bug::choose) {
+        return Err(Failure::Usage(format!("there is no bug {name}")));
+    }
+    print(format!("This broker has the bug {name}.\n").as_bytes())
 }
 
 fn serve_http(address: &Address, health: &Arc<Health>) -> Result<Listener, Failure> {
