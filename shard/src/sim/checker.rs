@@ -749,7 +749,7 @@ mod tests {
         let read_to = |first, sequences: &[u64]| [asked(first), read(first, 3, sequences)];
         let written = [sent(WRITER, 0, 3), acked(WRITER, 0, 3, 0), damaged];
         let refused = [asked(1), corrupt.clone()];
-        let around = [read_to(0, &[0]), refused.clone(), read_to(2, &[2])].concat();
+        let around = [read_to(0, &[0]), refused, read_to(2, &[2])].concat();
         let events = [written.to_vec(), around, vec![FINAL]].concat();
         check(&events, Ok((3, 2)));
         let events = [written.to_vec(), read_to(0, &[0, 1, 2]).to_vec(), vec![FINAL]].concat();

@@ -162,7 +162,8 @@ fn place<'a>(scene: &'a Scene, chance: &mut Chance) -> (&'a String, &'a Vec<u8>,
     let names: Vec<&String> = scene
         .files
         .iter()
-        .filter(|it| !it.1.is_empty() && *it.0 != "lock")
+        // Of the lock and of the reserve no byte is ever read.
+        .filter(|it| !it.1.is_empty() && !["lock", "reserve"].contains(&it.0.as_str()))
         .map(|it| it.0)
         .collect();
     let name = names[chance.below(names.len())];
