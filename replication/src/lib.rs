@@ -20,6 +20,7 @@
 pub mod cluster;
 pub mod config;
 pub mod event;
+pub mod group;
 pub mod image;
 pub mod limits;
 pub mod node;

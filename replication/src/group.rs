@@ -1,0 +1,91 @@
+//! Coordinators of groups: who is a member, who reads which partition, and which offsets are committed.
+//!
+//! A group lives on one partition of `__consumer_offsets`, and its coordinator with the partition's
+//! owner. `coordinator` is the way in; the rest is what it is made of.
+//!
+//! The order in which to call it:
+//! 1. `Coordinator::replay` with each record of the partition, from its log start to its end;
+//! 2. `Coordinator::begin` once;
+//! 3. `step` for each request, and `on_time` when `next_deadline` has come. Both change the state at once,
+//!    and give records and answers: an answer leaves when all records that were given up to then are
+//!    durable. If they cannot be made durable, the coordinator is thrown away, and replayed.
+//!
+//! Kafka's rules: KIP-62 (sessions), KIP-134 (first rebalance), KIP-345 (static members), KIP-394 (ids
+//! before joining), KIP-814 (no needless assignment).
+
+pub mod answer;
+pub(crate) mod classic;
+pub mod coordinator;
+pub(crate) mod offsets;
+pub mod primitive;
+pub mod record;
+pub mod request;
+
+use std::sync::Arc;
+
+use engine::id::Timestamp;
+
+/// Names a request to whoever sent it, until it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// Milliseconds of a clock that never jumps. Only differences mean something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
+
+impl Moment {
+    #[must_use]
+    pub const fn new(raw: u64) -> Self {
+        Self(raw)
+    }
+
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// A client's time-out: below zero is none at all.
+    #[must_use]
+    pub fn plus_ms(self, ms: i64) -> Self {
+        Self(self.0.saturating_add(u64::try_from(ms).unwrap_or(0)))
+    }
+
+    /// Milliseconds from `earlier` to here; zero if `earlier` is later.
+    #[must_use]
+    pub fn ms_since(self, earlier: Self) -> i64 {
+        i64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(i64::MAX)
+    }
+}
+
+/// Both clocks: one for time-outs, one for what is written down.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    pub moment: Moment,
+    pub wall: Timestamp,
+}
+
+/// What the brokers' configuration says of groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupLimits {
+    pub session_ms_min: i32,
+    pub session_ms_max: i32,
+    /// Members of one group.
+    pub members_max: usize,
+    /// How long the first members of a group wait for others (KIP-134).
+    pub initial_delay_ms: i32,
+    pub metadata_bytes_max: usize,
+    /// How long an offset of a group that is empty, or of a topic that it does not read, is kept.
+    pub offsets_retention_ms: i64,
+    pub retention_check_ms: i64,
+}
+
+/// Something to look at when its time has come. A look finds out whether it still matters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Alarm {
+    /// The join phase may be over.
+    Join,
+    /// Members that have not asked for their assignments are late.
+    Sync,
+    /// A member that was given an id, or that joined, may be gone.
+    Member(Arc<str>),
+}
