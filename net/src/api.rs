@@ -11,6 +11,15 @@ pub enum ApiKey {
     Fetch,
     ListOffsets,
     Metadata,
+    OffsetCommit,
+    OffsetFetch,
+    FindCoordinator,
+    JoinGroup,
+    Heartbeat,
+    LeaveGroup,
+    SyncGroup,
+    DescribeGroups,
+    ListGroups,
     ApiVersions,
     CreateTopics,
     DeleteTopics,
@@ -21,7 +30,9 @@ pub enum ApiKey {
     AlterConfigs,
     DescribeLogDirs,
     CreatePartitions,
+    DeleteGroups,
     IncrementalAlterConfigs,
+    OffsetDelete,
     DescribeCluster,
 }
 
@@ -41,11 +52,20 @@ pub struct Api {
 
 /// Produce 0-2 are advertised and not answered: without them older librdkafka turns off compression
 /// and idempotence (KAFKA-18659).
-pub const APIS: [Api; 16] = [
+pub const APIS: [Api; 27] = [
     Api { advertised_first: 0, ..row(ApiKey::Produce, 0, 3, 13, 9) },
     row(ApiKey::Fetch, 1, 4, 18, 12),
     row(ApiKey::ListOffsets, 2, 1, 11, 6),
     row(ApiKey::Metadata, 3, 0, 13, 9),
+    row(ApiKey::OffsetCommit, 8, 2, 9, 8),
+    row(ApiKey::OffsetFetch, 9, 1, 9, 6),
+    row(ApiKey::FindCoordinator, 10, 0, 6, 3),
+    row(ApiKey::JoinGroup, 11, 0, 9, 6),
+    row(ApiKey::Heartbeat, 12, 0, 4, 4),
+    row(ApiKey::LeaveGroup, 13, 0, 5, 4),
+    row(ApiKey::SyncGroup, 14, 0, 5, 4),
+    row(ApiKey::DescribeGroups, 15, 0, 6, 5),
+    row(ApiKey::ListGroups, 16, 0, 5, 3),
     row(ApiKey::ApiVersions, 18, 0, 4, 3),
     row(ApiKey::CreateTopics, 19, 2, 7, 5),
     row(ApiKey::DeleteTopics, 20, 1, 6, 4),
@@ -56,9 +76,14 @@ pub const APIS: [Api; 16] = [
     row(ApiKey::AlterConfigs, 33, 0, 2, 2),
     row(ApiKey::DescribeLogDirs, 35, 1, 4, 2),
     row(ApiKey::CreatePartitions, 37, 0, 3, 2),
+    row(ApiKey::DeleteGroups, 42, 0, 2, 2),
     row(ApiKey::IncrementalAlterConfigs, 44, 0, 1, 1),
+    row(ApiKey::OffsetDelete, 47, 0, 0, NEVER),
     row(ApiKey::DescribeCluster, 60, 0, 2, 0),
 ];
+
+/// Of an API that has no flexible version.
+const NEVER: i16 = i16::MAX;
 
 const fn row(key: ApiKey, code: i16, first: i16, last: i16, flexible_from: i16) -> Api {
     Api { key, code, advertised_first: first, working_first: first, last, flexible_from }
@@ -83,18 +108,29 @@ impl ApiKey {
             Self::Fetch => &APIS[1],
             Self::ListOffsets => &APIS[2],
             Self::Metadata => &APIS[3],
-            Self::ApiVersions => &APIS[4],
-            Self::CreateTopics => &APIS[5],
-            Self::DeleteTopics => &APIS[6],
-            Self::DeleteRecords => &APIS[7],
-            Self::InitProducerId => &APIS[8],
-            Self::OffsetForLeaderEpoch => &APIS[9],
-            Self::DescribeConfigs => &APIS[10],
-            Self::AlterConfigs => &APIS[11],
-            Self::DescribeLogDirs => &APIS[12],
-            Self::CreatePartitions => &APIS[13],
-            Self::IncrementalAlterConfigs => &APIS[14],
-            Self::DescribeCluster => &APIS[15],
+            Self::OffsetCommit => &APIS[4],
+            Self::OffsetFetch => &APIS[5],
+            Self::FindCoordinator => &APIS[6],
+            Self::JoinGroup => &APIS[7],
+            Self::Heartbeat => &APIS[8],
+            Self::LeaveGroup => &APIS[9],
+            Self::SyncGroup => &APIS[10],
+            Self::DescribeGroups => &APIS[11],
+            Self::ListGroups => &APIS[12],
+            Self::ApiVersions => &APIS[13],
+            Self::CreateTopics => &APIS[14],
+            Self::DeleteTopics => &APIS[15],
+            Self::DeleteRecords => &APIS[16],
+            Self::InitProducerId => &APIS[17],
+            Self::OffsetForLeaderEpoch => &APIS[18],
+            Self::DescribeConfigs => &APIS[19],
+            Self::AlterConfigs => &APIS[20],
+            Self::DescribeLogDirs => &APIS[21],
+            Self::CreatePartitions => &APIS[22],
+            Self::DeleteGroups => &APIS[23],
+            Self::IncrementalAlterConfigs => &APIS[24],
+            Self::OffsetDelete => &APIS[25],
+            Self::DescribeCluster => &APIS[26],
         }
     }
 
@@ -127,6 +163,15 @@ impl ApiKey {
             | Self::Fetch
             | Self::ListOffsets
             | Self::Metadata
+            | Self::OffsetCommit
+            | Self::OffsetFetch
+            | Self::FindCoordinator
+            | Self::JoinGroup
+            | Self::Heartbeat
+            | Self::LeaveGroup
+            | Self::SyncGroup
+            | Self::DescribeGroups
+            | Self::ListGroups
             | Self::CreateTopics
             | Self::DeleteTopics
             | Self::DeleteRecords
@@ -136,7 +181,9 @@ impl ApiKey {
             | Self::AlterConfigs
             | Self::DescribeLogDirs
             | Self::CreatePartitions
+            | Self::DeleteGroups
             | Self::IncrementalAlterConfigs
+            | Self::OffsetDelete
             | Self::DescribeCluster => self.layout(version),
         }
     }
@@ -149,6 +196,15 @@ impl ApiKey {
             Self::Fetch => "Fetch",
             Self::ListOffsets => "ListOffsets",
             Self::Metadata => "Metadata",
+            Self::OffsetCommit => "OffsetCommit",
+            Self::OffsetFetch => "OffsetFetch",
+            Self::FindCoordinator => "FindCoordinator",
+            Self::JoinGroup => "JoinGroup",
+            Self::Heartbeat => "Heartbeat",
+            Self::LeaveGroup => "LeaveGroup",
+            Self::SyncGroup => "SyncGroup",
+            Self::DescribeGroups => "DescribeGroups",
+            Self::ListGroups => "ListGroups",
             Self::ApiVersions => "ApiVersions",
             Self::CreateTopics => "CreateTopics",
             Self::DeleteTopics => "DeleteTopics",
@@ -159,7 +215,9 @@ impl ApiKey {
             Self::AlterConfigs => "AlterConfigs",
             Self::DescribeLogDirs => "DescribeLogDirs",
             Self::CreatePartitions => "CreatePartitions",
+            Self::DeleteGroups => "DeleteGroups",
             Self::IncrementalAlterConfigs => "IncrementalAlterConfigs",
+            Self::OffsetDelete => "OffsetDelete",
             Self::DescribeCluster => "DescribeCluster",
         }
     }
@@ -192,7 +250,7 @@ mod tests {
 
     #[test]
     fn what_is_not_in_the_table_is_not_spoken() {
-        for code in [-1, 4, 10, 11, 68, 71, 75, i16::MAX, i16::MIN] {
+        for code in [-1, 4, 5, 7, 68, 71, 75, i16::MAX, i16::MIN] {
             assert_eq!(ApiKey::from_code(code), Err(DecodeError::UnknownApi));
         }
         assert!(!ApiKey::Produce.speaks(2));

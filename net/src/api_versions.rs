@@ -49,7 +49,7 @@ mod tests {
     use kafka_protocol::messages::ApiVersionsRequest;
     use kafka_protocol::protocol::StrBytes;
 
-    use super::{answer, answer_unknown_version};
+    use super::{APIS, answer, answer_unknown_version};
 
     #[track_caller]
     fn check(name: &'static str, version: i16, want_error: i16, want_count: usize) {
@@ -62,12 +62,12 @@ mod tests {
 
     #[test]
     fn odd_names_are_refused() {
-        check("librdkafka", 3, 0, 16);
-        check("apache-kafka.java", 4, 0, 16);
-        check("a", 3, 0, 16);
+        check("librdkafka", 3, 0, APIS.len());
+        check("apache-kafka.java", 4, 0, APIS.len());
+        check("a", 3, 0, APIS.len());
         for odd in ["", " ", "a b", "-a", "a-", "a.", "a\n", "\u{e9}"] {
             check(odd, 3, 42, 0);
-            check(odd, 2, 0, 16);
+            check(odd, 2, 0, APIS.len());
         }
     }
 

@@ -23,7 +23,11 @@ impl ErrorCode {
     pub const REPLICA_NOT_AVAILABLE: Self = Self(9);
     /// Larger than the topic's `max.message.bytes`.
     pub const MESSAGE_TOO_LARGE: Self = Self(10);
+    pub const OFFSET_METADATA_TOO_LARGE: Self = Self(12);
     pub const NETWORK_EXCEPTION: Self = Self(13);
+    pub const COORDINATOR_LOAD_IN_PROGRESS: Self = Self(14);
+    pub const COORDINATOR_NOT_AVAILABLE: Self = Self(15);
+    pub const NOT_COORDINATOR: Self = Self(16);
     /// A name that no topic may have, or that of an internal topic.
     pub const INVALID_TOPIC_EXCEPTION: Self = Self(17);
     /// Larger than a segment.
@@ -31,6 +35,13 @@ impl ErrorCode {
     pub const NOT_ENOUGH_REPLICAS: Self = Self(19);
     pub const NOT_ENOUGH_REPLICAS_AFTER_APPEND: Self = Self(20);
     pub const INVALID_REQUIRED_ACKS: Self = Self(21);
+    pub const ILLEGAL_GENERATION: Self = Self(22);
+    pub const INCONSISTENT_GROUP_PROTOCOL: Self = Self(23);
+    pub const INVALID_GROUP_ID: Self = Self(24);
+    pub const UNKNOWN_MEMBER_ID: Self = Self(25);
+    pub const INVALID_SESSION_TIMEOUT: Self = Self(26);
+    pub const REBALANCE_IN_PROGRESS: Self = Self(27);
+    pub const INVALID_COMMIT_OFFSET_SIZE: Self = Self(28);
     pub const TOPIC_AUTHORIZATION_FAILED: Self = Self(29);
     pub const CLUSTER_AUTHORIZATION_FAILED: Self = Self(31);
     pub const INVALID_TIMESTAMP: Self = Self(32);
@@ -56,12 +67,18 @@ impl ErrorCode {
     /// The log cannot be read or written: the partition is fenced.
     pub const KAFKA_STORAGE_ERROR: Self = Self(56);
     pub const UNKNOWN_PRODUCER_ID: Self = Self(59);
+    pub const NON_EMPTY_GROUP: Self = Self(68);
+    pub const GROUP_ID_NOT_FOUND: Self = Self(69);
     pub const FETCH_SESSION_ID_NOT_FOUND: Self = Self(70);
     pub const INVALID_FETCH_SESSION_EPOCH: Self = Self(71);
     pub const TOPIC_DELETION_DISABLED: Self = Self(73);
     pub const FENCED_LEADER_EPOCH: Self = Self(74);
     pub const UNKNOWN_LEADER_EPOCH: Self = Self(75);
     pub const UNSUPPORTED_COMPRESSION_TYPE: Self = Self(76);
+    pub const MEMBER_ID_REQUIRED: Self = Self(79);
+    pub const GROUP_MAX_SIZE_REACHED: Self = Self(81);
+    pub const FENCED_INSTANCE_ID: Self = Self(82);
+    pub const GROUP_SUBSCRIBED_TO_TOPIC: Self = Self(86);
     pub const THROTTLING_QUOTA_EXCEEDED: Self = Self(89);
     /// A batch that breaks a rule of its format or of its topic.
     pub const INVALID_RECORD: Self = Self(87);
@@ -107,7 +124,7 @@ impl fmt::Display for ErrorCode {
 }
 
 /// One row for each constant above.
-const NAMES: [(ErrorCode, &str); 53] = [
+const NAMES: [(ErrorCode, &str); 70] = [
     (ErrorCode::UNKNOWN_SERVER_ERROR, "UNKNOWN_SERVER_ERROR"),
     (ErrorCode::NONE, "NONE"),
     (ErrorCode::OFFSET_OUT_OF_RANGE, "OFFSET_OUT_OF_RANGE"),
@@ -118,12 +135,23 @@ const NAMES: [(ErrorCode, &str); 53] = [
     (ErrorCode::REQUEST_TIMED_OUT, "REQUEST_TIMED_OUT"),
     (ErrorCode::REPLICA_NOT_AVAILABLE, "REPLICA_NOT_AVAILABLE"),
     (ErrorCode::MESSAGE_TOO_LARGE, "MESSAGE_TOO_LARGE"),
+    (ErrorCode::OFFSET_METADATA_TOO_LARGE, "OFFSET_METADATA_TOO_LARGE"),
     (ErrorCode::NETWORK_EXCEPTION, "NETWORK_EXCEPTION"),
+    (ErrorCode::COORDINATOR_LOAD_IN_PROGRESS, "COORDINATOR_LOAD_IN_PROGRESS"),
+    (ErrorCode::COORDINATOR_NOT_AVAILABLE, "COORDINATOR_NOT_AVAILABLE"),
+    (ErrorCode::NOT_COORDINATOR, "NOT_COORDINATOR"),
     (ErrorCode::INVALID_TOPIC_EXCEPTION, "INVALID_TOPIC_EXCEPTION"),
     (ErrorCode::RECORD_LIST_TOO_LARGE, "RECORD_LIST_TOO_LARGE"),
     (ErrorCode::NOT_ENOUGH_REPLICAS, "NOT_ENOUGH_REPLICAS"),
     (ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND, "NOT_ENOUGH_REPLICAS_AFTER_APPEND"),
     (ErrorCode::INVALID_REQUIRED_ACKS, "INVALID_REQUIRED_ACKS"),
+    (ErrorCode::ILLEGAL_GENERATION, "ILLEGAL_GENERATION"),
+    (ErrorCode::INCONSISTENT_GROUP_PROTOCOL, "INCONSISTENT_GROUP_PROTOCOL"),
+    (ErrorCode::INVALID_GROUP_ID, "INVALID_GROUP_ID"),
+    (ErrorCode::UNKNOWN_MEMBER_ID, "UNKNOWN_MEMBER_ID"),
+    (ErrorCode::INVALID_SESSION_TIMEOUT, "INVALID_SESSION_TIMEOUT"),
+    (ErrorCode::REBALANCE_IN_PROGRESS, "REBALANCE_IN_PROGRESS"),
+    (ErrorCode::INVALID_COMMIT_OFFSET_SIZE, "INVALID_COMMIT_OFFSET_SIZE"),
     (ErrorCode::TOPIC_AUTHORIZATION_FAILED, "TOPIC_AUTHORIZATION_FAILED"),
     (ErrorCode::CLUSTER_AUTHORIZATION_FAILED, "CLUSTER_AUTHORIZATION_FAILED"),
     (ErrorCode::INVALID_TIMESTAMP, "INVALID_TIMESTAMP"),
@@ -147,12 +175,18 @@ const NAMES: [(ErrorCode, &str); 53] = [
     (ErrorCode::SECURITY_DISABLED, "SECURITY_DISABLED"),
     (ErrorCode::KAFKA_STORAGE_ERROR, "KAFKA_STORAGE_ERROR"),
     (ErrorCode::UNKNOWN_PRODUCER_ID, "UNKNOWN_PRODUCER_ID"),
+    (ErrorCode::NON_EMPTY_GROUP, "NON_EMPTY_GROUP"),
+    (ErrorCode::GROUP_ID_NOT_FOUND, "GROUP_ID_NOT_FOUND"),
     (ErrorCode::FETCH_SESSION_ID_NOT_FOUND, "FETCH_SESSION_ID_NOT_FOUND"),
     (ErrorCode::INVALID_FETCH_SESSION_EPOCH, "INVALID_FETCH_SESSION_EPOCH"),
     (ErrorCode::TOPIC_DELETION_DISABLED, "TOPIC_DELETION_DISABLED"),
     (ErrorCode::FENCED_LEADER_EPOCH, "FENCED_LEADER_EPOCH"),
     (ErrorCode::UNKNOWN_LEADER_EPOCH, "UNKNOWN_LEADER_EPOCH"),
     (ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, "UNSUPPORTED_COMPRESSION_TYPE"),
+    (ErrorCode::MEMBER_ID_REQUIRED, "MEMBER_ID_REQUIRED"),
+    (ErrorCode::GROUP_MAX_SIZE_REACHED, "GROUP_MAX_SIZE_REACHED"),
+    (ErrorCode::FENCED_INSTANCE_ID, "FENCED_INSTANCE_ID"),
+    (ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC, "GROUP_SUBSCRIBED_TO_TOPIC"),
     (ErrorCode::THROTTLING_QUOTA_EXCEEDED, "THROTTLING_QUOTA_EXCEEDED"),
     (ErrorCode::INVALID_RECORD, "INVALID_RECORD"),
     (ErrorCode::PRODUCER_FENCED, "PRODUCER_FENCED"),

@@ -6,9 +6,11 @@
 use bytes::Bytes;
 use kafka_protocol::messages::{
     AlterConfigsRequest, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest,
-    DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeLogDirsRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
+    DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest,
+    DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest, FindCoordinatorRequest,
+    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
+    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, SyncGroupRequest,
 };
 use kafka_protocol::protocol::Decodable;
 
@@ -38,6 +40,17 @@ pub enum Request {
     CreatePartitions(CreatePartitionsRequest),
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
     DescribeCluster(DescribeClusterRequest),
+    OffsetCommit(OffsetCommitRequest),
+    OffsetFetch(OffsetFetchRequest),
+    FindCoordinator(FindCoordinatorRequest),
+    JoinGroup(JoinGroupRequest),
+    Heartbeat(HeartbeatRequest),
+    LeaveGroup(LeaveGroupRequest),
+    SyncGroup(SyncGroupRequest),
+    DescribeGroups(DescribeGroupsRequest),
+    ListGroups(ListGroupsRequest),
+    DeleteGroups(DeleteGroupsRequest),
+    OffsetDelete(OffsetDeleteRequest),
     /// ApiVersions of a version that is not spoken: answered, where any other API is disconnected.
     UnknownApiVersions,
 }
@@ -99,6 +112,19 @@ impl Request {
             ApiKey::DescribeCluster => {
                 Self::DescribeCluster(generated(header, body, &mut elements)?)
             }
+            ApiKey::OffsetCommit => Self::OffsetCommit(generated(header, body, &mut elements)?),
+            ApiKey::OffsetFetch => Self::OffsetFetch(generated(header, body, &mut elements)?),
+            ApiKey::FindCoordinator => {
+                Self::FindCoordinator(generated(header, body, &mut elements)?)
+            }
+            ApiKey::JoinGroup => Self::JoinGroup(generated(header, body, &mut elements)?),
+            ApiKey::Heartbeat => Self::Heartbeat(generated(header, body, &mut elements)?),
+            ApiKey::LeaveGroup => Self::LeaveGroup(generated(header, body, &mut elements)?),
+            ApiKey::SyncGroup => Self::SyncGroup(generated(header, body, &mut elements)?),
+            ApiKey::DescribeGroups => Self::DescribeGroups(generated(header, body, &mut elements)?),
+            ApiKey::ListGroups => Self::ListGroups(generated(header, body, &mut elements)?),
+            ApiKey::DeleteGroups => Self::DeleteGroups(generated(header, body, &mut elements)?),
+            ApiKey::OffsetDelete => Self::OffsetDelete(generated(header, body, &mut elements)?),
         };
         Ok((request, elements))
     }

@@ -6,9 +6,12 @@ mod codes;
 
 use kafka_protocol::messages::{
     AlterConfigsResponse, ApiVersionsResponse, CreatePartitionsResponse, CreateTopicsResponse,
-    DeleteRecordsResponse, DeleteTopicsResponse, DescribeClusterResponse, DescribeConfigsResponse,
-    DescribeLogDirsResponse, IncrementalAlterConfigsResponse, InitProducerIdResponse,
-    ListOffsetsResponse, MetadataResponse, OffsetForLeaderEpochResponse,
+    DeleteGroupsResponse, DeleteRecordsResponse, DeleteTopicsResponse, DescribeClusterResponse,
+    DescribeConfigsResponse, DescribeGroupsResponse, DescribeLogDirsResponse,
+    FindCoordinatorResponse, HeartbeatResponse, IncrementalAlterConfigsResponse,
+    InitProducerIdResponse, JoinGroupResponse, LeaveGroupResponse, ListGroupsResponse,
+    ListOffsetsResponse, MetadataResponse, OffsetCommitResponse, OffsetDeleteResponse,
+    OffsetFetchResponse, OffsetForLeaderEpochResponse, SyncGroupResponse,
 };
 use kafka_protocol::protocol::Encodable;
 
@@ -40,6 +43,17 @@ pub enum Response<R> {
     CreatePartitions(CreatePartitionsResponse),
     IncrementalAlterConfigs(IncrementalAlterConfigsResponse),
     DescribeCluster(DescribeClusterResponse),
+    OffsetCommit(OffsetCommitResponse),
+    OffsetFetch(OffsetFetchResponse),
+    FindCoordinator(FindCoordinatorResponse),
+    JoinGroup(JoinGroupResponse),
+    Heartbeat(HeartbeatResponse),
+    LeaveGroup(LeaveGroupResponse),
+    SyncGroup(SyncGroupResponse),
+    DescribeGroups(DescribeGroupsResponse),
+    ListGroups(ListGroupsResponse),
+    DeleteGroups(DeleteGroupsResponse),
+    OffsetDelete(OffsetDeleteResponse),
 }
 
 impl<R> Response<R> {
@@ -62,6 +76,17 @@ impl<R> Response<R> {
             Self::CreatePartitions(_) => ApiKey::CreatePartitions,
             Self::IncrementalAlterConfigs(_) => ApiKey::IncrementalAlterConfigs,
             Self::DescribeCluster(_) => ApiKey::DescribeCluster,
+            Self::OffsetCommit(_) => ApiKey::OffsetCommit,
+            Self::OffsetFetch(_) => ApiKey::OffsetFetch,
+            Self::FindCoordinator(_) => ApiKey::FindCoordinator,
+            Self::JoinGroup(_) => ApiKey::JoinGroup,
+            Self::Heartbeat(_) => ApiKey::Heartbeat,
+            Self::LeaveGroup(_) => ApiKey::LeaveGroup,
+            Self::SyncGroup(_) => ApiKey::SyncGroup,
+            Self::DescribeGroups(_) => ApiKey::DescribeGroups,
+            Self::ListGroups(_) => ApiKey::ListGroups,
+            Self::DeleteGroups(_) => ApiKey::DeleteGroups,
+            Self::OffsetDelete(_) => ApiKey::OffsetDelete,
         }
     }
 
@@ -104,6 +129,20 @@ impl<R> Response<R> {
             Self::DescribeLogDirs(body) => generated(&mut frame, reply, &body)?,
             Self::CreatePartitions(body) => generated(&mut frame, reply, &body)?,
             Self::IncrementalAlterConfigs(body) => generated(&mut frame, reply, &body)?,
+            Self::OffsetCommit(body) => generated(&mut frame, reply, &body)?,
+            Self::OffsetFetch(body) => generated(&mut frame, reply, &body)?,
+            Self::FindCoordinator(body) => generated(&mut frame, reply, &body)?,
+            Self::JoinGroup(mut body) => {
+                fit_join_group(&mut body, reply.version);
+                generated(&mut frame, reply, &body)?;
+            }
+            Self::Heartbeat(body) => generated(&mut frame, reply, &body)?,
+            Self::LeaveGroup(body) => generated(&mut frame, reply, &body)?,
+            Self::SyncGroup(body) => generated(&mut frame, reply, &body)?,
+            Self::DescribeGroups(body) => generated(&mut frame, reply, &body)?,
+            Self::ListGroups(body) => generated(&mut frame, reply, &body)?,
+            Self::DeleteGroups(body) => generated(&mut frame, reply, &body)?,
+            Self::OffsetDelete(body) => generated(&mut frame, reply, &body)?,
         }
         Ok(frame.finish())
     }
@@ -156,6 +195,15 @@ fn fit_describe_cluster(body: &mut DescribeClusterResponse, version: i16) {
     }
     if version < 2 {
         body.brokers.iter_mut().for_each(|broker| broker.is_fenced = false);
+    }
+}
+
+fn fit_join_group(body: &mut JoinGroupResponse, version: i16) {
+    if version < 7 {
+        body.protocol_name.get_or_insert_default();
+    }
+    if version < 9 {
+        body.skip_assignment = false;
     }
 }
 

@@ -21,6 +21,7 @@ pub enum Kind {
     /// A number, a bool or a uuid.
     Fixed(usize),
     String,
+    Bytes,
     Array(&'static Self),
     /// An array of structs.
     Structs(&'static Struct),
@@ -147,6 +148,10 @@ impl Rewrite<'_, '_> {
             Kind::String => match self.reader.string_slice()? {
                 Some(raw) => self.writer.string(&String::from_utf8_lossy(raw)),
                 None if null == Null::Kept => self.writer.nullable_string(None),
+                None => return Err(DecodeError::UnexpectedNull),
+            },
+            Kind::Bytes => match self.reader.bytes()? {
+                Some(raw) => self.writer.bytes(Some(&raw)),
                 None => return Err(DecodeError::UnexpectedNull),
             },
             Kind::Array(element) => {

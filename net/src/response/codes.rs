@@ -48,6 +48,33 @@ impl<R> Response<R> {
             Self::ApiVersions(body) => raw(body.error_code),
             Self::InitProducerId(body) => raw(body.error_code),
             Self::DescribeCluster(body) => raw(body.error_code),
+            Self::JoinGroup(body) => raw(body.error_code),
+            Self::SyncGroup(body) => raw(body.error_code),
+            Self::Heartbeat(body) => raw(body.error_code),
+            Self::ListGroups(body) => raw(body.error_code),
+            Self::LeaveGroup(body) => {
+                raw(body.error_code);
+                body.members.iter().for_each(|it| raw(it.error_code));
+            }
+            Self::FindCoordinator(body) => {
+                raw(body.error_code);
+                body.coordinators.iter().for_each(|it| raw(it.error_code));
+            }
+            Self::DescribeGroups(body) => body.groups.iter().for_each(|it| raw(it.error_code)),
+            Self::DeleteGroups(body) => body.results.iter().for_each(|it| raw(it.error_code)),
+            Self::OffsetDelete(body) => {
+                raw(body.error_code);
+                let partitions = body.topics.iter().flat_map(|topic| &topic.partitions);
+                partitions.for_each(|it| raw(it.error_code));
+            }
+            Self::OffsetCommit(body) => {
+                let partitions = body.topics.iter().flat_map(|topic| &topic.partitions);
+                partitions.for_each(|it| raw(it.error_code));
+            }
+            Self::OffsetFetch(body) => {
+                raw(body.error_code);
+                body.groups.iter().for_each(|it| raw(it.error_code));
+            }
         }
     }
 }

@@ -22,6 +22,17 @@ pub const fn schema(api: ApiKey) -> Option<&'static Struct> {
         ApiKey::CreatePartitions => &CREATE_PARTITIONS,
         ApiKey::IncrementalAlterConfigs => &INCREMENTAL_ALTER_CONFIGS,
         ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
+        ApiKey::OffsetCommit => &OFFSET_COMMIT,
+        ApiKey::OffsetFetch => &OFFSET_FETCH,
+        ApiKey::FindCoordinator => &FIND_COORDINATOR,
+        ApiKey::JoinGroup => &JOIN_GROUP,
+        ApiKey::Heartbeat => &HEARTBEAT,
+        ApiKey::LeaveGroup => &LEAVE_GROUP,
+        ApiKey::SyncGroup => &SYNC_GROUP,
+        ApiKey::DescribeGroups => &DESCRIBE_GROUPS,
+        ApiKey::ListGroups => &LIST_GROUPS,
+        ApiKey::DeleteGroups => &DELETE_GROUPS,
+        ApiKey::OffsetDelete => &OFFSET_DELETE,
     })
 }
 
@@ -164,4 +175,114 @@ const DESCRIBE_CLUSTER: Struct = Struct::new(&[
     Field::new(BYTE),     // include cluster operations
     Field::from(BYTE, 1), // endpoint type
     Field::from(BYTE, 2), // include fenced brokers
+]);
+
+const FIND_COORDINATOR: Struct = Struct::new(&[
+    Field::new(Kind::String).until(3),
+    Field::from(BYTE, 1), // type
+    Field::from(Kind::Array(&Kind::String), 4),
+]);
+
+const JOIN_GROUP: Struct = Struct::new(&[
+    Field::new(Kind::String),                // group
+    Field::new(I32),                         // session timeout
+    Field::from(I32, 1),                     // rebalance timeout
+    Field::new(Kind::String),                // member
+    Field::from(Kind::String, 5).nullable(), // instance
+    Field::new(Kind::String),                // protocol type
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(Kind::Bytes), // metadata
+    ]))),
+    Field::from(Kind::String, 8).nullable(), // reason
+]);
+
+const SYNC_GROUP: Struct = Struct::new(&[
+    Field::new(Kind::String),                // group
+    Field::new(I32),                         // generation
+    Field::new(Kind::String),                // member
+    Field::from(Kind::String, 3).nullable(), // instance
+    Field::from(Kind::String, 5).nullable(), // protocol type
+    Field::from(Kind::String, 5).nullable(), // protocol
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String), // member
+        Field::new(Kind::Bytes),  // assignment
+    ]))),
+]);
+
+const HEARTBEAT: Struct = Struct::new(&[
+    Field::new(Kind::String),                // group
+    Field::new(I32),                         // generation
+    Field::new(Kind::String),                // member
+    Field::from(Kind::String, 3).nullable(), // instance
+]);
+
+const LEAVE_GROUP: Struct = Struct::new(&[
+    Field::new(Kind::String),          // group
+    Field::new(Kind::String).until(2), // member
+    Field::from(
+        Kind::Structs(&Struct::new(&[
+            Field::new(Kind::String),                // member
+            Field::new(Kind::String).nullable(),     // instance
+            Field::from(Kind::String, 5).nullable(), // reason
+        ])),
+        3,
+    ),
+]);
+
+const OFFSET_COMMIT: Struct = Struct::new(&[
+    Field::new(Kind::String),                // group
+    Field::new(I32),                         // generation
+    Field::new(Kind::String),                // member
+    Field::from(Kind::String, 7).nullable(), // instance
+    Field::new(I64).until(4),                // retention time
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(I32),                     // index
+            Field::new(I64),                     // offset
+            Field::from(I32, 6),                 // leader epoch
+            Field::new(Kind::String).nullable(), // metadata
+        ]))),
+    ]))),
+]);
+
+const OFFSETS_WANTED: Kind = Kind::Structs(&Struct::new(&[
+    Field::new(Kind::String),
+    Field::new(Kind::Array(&I32)), // partitions
+]));
+
+const OFFSET_FETCH: Struct = Struct::new(&[
+    Field::new(Kind::String).until(7),                    // group
+    Field::new(OFFSETS_WANTED).until(7).nullable_from(2), // topics
+    Field::from(
+        Kind::Structs(&Struct::new(&[
+            Field::new(Kind::String),                // group
+            Field::from(Kind::String, 9).nullable(), // member
+            Field::from(I32, 9),                     // member epoch
+            Field::new(OFFSETS_WANTED).nullable(),
+        ])),
+        8,
+    ),
+    Field::from(BYTE, 7), // require stable
+]);
+
+const DESCRIBE_GROUPS: Struct = Struct::new(&[
+    Field::new(Kind::Array(&Kind::String)),
+    Field::from(BYTE, 3), // include operations
+]);
+
+const LIST_GROUPS: Struct = Struct::new(&[
+    Field::from(Kind::Array(&Kind::String), 4), // states
+    Field::from(Kind::Array(&Kind::String), 5), // types
+]);
+
+const DELETE_GROUPS: Struct = Struct::new(&[Field::new(Kind::Array(&Kind::String))]);
+
+const OFFSET_DELETE: Struct = Struct::new(&[
+    Field::new(Kind::String), // group
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(Kind::Structs(&Struct::new(&[Field::new(I32)]))), // partitions
+    ]))),
 ]);

@@ -21,6 +21,17 @@ pub const fn schema(api: ApiKey) -> Option<&'static Struct> {
         ApiKey::DescribeLogDirs => &DESCRIBE_LOG_DIRS,
         ApiKey::CreatePartitions => &CREATE_PARTITIONS,
         ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
+        ApiKey::OffsetCommit => &OFFSET_COMMIT,
+        ApiKey::OffsetFetch => &OFFSET_FETCH,
+        ApiKey::FindCoordinator => &FIND_COORDINATOR,
+        ApiKey::JoinGroup => &JOIN_GROUP,
+        ApiKey::Heartbeat => &HEARTBEAT,
+        ApiKey::LeaveGroup => &LEAVE_GROUP,
+        ApiKey::SyncGroup => &SYNC_GROUP,
+        ApiKey::DescribeGroups => &DESCRIBE_GROUPS,
+        ApiKey::ListGroups => &LIST_GROUPS,
+        ApiKey::DeleteGroups => &DELETE_GROUPS,
+        ApiKey::OffsetDelete => &OFFSET_DELETE,
     })
 }
 
@@ -238,4 +249,154 @@ const DESCRIBE_CLUSTER: Struct = Struct::new(&[
         Field::from(BYTE, 2),                // fenced
     ]))),
     Field::new(I32), // operations
+]);
+
+const FIND_COORDINATOR: Struct = Struct::new(&[
+    Field::from(I32, 1),                              // throttle
+    Field::new(I16).until(3),                         // error
+    Field::from(Kind::String, 1).until(3).nullable(), // message
+    Field::new(I32).until(3),                         // node
+    Field::new(Kind::String).until(3),                // host
+    Field::new(I32).until(3),                         // port
+    Field::from(
+        Kind::Structs(&Struct::new(&[
+            Field::new(Kind::String), // key
+            Field::new(I32),          // node
+            Field::new(Kind::String), // host
+            Field::new(I32),          // port
+            Field::new(I16),          // error
+            Field::new(Kind::String).nullable(),
+        ])),
+        4,
+    ),
+]);
+
+const JOIN_GROUP: Struct = Struct::new(&[
+    Field::from(I32, 2),                       // throttle
+    Field::new(I16),                           // error
+    Field::new(I32),                           // generation
+    Field::from(Kind::String, 7).nullable(),   // protocol type
+    Field::new(Kind::String).nullable_from(7), // protocol
+    Field::new(Kind::String),                  // leader
+    Field::from(BYTE, 9),                      // skip assignment
+    Field::new(Kind::String),                  // member
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),                // member
+        Field::from(Kind::String, 5).nullable(), // instance
+        Field::new(Kind::Bytes),                 // metadata
+    ]))),
+]);
+
+const SYNC_GROUP: Struct = Struct::new(&[
+    Field::from(I32, 1),                     // throttle
+    Field::new(I16),                         // error
+    Field::from(Kind::String, 5).nullable(), // protocol type
+    Field::from(Kind::String, 5).nullable(), // protocol
+    Field::new(Kind::Bytes),                 // assignment
+]);
+
+const HEARTBEAT: Struct = Struct::new(&[
+    Field::from(I32, 1), // throttle
+    Field::new(I16),     // error
+]);
+
+const LEAVE_GROUP: Struct = Struct::new(&[
+    Field::from(I32, 1), // throttle
+    Field::new(I16),     // error
+    Field::from(
+        Kind::Structs(&Struct::new(&[
+            Field::new(Kind::String),            // member
+            Field::new(Kind::String).nullable(), // instance
+            Field::new(I16),                     // error
+        ])),
+        3,
+    ),
+]);
+
+const OFFSET_COMMIT: Struct = Struct::new(&[
+    Field::from(I32, 3), // throttle
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(I32), // index
+            Field::new(I16), // error
+        ]))),
+    ]))),
+]);
+
+const FETCHED_OFFSETS: Kind = Kind::Structs(&Struct::new(&[
+    Field::new(Kind::String),
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(I32),                     // index
+        Field::new(I64),                     // offset
+        Field::from(I32, 5),                 // leader epoch
+        Field::new(Kind::String).nullable(), // metadata
+        Field::new(I16),                     // error
+    ]))),
+]));
+
+const OFFSET_FETCH: Struct = Struct::new(&[
+    Field::from(I32, 3), // throttle
+    Field::new(FETCHED_OFFSETS).until(7),
+    Field::from(I16, 2).until(7), // error
+    Field::from(
+        Kind::Structs(&Struct::new(&[
+            Field::new(Kind::String), // group
+            Field::new(FETCHED_OFFSETS),
+            Field::new(I16), // error
+        ])),
+        8,
+    ),
+]);
+
+const DESCRIBE_GROUPS: Struct = Struct::new(&[
+    Field::from(I32, 1), // throttle
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(I16),                         // error
+        Field::from(Kind::String, 6).nullable(), // message
+        Field::new(Kind::String),                // group
+        Field::new(Kind::String),                // state
+        Field::new(Kind::String),                // protocol type
+        Field::new(Kind::String),                // protocol
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(Kind::String),                // member
+            Field::from(Kind::String, 4).nullable(), // instance
+            Field::new(Kind::String),                // client id
+            Field::new(Kind::String),                // client host
+            Field::new(Kind::Bytes),                 // metadata
+            Field::new(Kind::Bytes),                 // assignment
+        ]))),
+        Field::from(I32, 3), // operations
+    ]))),
+]);
+
+const LIST_GROUPS: Struct = Struct::new(&[
+    Field::from(I32, 1), // throttle
+    Field::new(I16),     // error
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(Kind::String),     // protocol type
+        Field::from(Kind::String, 4), // state
+        Field::from(Kind::String, 5), // type
+    ]))),
+]);
+
+const DELETE_GROUPS: Struct = Struct::new(&[
+    Field::new(I32), // throttle
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(I16), // error
+    ]))),
+]);
+
+const OFFSET_DELETE: Struct = Struct::new(&[
+    Field::new(I16), // error
+    Field::new(I32), // throttle
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(I32), // index
+            Field::new(I16), // error
+        ]))),
+    ]))),
 ]);

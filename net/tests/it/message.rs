@@ -98,6 +98,10 @@ impl Generator<'_> {
                 self.both(|writer| writer.raw(&raw));
             }
             Kind::String => self.string(),
+            Kind::Bytes => {
+                let raw = vec![self.random.next().to_be_bytes()[0]; self.random.below(30)];
+                self.both(|writer| writer.bytes(Some(&raw)));
+            }
             Kind::Array(element) => {
                 for _ in 0..self.count() {
                     self.value(element);

@@ -35,6 +35,17 @@ fn request_bytes(version: i16, request: &Request) -> Vec<u8> {
         Request::CreatePartitions(body) => encoded(version, body),
         Request::IncrementalAlterConfigs(body) => encoded(version, body),
         Request::DescribeCluster(body) => encoded(version, body),
+        Request::OffsetCommit(body) => encoded(version, body),
+        Request::OffsetFetch(body) => encoded(version, body),
+        Request::FindCoordinator(body) => encoded(version, body),
+        Request::JoinGroup(body) => encoded(version, body),
+        Request::Heartbeat(body) => encoded(version, body),
+        Request::LeaveGroup(body) => encoded(version, body),
+        Request::SyncGroup(body) => encoded(version, body),
+        Request::DescribeGroups(body) => encoded(version, body),
+        Request::ListGroups(body) => encoded(version, body),
+        Request::DeleteGroups(body) => encoded(version, body),
+        Request::OffsetDelete(body) => encoded(version, body),
     }
 }
 
@@ -73,6 +84,17 @@ pub(crate) fn response(
             Response::IncrementalAlterConfigs(decode_response(api, version, body)?)
         }
         ApiKey::DescribeCluster => Response::DescribeCluster(decode_response(api, version, body)?),
+        ApiKey::OffsetCommit => Response::OffsetCommit(decode_response(api, version, body)?),
+        ApiKey::OffsetFetch => Response::OffsetFetch(decode_response(api, version, body)?),
+        ApiKey::FindCoordinator => Response::FindCoordinator(decode_response(api, version, body)?),
+        ApiKey::JoinGroup => Response::JoinGroup(decode_response(api, version, body)?),
+        ApiKey::Heartbeat => Response::Heartbeat(decode_response(api, version, body)?),
+        ApiKey::LeaveGroup => Response::LeaveGroup(decode_response(api, version, body)?),
+        ApiKey::SyncGroup => Response::SyncGroup(decode_response(api, version, body)?),
+        ApiKey::DescribeGroups => Response::DescribeGroups(decode_response(api, version, body)?),
+        ApiKey::ListGroups => Response::ListGroups(decode_response(api, version, body)?),
+        ApiKey::DeleteGroups => Response::DeleteGroups(decode_response(api, version, body)?),
+        ApiKey::OffsetDelete => Response::OffsetDelete(decode_response(api, version, body)?),
     })
 }
 
