@@ -13,6 +13,7 @@ use bytes::Bytes;
 use crate::batch::{self, Batch, BatchError, Patch, Summary, TimestampType};
 use crate::codec::Codec;
 use crate::id::Timestamp;
+use crate::records::builder::BatchBuilder;
 use crate::records::{Advance, Clock, RecordHead, RecordStream, RecordsError};
 
 /// How many offending records an answer names, at most.
@@ -294,6 +295,21 @@ pub struct Admitted {
     pub summary: Summary,
     /// To be applied to the copy in the log.
     pub patch: Option<Patch>,
+}
+
+impl Admitted {
+    /// A batch of the broker's own, with at least one record.
+    ///
+    /// # Panics
+    /// If it has none.
+    #[must_use]
+    pub fn built(builder: BatchBuilder) -> Self {
+        let batch = Bytes::from(builder.build());
+        let summary = Batch::parse(&batch).and_then(|batch| batch.summary());
+        #[expect(clippy::expect_used, reason = "no stranger's bytes")]
+        let summary = summary.expect("the builder makes sound batches");
+        Self { batch, summary, patch: None }
+    }
 }
 
 /// One partition's records on their way into the log. Allocates nothing for a sound batch that is

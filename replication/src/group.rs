@@ -23,7 +23,19 @@ pub mod request;
 
 use std::sync::Arc;
 
-use engine::id::Timestamp;
+use engine::id::{PartitionIndex, Timestamp};
+
+/// The partition of `__consumer_offsets` that a group lives on: as Kafka, by the hash that Java gives a
+/// string.
+///
+/// # Panics
+/// If there is no partition.
+#[must_use]
+pub fn partition_of(group: &str, partition_count: u32) -> PartitionIndex {
+    let step = |hash: u32, unit: u16| hash.wrapping_mul(31).wrapping_add(u32::from(unit));
+    let hash = group.encode_utf16().fold(0, step);
+    PartitionIndex::new((hash & 0x7fff_ffff) % partition_count)
+}
 
 /// Names a request to whoever sent it, until it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,4 +100,25 @@ pub(crate) enum Alarm {
     Sync,
     /// A member that was given an id, or that joined, may be gone.
     Member(Arc<str>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::partition_of;
+
+    #[track_caller]
+    fn check(group: &str, want: u32) {
+        assert_eq!(partition_of(group, 50).get(), want);
+    }
+
+    #[test]
+    fn a_group_lives_where_kafka_would_have_it() {
+        // What Java's String.hashCode comes to.
+        check("", 0);
+        check("a", 47);
+        check("my-group", 36);
+        check("connect-cluster", 13);
+        check("\u{e9}\u{1f600}", 12);
+        check("zzzzzzzzzzzzzzzz", 14);
+    }
 }

@@ -22,6 +22,9 @@ use crate::topic_name::TopicName;
 /// The name of the log of these events in Kafka: no topic of a client's.
 const METADATA_TOPIC_NAME: &str = "__cluster_metadata";
 
+/// Where groups and their offsets are written down.
+pub const OFFSETS_TOPIC_NAME: &str = "__consumer_offsets";
+
 /// One topic of a CreateTopics request, as it came.
 #[derive(Clone, Debug)]
 pub struct NewTopic<'a> {
@@ -143,6 +146,29 @@ pub fn auto_create(
         result: refuse(Reason::InvalidRequest, "Internal topics are not created by asking."),
     }));
     created
+}
+
+/// The topic that holds groups and their offsets, as the broker makes it when it is first needed.
+#[must_use]
+pub fn create_offsets_topic(image: &Image, id: TopicId) -> Creation {
+    let rules = &image.broker_config().offsets_topic;
+    let brokers = i16::try_from(image.brokers().len()).unwrap_or(i16::MAX);
+    let replication_factor = i16::try_from(rules.replication_factor).unwrap_or(i16::MAX);
+    let segment_bytes = rules.segment_bytes.to_string();
+    let topic = NewTopic {
+        name: OFFSETS_TOPIC_NAME,
+        partition_count: i32::try_from(rules.partition_count).unwrap_or(i32::MAX),
+        replication_factor: replication_factor.min(brokers),
+        assignments: vec![],
+        configs: vec![
+            ("cleanup.policy", Some("compact")),
+            ("compression.type", Some("producer")),
+            ("segment.bytes", Some(&segment_bytes)),
+        ],
+        id,
+    };
+    let result = create_topic(image, &topic);
+    Creation { name: OFFSETS_TOPIC_NAME.to_owned(), result }
 }
 
 /// Whether the broker itself is to make it, when it has a use for it.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::config::broker_keys::{broker_key, synonyms};
 use crate::config::definition::address_counts;
+use crate::group::GroupLimits;
 
 /// Keys and values, in canonical form if the key is known.
 pub type Configs = BTreeMap<String, String>;
@@ -87,6 +88,8 @@ pub struct BrokerConfig {
     pub topics: TopicRules,
     pub connections: ConnectionLimits,
     pub requests: RequestLimits,
+    pub groups: GroupLimits,
+    pub offsets_topic: OffsetsTopic,
     pub retention_check_interval_ms: i64,
     pub producer_id_expiration_ms: i64,
     /// Of one pass over everything that is sealed; 0 for none.
@@ -122,6 +125,15 @@ pub struct RequestLimits {
     pub fetch_sessions_max: u32,
 }
 
+/// How `__consumer_offsets` is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetsTopic {
+    pub partition_count: u32,
+    /// More than there are brokers means one on each.
+    pub replication_factor: u32,
+    pub segment_bytes: u32,
+}
+
 impl BrokerConfig {
     #[must_use]
     pub fn resolve(layers: &Layers) -> Self {
@@ -153,10 +165,31 @@ impl BrokerConfig {
                 fetch_bytes_max: count("fetch.max.bytes"),
                 fetch_sessions_max: count("max.incremental.fetch.session.cache.slots"),
             },
+            groups: groups(layers),
+            offsets_topic: OffsetsTopic {
+                partition_count: count("offsets.topic.num.partitions"),
+                replication_factor: count("offsets.topic.replication.factor"),
+                segment_bytes: count("offsets.topic.segment.bytes"),
+            },
             retention_check_interval_ms: number("log.retention.check.interval.ms"),
             producer_id_expiration_ms: number("producer.id.expiration.ms"),
             scrub_period_ms: number("odradek.scrub.period.ms"),
         }
+    }
+}
+
+fn groups(layers: &Layers) -> GroupLimits {
+    let number = |name| number(layers.value(name));
+    let count = |name| usize::try_from(number(name)).unwrap_or(0);
+    let int = |name| i32::try_from(number(name)).unwrap_or(i32::MAX);
+    GroupLimits {
+        session_ms_min: int("group.min.session.timeout.ms"),
+        session_ms_max: int("group.max.session.timeout.ms"),
+        members_max: count("group.max.size"),
+        initial_delay_ms: int("group.initial.rebalance.delay.ms"),
+        metadata_bytes_max: count("offset.metadata.max.bytes"),
+        offsets_retention_ms: number("offsets.retention.minutes").saturating_mul(60_000),
+        retention_check_ms: number("offsets.retention.check.interval.ms"),
     }
 }
 

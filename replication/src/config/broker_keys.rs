@@ -63,6 +63,14 @@ static HONOURED: &[Definition] = &[
         "The most that one fetch is answered with.",
     )
     .checked(Check::Between(1_024, 1 << 30)),
+    key("group.initial.rebalance.delay.ms", Kind::Int, Some("3000"), "How long the first member of an empty group waits for others.")
+    .checked(Check::AtLeast(0)),
+    key("group.max.session.timeout.ms", Kind::Int, Some("1800000"), "The longest time for which a member may be silent.")
+    .checked(Check::AtLeast(1)),
+    key("group.max.size", Kind::Int, Some("2147483647"), "Members of one group.")
+    .checked(Check::AtLeast(1)),
+    key("group.min.session.timeout.ms", Kind::Int, Some("6000"), "The shortest time after which a silent member may be taken for gone.")
+    .checked(Check::AtLeast(1)),
     key(
         "listener.security.protocol.map",
         Kind::Text,
@@ -270,6 +278,18 @@ static HONOURED: &[Definition] = &[
     )
     .checked(Check::AtLeast(0))
     .updated(Update::ClusterWide),
+    key("offset.metadata.max.bytes", Kind::Int, Some("4096"), "The longest text that is kept with an offset.")
+    .checked(Check::Between(0, 32_767)),
+    key("offsets.retention.check.interval.ms", Kind::Long, Some("600000"), "How often offsets that have expired are looked for.")
+    .checked(Check::AtLeast(1)),
+    key("offsets.retention.minutes", Kind::Int, Some("10080"), "How long the offsets of a group are kept that has no members, or of topics that it does not read.")
+    .checked(Check::AtLeast(1)),
+    key("offsets.topic.num.partitions", Kind::Int, Some("50"), "Partitions of __consumer_offsets, when it is made.")
+    .checked(Check::Between(1, 10_000)),
+    key("offsets.topic.replication.factor", Kind::Short, Some("3"), "Replicas of __consumer_offsets, when it is made: at most one on each broker.")
+    .checked(Check::AtLeast(1)),
+    key("offsets.topic.segment.bytes", Kind::Int, Some("104857600"), "Bytes of a segment of __consumer_offsets.")
+    .checked(Check::AtLeast(1_048_576)),
     key(
         "producer.id.expiration.ms",
         Kind::Int,

@@ -6,7 +6,9 @@ use crate::config::definition::{Check, Definition, Kind, Treatment, Update};
 const CORES: &str = "each core runs one thread that does everything";
 const QUORUM: &str = "this node is its own quorum";
 const ONE_NODE: &str = "this cluster has one node";
-const GROUPS: &str = "consumer groups are not served yet";
+const CONSUMERS: &str = "groups of the consumer protocol (KIP-848) are not served yet";
+const STREAMS: &str = "groups of the streams protocol are not served yet";
+const COORDINATORS: &str = "a coordinator is a part of the shard that owns its partition";
 const SHARES: &str = "share groups are not served yet";
 const TRANSACTIONS: &str = "transactions are not served yet";
 const QUOTAS: &str = "quotas are not enforced yet";
@@ -60,40 +62,36 @@ pub(super) static IDLE: &[Definition] = &[
         .updated(Update::ClusterWide),
     idle("follower.replication.throttled.rate", Kind::Long, Some("9223372036854775807"), ONE_NODE)
         .updated(Update::ClusterWide),
-    idle("group.consumer.assignment.interval.ms", Kind::Int, Some("1000"), GROUPS)
+    idle("group.consumer.assignment.interval.ms", Kind::Int, Some("1000"), CONSUMERS)
         .updated(Update::ClusterWide),
-    idle("group.consumer.assignor.offload.enable", Kind::Boolean, Some("true"), GROUPS)
+    idle("group.consumer.assignor.offload.enable", Kind::Boolean, Some("true"), CONSUMERS)
         .updated(Update::ClusterWide),
-    idle("group.consumer.assignors", Kind::List, Some("uniform,range"), GROUPS),
-    idle("group.consumer.heartbeat.interval.ms", Kind::Int, Some("5000"), GROUPS)
+    idle("group.consumer.assignors", Kind::List, Some("uniform,range"), CONSUMERS),
+    idle("group.consumer.heartbeat.interval.ms", Kind::Int, Some("5000"), CONSUMERS)
         .updated(Update::ClusterWide),
-    idle("group.consumer.max.assignment.interval.ms", Kind::Int, Some("15000"), GROUPS),
-    idle("group.consumer.max.heartbeat.interval.ms", Kind::Int, Some("15000"), GROUPS),
-    idle("group.consumer.max.session.timeout.ms", Kind::Int, Some("60000"), GROUPS),
-    idle("group.consumer.max.size", Kind::Int, Some("2147483647"), GROUPS),
-    idle("group.consumer.migration.policy", Kind::Text, Some("bidirectional"), GROUPS),
-    idle("group.consumer.min.assignment.interval.ms", Kind::Int, Some("0"), GROUPS),
-    idle("group.consumer.min.heartbeat.interval.ms", Kind::Int, Some("5000"), GROUPS),
-    idle("group.consumer.min.session.timeout.ms", Kind::Int, Some("45000"), GROUPS),
-    idle("group.consumer.regex.refresh.interval.ms", Kind::Int, Some("600000"), GROUPS),
-    idle("group.consumer.session.timeout.ms", Kind::Int, Some("45000"), GROUPS)
+    idle("group.consumer.max.assignment.interval.ms", Kind::Int, Some("15000"), CONSUMERS),
+    idle("group.consumer.max.heartbeat.interval.ms", Kind::Int, Some("15000"), CONSUMERS),
+    idle("group.consumer.max.session.timeout.ms", Kind::Int, Some("60000"), CONSUMERS),
+    idle("group.consumer.max.size", Kind::Int, Some("2147483647"), CONSUMERS),
+    idle("group.consumer.migration.policy", Kind::Text, Some("bidirectional"), CONSUMERS),
+    idle("group.consumer.min.assignment.interval.ms", Kind::Int, Some("0"), CONSUMERS),
+    idle("group.consumer.min.heartbeat.interval.ms", Kind::Int, Some("5000"), CONSUMERS),
+    idle("group.consumer.min.session.timeout.ms", Kind::Int, Some("45000"), CONSUMERS),
+    idle("group.consumer.regex.refresh.interval.ms", Kind::Int, Some("600000"), CONSUMERS),
+    idle("group.consumer.session.timeout.ms", Kind::Int, Some("45000"), CONSUMERS)
         .updated(Update::ClusterWide),
-    idle("group.coordinator.append.linger.ms", Kind::Int, Some("-1"), GROUPS),
-    idle("group.coordinator.background.threads", Kind::Int, Some("2"), GROUPS),
-    idle("group.coordinator.cached.buffer.max.bytes", Kind::Int, Some("1048588"), GROUPS)
+    idle("group.coordinator.append.linger.ms", Kind::Int, Some("-1"), COORDINATORS),
+    idle("group.coordinator.background.threads", Kind::Int, Some("2"), COORDINATORS),
+    idle("group.coordinator.cached.buffer.max.bytes", Kind::Int, Some("1048588"), COORDINATORS)
         .updated(Update::ClusterWide),
-    idle("group.coordinator.new.enable", Kind::Boolean, Some("true"), GROUPS),
+    idle("group.coordinator.new.enable", Kind::Boolean, Some("true"), COORDINATORS),
     idle(
         "group.coordinator.rebalance.protocols",
         Kind::List,
         Some("classic,consumer,streams"),
-        GROUPS,
+        CONSUMERS,
     ),
-    idle("group.coordinator.threads", Kind::Int, Some("4"), GROUPS),
-    idle("group.initial.rebalance.delay.ms", Kind::Int, Some("3000"), GROUPS),
-    idle("group.max.session.timeout.ms", Kind::Int, Some("1800000"), GROUPS),
-    idle("group.max.size", Kind::Int, Some("2147483647"), GROUPS),
-    idle("group.min.session.timeout.ms", Kind::Int, Some("6000"), GROUPS),
+    idle("group.coordinator.threads", Kind::Int, Some("4"), COORDINATORS),
     idle("group.share.assignors", Kind::List, Some("simple"), SHARES),
     idle("group.share.delivery.count.limit", Kind::Int, Some("5"), SHARES),
     idle("group.share.enable", Kind::Boolean, Some("false"), SHARES),
@@ -120,17 +118,17 @@ pub(super) static IDLE: &[Definition] = &[
     ),
     idle("group.share.record.lock.duration.ms", Kind::Int, Some("30000"), SHARES),
     idle("group.share.session.timeout.ms", Kind::Int, Some("45000"), SHARES),
-    idle("group.streams.assignment.interval.ms", Kind::Int, Some("1000"), GROUPS),
-    idle("group.streams.heartbeat.interval.ms", Kind::Int, Some("5000"), GROUPS),
-    idle("group.streams.initial.rebalance.delay.ms", Kind::Int, Some("3000"), GROUPS),
-    idle("group.streams.max.heartbeat.interval.ms", Kind::Int, Some("15000"), GROUPS),
-    idle("group.streams.max.session.timeout.ms", Kind::Int, Some("60000"), GROUPS),
-    idle("group.streams.max.size", Kind::Int, Some("2147483647"), GROUPS),
-    idle("group.streams.max.standby.replicas", Kind::Int, Some("2"), GROUPS),
-    idle("group.streams.min.heartbeat.interval.ms", Kind::Int, Some("5000"), GROUPS),
-    idle("group.streams.min.session.timeout.ms", Kind::Int, Some("45000"), GROUPS),
-    idle("group.streams.num.standby.replicas", Kind::Int, Some("0"), GROUPS),
-    idle("group.streams.session.timeout.ms", Kind::Int, Some("45000"), GROUPS),
+    idle("group.streams.assignment.interval.ms", Kind::Int, Some("1000"), STREAMS),
+    idle("group.streams.heartbeat.interval.ms", Kind::Int, Some("5000"), STREAMS),
+    idle("group.streams.initial.rebalance.delay.ms", Kind::Int, Some("3000"), STREAMS),
+    idle("group.streams.max.heartbeat.interval.ms", Kind::Int, Some("15000"), STREAMS),
+    idle("group.streams.max.session.timeout.ms", Kind::Int, Some("60000"), STREAMS),
+    idle("group.streams.max.size", Kind::Int, Some("2147483647"), STREAMS),
+    idle("group.streams.max.standby.replicas", Kind::Int, Some("2"), STREAMS),
+    idle("group.streams.min.heartbeat.interval.ms", Kind::Int, Some("5000"), STREAMS),
+    idle("group.streams.min.session.timeout.ms", Kind::Int, Some("45000"), STREAMS),
+    idle("group.streams.num.standby.replicas", Kind::Int, Some("0"), STREAMS),
+    idle("group.streams.session.timeout.ms", Kind::Int, Some("45000"), STREAMS),
     idle("initial.broker.registration.timeout.ms", Kind::Int, Some("60000"), QUORUM),
     idle("inter.broker.listener.name", Kind::Text, None, ONE_NODE),
     idle("inter.broker.protocol.version", Kind::Text, None, OLD),
@@ -200,16 +198,10 @@ pub(super) static IDLE: &[Definition] = &[
         .updated(Update::ClusterWide),
     idle("num.replica.alter.log.dirs.threads", Kind::Int, None, CORES),
     idle("num.replica.fetchers", Kind::Int, Some("1"), CORES).updated(Update::ClusterWide),
-    idle("offset.metadata.max.bytes", Kind::Int, Some("4096"), GROUPS),
-    idle("offsets.commit.required.acks", Kind::Short, Some("-1"), GROUPS),
-    idle("offsets.commit.timeout.ms", Kind::Int, Some("5000"), GROUPS),
-    idle("offsets.load.buffer.size", Kind::Int, Some("5242880"), GROUPS),
-    idle("offsets.retention.check.interval.ms", Kind::Long, Some("600000"), GROUPS),
-    idle("offsets.retention.minutes", Kind::Int, Some("10080"), GROUPS),
-    idle("offsets.topic.compression.codec", Kind::Int, Some("0"), GROUPS),
-    idle("offsets.topic.num.partitions", Kind::Int, Some("50"), GROUPS),
-    idle("offsets.topic.replication.factor", Kind::Short, Some("3"), GROUPS),
-    idle("offsets.topic.segment.bytes", Kind::Int, Some("104857600"), GROUPS),
+    idle("offsets.commit.required.acks", Kind::Short, Some("-1"), COORDINATORS),
+    idle("offsets.commit.timeout.ms", Kind::Int, Some("5000"), COORDINATORS),
+    idle("offsets.load.buffer.size", Kind::Int, Some("5242880"), COORDINATORS),
+    idle("offsets.topic.compression.codec", Kind::Int, Some("0"), COORDINATORS),
     idle("process.roles", Kind::List, Some(""), QUORUM),
     idle("producer.id.expiration.check.interval.ms", Kind::Int, Some("600000"), TRANSACTIONS),
     idle("producer.purgatory.purge.interval.requests", Kind::Int, Some("1000"), PURGATORY),
