@@ -28,7 +28,7 @@ use crate::recovery::{self, METADATA, Recovered, Report, StartError};
 use crate::room::{Shortage, StoreError};
 use crate::route::ReplyTo;
 use crate::shard::Shard;
-use crate::{checkpoint, commit, connection, connections, controller, room};
+use crate::{checkpoint, commit, connection, connections, controller, groups, room};
 
 /// What a thread that is no shard asks of shard 0.
 pub enum Order {
@@ -280,6 +280,8 @@ impl<I: Io> Shard<I> {
             self.io.spawn(Class::Foreground, async move { accept(&shard, &listener, index).await });
         }
         self.io.spawn(Class::Background, connections::sweep(Rc::clone(self)));
+        self.seat_coordinators(&self.image());
+        self.io.spawn(Class::Foreground, groups::run(Rc::clone(self)));
         if self.index == 0 {
             self.io.spawn(Class::Foreground, controller::run(Rc::clone(self)));
             self.io.spawn(Class::Background, room::run(Rc::clone(self)));

@@ -100,6 +100,14 @@ impl<I: Io> Connection<I> {
         self.listener
     }
 
+    /// The peer's address, without its port, as Kafka shows it.
+    #[must_use]
+    pub fn peer_host(&self, shard: &Shard<I>) -> String {
+        let peer = shard.io.peer(&self.socket);
+        let host = peer.rsplit_once(':').map_or(&*peer, |(host, _port)| host);
+        format!("/{}", host.trim_matches(['[', ']']))
+    }
+
     /// Since when nothing was received, if no request is in hand.
     #[must_use]
     pub fn idle_since(&self) -> Option<Nanos> {

@@ -8,9 +8,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use engine::admission::Admitted;
-use engine::batch::Batch;
 use engine::bug::Bug;
 use engine::fullness::Level;
 use engine::id::{ProducerId, TopicId};
@@ -45,6 +43,8 @@ pub enum Command {
     AlterConfigs(AlterConfigsRequest),
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
     InitProducerId,
+    /// Unless it is there.
+    OffsetsTopic,
 }
 
 /// What a command is answered.
@@ -56,6 +56,7 @@ pub enum Outcome {
     AlterConfigs(AlterConfigsResponse),
     IncrementalAlterConfigs(IncrementalAlterConfigsResponse),
     InitProducerId(InitProducerIdResponse),
+    OffsetsTopic,
 }
 
 /// On every shard; only shard 0's has work.
@@ -194,10 +195,7 @@ impl<I: Io> Shard<I> {
             }
             builder.push(self.io.wall(), None, Some(&value), &[]);
         }
-        let batch = Bytes::from(builder.build());
-        let summary = Batch::parse(&batch).and_then(|batch| batch.summary());
-        let summary = summary.expect("the builder makes sound batches");
-        Some(Admitted { batch, summary, patch: None })
+        Some(Admitted::built(builder))
     }
 }
 
@@ -238,6 +236,10 @@ async fn execute<I: Io>(shard: &Rc<Shard<I>>, command: Command) -> Outcome {
         }
         Command::InitProducerId => {
             Outcome::InitProducerId(admin::execute_init_producer_id(shard).await)
+        }
+        Command::OffsetsTopic => {
+            admin::execute_offsets_topic(shard).await;
+            Outcome::OffsetsTopic
         }
     }
 }

@@ -6,6 +6,8 @@
 pub mod admin;
 pub mod configs;
 pub mod fetch;
+pub mod group_offsets;
+pub mod groups;
 pub mod metadata;
 pub mod offsets;
 pub mod produce;
@@ -25,11 +27,13 @@ use net::error_code::ErrorCode;
 use net::request::Request as Body;
 use net::response::Response;
 use net::topic::TopicRef;
+use replication::group::answer::GroupError;
 use replication::image::{Image, Topic};
 use replication::refusal::Reason;
 
 use crate::cause::Cause;
 use crate::connection::{Connection, Frame, Records, Request};
+use crate::groups::Absence;
 use crate::io::Io;
 use crate::limits::{BODY_BYTES_MAX, CREATING_ELEMENTS_MAX, ELEMENTS_PER_SLICE, SPARE_ELEMENTS};
 use crate::message::{ProduceError, ReadError};
@@ -176,6 +180,29 @@ async fn respond<I: Io>(
         Body::InitProducerId(body) => {
             Response::InitProducerId(admin::init_producer_id(shard, &body).await)
         }
+        Body::FindCoordinator(body) => Response::FindCoordinator(
+            group_offsets::find_coordinator(shard, connection, body, version).await,
+        ),
+        Body::OffsetCommit(body) => {
+            Response::OffsetCommit(group_offsets::commit(shard, body, version).await)
+        }
+        Body::OffsetFetch(body) => {
+            Response::OffsetFetch(group_offsets::fetch(shard, body, version).await)
+        }
+        Body::OffsetDelete(body) => {
+            Response::OffsetDelete(group_offsets::delete(shard, body).await)
+        }
+        Body::JoinGroup(body) => {
+            Response::JoinGroup(groups::join(shard, connection, request, body).await)
+        }
+        Body::SyncGroup(body) => Response::SyncGroup(groups::sync(shard, body, version).await),
+        Body::Heartbeat(body) => Response::Heartbeat(groups::heartbeat(shard, body).await),
+        Body::LeaveGroup(body) => Response::LeaveGroup(groups::leave(shard, body, version).await),
+        Body::ListGroups(body) => Response::ListGroups(groups::list(shard, body).await),
+        Body::DescribeGroups(body) => {
+            Response::DescribeGroups(groups::describe(shard, body, version).await)
+        }
+        Body::DeleteGroups(body) => Response::DeleteGroups(groups::delete(shard, body).await),
         Body::DescribeConfigs(body) => {
             Response::DescribeConfigs(configs::describe(shard, body).await)
         }
@@ -252,6 +279,34 @@ pub const fn refusal_code(refusal: &Refusal) -> ErrorCode {
         Refusal::LargerThanSegment => ErrorCode::RECORD_LIST_TOO_LARGE,
         Refusal::BadCodec | Refusal::Undecodable => ErrorCode::UNKNOWN_SERVER_ERROR,
         Refusal::BadTimestamps(_) => ErrorCode::INVALID_TIMESTAMP,
+    }
+}
+
+#[must_use]
+pub const fn group_code(error: GroupError) -> ErrorCode {
+    match error {
+        GroupError::FencedInstance => ErrorCode::FENCED_INSTANCE_ID,
+        GroupError::GroupFull => ErrorCode::GROUP_MAX_SIZE_REACHED,
+        GroupError::GroupNotFound => ErrorCode::GROUP_ID_NOT_FOUND,
+        GroupError::IllegalGeneration => ErrorCode::ILLEGAL_GENERATION,
+        GroupError::InconsistentProtocol => ErrorCode::INCONSISTENT_GROUP_PROTOCOL,
+        GroupError::InvalidSession => ErrorCode::INVALID_SESSION_TIMEOUT,
+        GroupError::MemberIdRequired => ErrorCode::MEMBER_ID_REQUIRED,
+        GroupError::MetadataTooLarge => ErrorCode::OFFSET_METADATA_TOO_LARGE,
+        GroupError::NotEmpty => ErrorCode::NON_EMPTY_GROUP,
+        GroupError::Rebalancing => ErrorCode::REBALANCE_IN_PROGRESS,
+        GroupError::StillSubscribed => ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC,
+        GroupError::UnknownMember => ErrorCode::UNKNOWN_MEMBER_ID,
+    }
+}
+
+/// All of them are tried again by clients, the first after they have asked where to.
+#[must_use]
+pub const fn absence_code(absence: Absence) -> ErrorCode {
+    match absence {
+        Absence::Elsewhere => ErrorCode::NOT_COORDINATOR,
+        Absence::Loading => ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
+        Absence::Unable => ErrorCode::COORDINATOR_NOT_AVAILABLE,
     }
 }
 

@@ -21,6 +21,7 @@ pub mod fetch;
 pub mod file;
 pub mod files;
 pub mod footprint;
+pub mod groups;
 pub mod handler;
 pub mod io;
 pub mod lane;

@@ -130,6 +130,11 @@ pub const BATCH_SHARE: usize = 4;
 /// usually come to.
 pub const EVENTS_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Records of groups past which another batch begins.
+pub const GROUP_BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Pause before a coordinator's records are read once more, after a failure.
+pub const GROUP_RETRY: Duration = Duration::from_secs(1);
+
 /// How long a clean stop waits for answers that are on their way.
 pub const STOP_WAIT_MAX: Duration = Duration::from_secs(5);
 

@@ -13,10 +13,12 @@ use engine::journal::plan::JournalLimits;
 use engine::log::Log;
 use engine::producers::SequenceError;
 use engine::scrub::Mark;
+use replication::group;
 use replication::image::Image;
 
 use crate::checked::Loads;
 use crate::controller::{Command, Outcome};
+use crate::groups::Absence;
 use crate::io::{Io, Nanos};
 use crate::metrics::Snapshot;
 use crate::room::Notice;
@@ -48,6 +50,9 @@ pub enum Message {
     Image(Arc<Image>),
     /// To shard 0: changes the cluster's metadata. Answered by `Reply::Commanded`.
     Command(Command),
+    /// To the coordinator of a group, by its partition of `__consumer_offsets`. Answered by
+    /// `Reply::Group`, of some requests when other members have come or the time is over.
+    Group { partition: PartitionId, request: Box<group::request::Request> },
     /// Answered by `Reply::Metrics`.
     Metrics,
     /// To shard 0: a shard writes, so the room of the disk may be looked at. Answered by `Reply::Done`.
@@ -88,6 +93,7 @@ pub enum Reply<I: Io> {
     EpochEnds(Vec<(usize, Result<FoundEpoch, ReadError>)>),
     LogBytes(Vec<(PartitionId, u64)>),
     Commanded(Outcome),
+    Group(Result<group::answer::Answer, Absence>),
     Metrics(Box<Snapshot>),
 }
 

@@ -24,6 +24,7 @@ use crate::commit::Commit;
 use crate::connections::Connections;
 use crate::controller::Controller;
 use crate::files::Files;
+use crate::groups::Groups;
 use crate::io::{Class, Io};
 use crate::lane::Lane;
 use crate::limits::{ANSWER_SHARE, MESSAGES_PER_TURN_MAX, TRIM_PARTITIONS_MAX};
@@ -83,6 +84,7 @@ pub struct Shard<I: Io> {
     pub freed: Bell,
     /// Rings when the phase changes.
     pub phased: Bell,
+    pub groups: Groups<I>,
     /// On shard 0: the owner of the cluster's metadata.
     pub controller: Controller<I>,
     pub connections: Connections<I>,
@@ -134,6 +136,7 @@ impl<I: Io> Shard<I> {
             readers: RefCell::default(),
             freed: Bell::default(),
             phased: Bell::default(),
+            groups: Groups::default(),
             controller: Controller::default(),
             connections: Connections::default(),
             sessions: RefCell::default(),
@@ -183,6 +186,7 @@ impl<I: Io> Shard<I> {
         self.commit.press();
         self.room.try_again();
         self.partitions().iter().for_each(|partition| partition.dismiss());
+        self.dismiss_groups();
     }
 
     #[must_use]
@@ -280,6 +284,7 @@ impl<I: Io> Shard<I> {
                 }
             }
         }
+        self.seat_coordinators(&before);
     }
 
     /// Nothing can be committed any more: every partition is closed until the next start.
@@ -353,6 +358,7 @@ impl<I: Io> Shard<I> {
                 self.route.reply(reply_to, Reply::Done);
             }
             Message::Command(command) => self.on_command(command, reply_to),
+            Message::Group { partition, request } => self.on_group(partition, *request, reply_to),
             Message::Metrics => {
                 let snapshot = self.snapshot();
                 self.route.reply(reply_to, Reply::Metrics(Box::new(snapshot)));

@@ -142,6 +142,26 @@ pub async fn execute_auto_create<I: Io>(shard: &Rc<Shard<I>>, names: &[String]) 
     }
 }
 
+/// Makes the topic that groups are written down in. Who needs it asks again until it is there.
+pub async fn execute_offsets_topic<I: Io>(shard: &Rc<Shard<I>>) {
+    let image = shard.controller.image();
+    if image.topic(topics::OFFSETS_TOPIC_NAME).is_some() {
+        return;
+    }
+    let created = topics::create_offsets_topic(&image, shard.draw_topic_id());
+    match created.result {
+        Ok(topic) => {
+            if let Err(code) = shard.commit_growth(&[topic.event]).await {
+                tracing::warn!(?code, "the topic of groups' offsets is not created");
+            }
+        }
+        Err(refusal) => {
+            let why = refusal.message;
+            tracing::warn!(%why, "the topic of groups' offsets is not created");
+        }
+    }
+}
+
 pub async fn delete_topics<I: Io>(
     shard: &Rc<Shard<I>>,
     request: DeleteTopicsRequest,

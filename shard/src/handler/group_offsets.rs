@@ -1,0 +1,404 @@
+//! OffsetCommit, OffsetFetch, OffsetDelete and FindCoordinator: what groups have read, and who knows it.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use engine::id::{LeaderEpoch, PartitionIndex};
+use kafka_protocol::messages::find_coordinator_response::Coordinator;
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::offset_commit_response::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use kafka_protocol::messages::offset_delete_response::{
+    OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
+};
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
+use kafka_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+};
+use kafka_protocol::messages::{
+    BrokerId, FindCoordinatorRequest, FindCoordinatorResponse, GroupId, OffsetCommitRequest,
+    OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest,
+    OffsetFetchResponse, TopicName,
+};
+use net::error_code::ErrorCode;
+use replication::group::answer::{Answer, FoundOffset, GroupError};
+use replication::group::request::{Commit, Fetch, NewOffset, Request as Asked};
+
+use crate::connection::Connection;
+use crate::controller::Command;
+use crate::handler::groups::{Asking, group_name, identity, seat_of, short};
+use crate::handler::{absence_code, group_code, text};
+use crate::io::Io;
+use crate::shard::Shard;
+
+// OffsetCommit.
+
+/// First version that says that a group is not there, where older ones hear of a wrong generation.
+const COMMIT_NOT_FOUND_FROM: i16 = 9;
+
+pub async fn commit<I: Io>(
+    shard: &Rc<Shard<I>>,
+    body: OffsetCommitRequest,
+    version: i16,
+) -> OffsetCommitResponse {
+    let mut results: Vec<Vec<ErrorCode>> = Vec::with_capacity(body.topics.len());
+    let mut offsets = Vec::new();
+    let mut places = Vec::new();
+    for (topic, at) in body.topics.iter().zip(0..) {
+        let mut codes = Vec::with_capacity(topic.partitions.len());
+        for (partition, place) in topic.partitions.iter().zip(0..) {
+            match asked_offset(shard, topic, partition) {
+                Ok(offset) => {
+                    offsets.push(offset);
+                    places.push((at, place));
+                    codes.push(ErrorCode::NONE);
+                }
+                Err(code) => codes.push(code),
+            }
+        }
+        results.push(codes);
+    }
+    let committed = commit_known(shard, &body, offsets, version).await;
+    for (&(at, place), index) in places.iter().zip(0_usize..) {
+        let row: &mut Vec<ErrorCode> = &mut results[at];
+        row[place] = match &committed {
+            Ok(codes) => codes[index],
+            Err(code) => *code,
+        };
+    }
+    let topics =
+        body.topics.into_iter().zip(results).filter(|(topic, _)| !topic.partitions.is_empty());
+    let topics = topics.map(|(topic, codes)| {
+        let partitions = topic.partitions.iter().zip(codes).map(|(partition, code)| {
+            OffsetCommitResponsePartition::default()
+                .with_partition_index(partition.partition_index)
+                .with_error_code(code.get())
+        });
+        OffsetCommitResponseTopic::default()
+            .with_name(topic.name.clone())
+            .with_partitions(partitions.collect())
+    });
+    OffsetCommitResponse::default().with_topics(topics.collect())
+}
+
+/// The codes of `offsets`, in order, or one for all of them.
+async fn commit_known<I: Io>(
+    shard: &Rc<Shard<I>>,
+    body: &OffsetCommitRequest,
+    offsets: Vec<NewOffset>,
+    version: i16,
+) -> Result<Vec<ErrorCode>, ErrorCode> {
+    if offsets.is_empty() {
+        return Ok(Vec::new());
+    }
+    let commit = Commit {
+        // A group without a name exists in Kafka, by committing to it.
+        group: short(&body.group_id.0).or(Err(ErrorCode::INVALID_GROUP_ID))?,
+        identity: identity(&body.member_id, body.group_instance_id.as_ref())?,
+        generation: body.generation_id_or_member_epoch,
+        offsets,
+        retention_ms: Some(body.retention_time_ms).filter(|&ms| ms >= 0),
+    };
+    let name = Arc::clone(&commit.group);
+    let code = |result: Result<(), GroupError>| match result {
+        Ok(()) => ErrorCode::NONE,
+        Err(GroupError::GroupNotFound) if version < COMMIT_NOT_FOUND_FROM => {
+            ErrorCode::ILLEGAL_GENERATION
+        }
+        Err(error) => group_code(error),
+    };
+    match Asking::send(shard, &name, Asked::Commit(commit)).wait().await {
+        Ok(Answer::Commit(results)) => Ok(results.into_iter().map(code).collect()),
+        Ok(_) => unreachable!("an answer is of what was asked"),
+        Err(absence) => Err(absence_code(absence)),
+    }
+}
+
+fn asked_offset<I: Io>(
+    shard: &Shard<I>,
+    topic: &OffsetCommitRequestTopic,
+    partition: &OffsetCommitRequestPartition,
+) -> Result<NewOffset, ErrorCode> {
+    let image = shard.image();
+    let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+    let known = image.topic(&topic.name).ok_or(unknown)?;
+    let index = PartitionIndex::checked(partition.partition_index)
+        .filter(|index| known.partition(*index).is_some())
+        .ok_or(unknown)?;
+    let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
+    Ok(NewOffset {
+        topic: known.name().as_str().into(),
+        partition: index,
+        offset: partition.committed_offset,
+        leader_epoch: LeaderEpoch::new(partition.committed_leader_epoch),
+        metadata: short(metadata).or(Err(ErrorCode::OFFSET_METADATA_TOO_LARGE))?,
+        committed_at: None,
+    })
+}
+
+// OffsetFetch.
+
+/// First version that names several groups.
+const FETCH_MANY_FROM: i16 = 8;
+/// First version with an error of the whole group.
+const FETCH_ERROR_FROM: i16 = 2;
+
+/// Which partitions of a topic are asked for.
+type Wanted = Option<Vec<(Arc<str>, Vec<i32>)>>;
+
+pub async fn fetch<I: Io>(
+    shard: &Rc<Shard<I>>,
+    body: OffsetFetchRequest,
+    version: i16,
+) -> OffsetFetchResponse {
+    if version >= FETCH_MANY_FROM {
+        let calls: Vec<_> = body.groups.iter().map(|group| ask_group(shard, group)).collect();
+        let mut groups = Vec::with_capacity(calls.len());
+        for (group, call) in body.groups.into_iter().zip(calls) {
+            let found = OffsetFetchResponseGroup::default().with_group_id(group.group_id);
+            groups.push(match found_offsets(call).await {
+                Ok(offsets) => found.with_topics(present_many(offsets)),
+                Err(code) => found.with_error_code(code.get()),
+            });
+        }
+        return OffsetFetchResponse::default().with_groups(groups);
+    }
+    let wanted: Wanted = body.topics.as_ref().map(|topics| {
+        let topics = topics.iter();
+        topics.map(|it| (it.name.as_str().into(), it.partition_indexes.clone())).collect()
+    });
+    let call = send_fetch(shard, &body.group_id, wanted);
+    match found_offsets(call).await {
+        Ok(offsets) => OffsetFetchResponse::default().with_topics(present_one(offsets)),
+        Err(code) if version >= FETCH_ERROR_FROM => {
+            OffsetFetchResponse::default().with_error_code(code.get())
+        }
+        Err(code) => OffsetFetchResponse::default().with_topics(refused_offsets(&body, code)),
+    }
+}
+
+fn ask_group<I: Io>(
+    shard: &Rc<Shard<I>>,
+    group: &OffsetFetchRequestGroup,
+) -> Result<Asking<I>, ErrorCode> {
+    // As Kafka: an epoch without a member is a mistake.
+    if group.member_id.is_none() && group.member_epoch >= 0 {
+        return Err(ErrorCode::UNKNOWN_SERVER_ERROR);
+    }
+    let wanted: Wanted = group.topics.as_ref().map(|topics| {
+        let topics = topics.iter();
+        topics.map(|it| (it.name.as_str().into(), it.partition_indexes.clone())).collect()
+    });
+    send_fetch(shard, &group.group_id, wanted)
+}
+
+fn send_fetch<I: Io>(
+    shard: &Rc<Shard<I>>,
+    group: &GroupId,
+    wanted: Wanted,
+) -> Result<Asking<I>, ErrorCode> {
+    let partitions = wanted.map(|topics| {
+        let each = topics.into_iter().flat_map(|(topic, indexes)| {
+            let indexes = indexes.into_iter().filter_map(PartitionIndex::checked);
+            indexes.map(move |index| (Arc::clone(&topic), index))
+        });
+        each.collect()
+    });
+    let name = short(&group.0).or(Err(ErrorCode::INVALID_GROUP_ID))?;
+    let fetch = Fetch { group: Arc::clone(&name), partitions };
+    Ok(Asking::send(shard, &name, Asked::Fetch(fetch)))
+}
+
+async fn found_offsets<I: Io>(
+    call: Result<Asking<I>, ErrorCode>,
+) -> Result<Vec<FoundOffset>, ErrorCode> {
+    match call?.wait().await {
+        Ok(Answer::Fetch(offsets)) => Ok(offsets),
+        Ok(_) => unreachable!("an answer is of what was asked"),
+        Err(absence) => Err(absence_code(absence)),
+    }
+}
+
+/// By topic, in order.
+fn by_topic(offsets: Vec<FoundOffset>) -> BTreeMap<Arc<str>, Vec<FoundOffset>> {
+    let mut topics: BTreeMap<Arc<str>, Vec<FoundOffset>> = BTreeMap::new();
+    for offset in offsets {
+        topics.entry(Arc::clone(&offset.topic)).or_default().push(offset);
+    }
+    topics
+}
+
+fn present_many(offsets: Vec<FoundOffset>) -> Vec<OffsetFetchResponseTopics> {
+    let topics = by_topic(offsets).into_iter().map(|(topic, offsets)| {
+        let partitions = offsets.into_iter().map(|it| {
+            let partition = OffsetFetchResponsePartitions::default()
+                .with_partition_index(it.partition.wire())
+                .with_committed_offset(-1)
+                .with_metadata(Some(text("")));
+            match it.committed {
+                None => partition,
+                Some(committed) => partition
+                    .with_committed_offset(committed.offset)
+                    .with_committed_leader_epoch(committed.leader_epoch.get())
+                    .with_metadata(Some(text(&*committed.metadata))),
+            }
+        });
+        OffsetFetchResponseTopics::default()
+            .with_name(TopicName(text(&*topic)))
+            .with_partitions(partitions.collect())
+    });
+    topics.collect()
+}
+
+fn present_one(offsets: Vec<FoundOffset>) -> Vec<OffsetFetchResponseTopic> {
+    let topics = present_many(offsets).into_iter().map(|topic| {
+        let partitions = topic.partitions.into_iter().map(|it| {
+            OffsetFetchResponsePartition::default()
+                .with_partition_index(it.partition_index)
+                .with_committed_offset(it.committed_offset)
+                .with_committed_leader_epoch(it.committed_leader_epoch)
+                .with_metadata(it.metadata)
+        });
+        OffsetFetchResponseTopic::default()
+            .with_name(topic.name)
+            .with_partitions(partitions.collect())
+    });
+    topics.collect()
+}
+
+/// The oldest version has an error in each partition only.
+fn refused_offsets(body: &OffsetFetchRequest, code: ErrorCode) -> Vec<OffsetFetchResponseTopic> {
+    let topics = body.topics.iter().flatten().map(|topic| {
+        let partitions = topic.partition_indexes.iter().map(|&index| {
+            OffsetFetchResponsePartition::default()
+                .with_partition_index(index)
+                .with_committed_offset(-1)
+                .with_metadata(Some(text("")))
+                .with_error_code(code.get())
+        });
+        OffsetFetchResponseTopic::default()
+            .with_name(topic.name.clone())
+            .with_partitions(partitions.collect())
+    });
+    topics.collect()
+}
+
+// OffsetDelete.
+
+pub async fn delete<I: Io>(
+    shard: &Rc<Shard<I>>,
+    body: OffsetDeleteRequest,
+) -> OffsetDeleteResponse {
+    let refuse = |code: ErrorCode| OffsetDeleteResponse::default().with_error_code(code.get());
+    let group = match group_name(&body.group_id.0) {
+        Ok(group) => group,
+        Err(code) => return refuse(code),
+    };
+    let image = shard.image();
+    let is_known = |topic: &TopicName, index: i32| {
+        let index = PartitionIndex::checked(index)?;
+        image.topic(topic)?.partition(index).map(|_| index)
+    };
+    let mut partitions = Vec::new();
+    for topic in &body.topics {
+        for partition in &topic.partitions {
+            if let Some(index) = is_known(&topic.name, partition.partition_index) {
+                partitions.push((Arc::from(topic.name.as_str()), index));
+            }
+        }
+    }
+    let asked = Asked::DeleteOffsets { group: Arc::clone(&group), partitions };
+    let mut deleted = match Asking::send(shard, &group, asked).wait().await {
+        Ok(Answer::DeleteOffsets(Ok(deleted))) => deleted.into_iter(),
+        Ok(Answer::DeleteOffsets(Err(error))) => return refuse(group_code(error)),
+        Ok(_) => unreachable!("an answer is of what was asked"),
+        Err(absence) => return refuse(absence_code(absence)),
+    };
+    let mut topics = Vec::with_capacity(body.topics.len());
+    for topic in body.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for partition in topic.partitions {
+            let index = partition.partition_index;
+            let code = match is_known(&topic.name, index).and_then(|_| deleted.next()) {
+                None => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                Some(Ok(())) => ErrorCode::NONE,
+                Some(Err(error)) => group_code(error),
+            };
+            let result = OffsetDeleteResponsePartition::default().with_partition_index(index);
+            partitions.push(result.with_error_code(code.get()));
+        }
+        let result = OffsetDeleteResponseTopic::default().with_name(topic.name);
+        topics.push(result.with_partitions(partitions));
+    }
+    OffsetDeleteResponse::default().with_topics(topics)
+}
+
+// FindCoordinator.
+
+/// First version that asks for several at once.
+const FIND_MANY_FROM: i16 = 4;
+/// What a key names.
+const GROUP: i8 = 0;
+
+pub async fn find_coordinator<I: Io>(
+    shard: &Rc<Shard<I>>,
+    connection: &Connection<I>,
+    body: FindCoordinatorRequest,
+    version: i16,
+) -> FindCoordinatorResponse {
+    let is_many = version >= FIND_MANY_FROM;
+    let keys = if is_many { body.coordinator_keys } else { vec![body.key] };
+    let mut coordinators = Vec::with_capacity(keys.len());
+    for key in keys {
+        let found = find_one(shard, connection, body.key_type, &key).await;
+        let coordinator = Coordinator::default().with_key(key).with_error_message(Some(text("")));
+        coordinators.push(match found {
+            Ok((node, host, port)) => {
+                let coordinator = coordinator.with_node_id(BrokerId(node)).with_host(text(host));
+                coordinator.with_port(port)
+            }
+            Err(code) => coordinator
+                .with_error_code(code.get())
+                .with_error_message(Some(text(code.to_string())))
+                .with_node_id(BrokerId(-1))
+                .with_port(-1),
+        });
+    }
+    if is_many {
+        return FindCoordinatorResponse::default().with_coordinators(coordinators);
+    }
+    let one = coordinators.pop().expect("one was asked for");
+    FindCoordinatorResponse::default()
+        .with_error_code(one.error_code)
+        .with_error_message(one.error_message)
+        .with_node_id(one.node_id)
+        .with_host(one.host)
+        .with_port(one.port)
+}
+
+async fn find_one<I: Io>(
+    shard: &Rc<Shard<I>>,
+    connection: &Connection<I>,
+    key_type: i8,
+    key: &str,
+) -> Result<(i32, String, i32), ErrorCode> {
+    if key_type != GROUP {
+        // There are no transactions and no share groups yet.
+        return Err(ErrorCode::INVALID_REQUEST);
+    }
+    if seat_of(&shard.image(), key).is_none() {
+        shard.command(Command::OffsetsTopic).await;
+    }
+    let image = shard.image();
+    let seat = seat_of(&image, key).ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
+    let leader = image.partition(seat).ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?.leader();
+    let broker = image.broker(leader).ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
+    let endpoint = broker.endpoint(shard.listener_name(connection.listener()));
+    let endpoint = endpoint.ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
+    Ok((broker.id.get(), endpoint.host.to_string(), endpoint.port.into()))
+}
