@@ -228,3 +228,138 @@ fn read_version(reader: &mut Reader<'_>) -> Result<i16, RecordError> {
     }
     Ok(version)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use engine::id::{LeaderEpoch, PartitionIndex, Timestamp};
+
+    use super::{ClassicSnapshot, Committed, GroupRecord, MemberSnapshot};
+    use crate::group::primitive::RecordError;
+
+    /// A field in hexadecimal is easier to compare with what Kafka writes than one in Rust.
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits: Vec<u8> = hex
+            .chars()
+            .filter_map(|it| it.to_digit(16))
+            .map(|it| u8::try_from(it).unwrap())
+            .collect();
+        digits.chunks(2).map(|pair| pair[0] * 16 + pair[1]).collect()
+    }
+
+    const OFFSET_KEY: &str = "0001 0001 67 0001 74 00000003";
+    const CLASSIC_KEY: &str = "0002 0001 67";
+
+    #[track_caller]
+    fn check_offset(value: &str, leader_epoch: i32, expires_at: Option<i64>) {
+        let value = bytes(value);
+        let committed = Committed {
+            offset: 5,
+            leader_epoch: LeaderEpoch::new(leader_epoch),
+            metadata: "m".into(),
+            committed_at: Timestamp::new(256),
+            expires_at: expires_at.map(Timestamp::new),
+        };
+        let want = GroupRecord::Offset {
+            group: "g".into(),
+            topic: "t".into(),
+            partition: PartitionIndex::new(3),
+            to: Some(committed),
+        };
+        let key = bytes(OFFSET_KEY);
+        assert_eq!(GroupRecord::decode(&key, Some(&value)), Ok(Some(want)));
+        for end in 0..value.len() {
+            let cut = GroupRecord::decode(&key, Some(&value[..end]));
+            assert_eq!(cut, Err(RecordError::Truncated), "{end}");
+        }
+    }
+
+    #[test]
+    fn offsets_of_every_version_of_kafka_are_read() {
+        check_offset("0000 0000000000000005 0001 6d 0000000000000100", -1, None);
+        check_offset(
+            "0001 0000000000000005 0001 6d 0000000000000100 0000000000000200",
+            -1,
+            Some(512),
+        );
+        check_offset("0001 0000000000000005 0001 6d 0000000000000100 ffffffffffffffff", -1, None);
+        check_offset("0002 0000000000000005 0001 6d 0000000000000100", -1, None);
+        check_offset("0003 0000000000000005 00000007 0001 6d 0000000000000100", 7, None);
+        check_offset("0004 0000000000000005 00000007 02 6d 0000000000000100", 7, None);
+    }
+
+    #[track_caller]
+    fn check_classic(value: &str, since: i64, rebalance_ms: i32, instance: Option<&str>) {
+        let member = MemberSnapshot {
+            id: "a".into(),
+            instance: instance.map(Into::into),
+            client_id: "c".into(),
+            client_host: "h".into(),
+            rebalance_ms,
+            session_ms: 16,
+            subscription: Bytes::from_static(b"s"),
+            assignment: Bytes::from_static(b"xy"),
+        };
+        let snapshot = ClassicSnapshot {
+            protocol_type: "p".into(),
+            generation: 2,
+            protocol: Some("r".into()),
+            leader: None,
+            since: Timestamp::new(since),
+            members: vec![member],
+        };
+        let want = GroupRecord::Classic { group: "g".into(), to: Some(snapshot) };
+        let value = bytes(value);
+        let key = bytes(CLASSIC_KEY);
+        assert_eq!(GroupRecord::decode(&key, Some(&value)), Ok(Some(want)));
+        for end in 0..value.len() {
+            assert!(GroupRecord::decode(&key, Some(&value[..end])).is_err(), "{end}");
+        }
+    }
+
+    #[test]
+    fn groups_of_every_version_of_kafka_are_read() {
+        let plain = "0001 70 00000002 0001 72 ffff";
+        let member = |between: &str, instance: &str| {
+            format!(
+                "00000001 0001 61 {instance} 0001 63 0001 68 {between} 00000010 00000001 73 00000002 7879"
+            )
+        };
+        check_classic(&format!("0000 {plain} {}", member("", "")), -1, 16, None);
+        check_classic(&format!("0001 {plain} {}", member("00000020", "")), -1, 32, None);
+        let since = "0000000000000100";
+        check_classic(&format!("0002 {plain} {since} {}", member("00000020", "")), 256, 32, None);
+        check_classic(
+            &format!("0003 {plain} {since} {}", member("00000020", "ffff")),
+            256,
+            32,
+            None,
+        );
+        check_classic(
+            &format!("0003 {plain} {since} {}", member("00000020", "0001 69")),
+            256,
+            32,
+            Some("i"),
+        );
+        let flexible = "0004 02 70 00000002 02 72 00 0000000000000100 \
+                        02 02 61 02 69 02 63 02 68 00000020 00000010 02 73 03 7879 00";
+        check_classic(flexible, 256, 32, Some("i"));
+    }
+
+    #[test]
+    fn what_nobody_has_written_yet_is_refused_or_left_out() {
+        let (key, other) = (bytes(OFFSET_KEY), bytes("0063 0001 67"));
+        let decoded = GroupRecord::decode(&key, Some(&bytes("0005 00")));
+        assert_eq!(decoded, Err(RecordError::UnknownVersion));
+        assert_eq!(
+            GroupRecord::decode(&key, Some(&bytes("ffff"))),
+            Err(RecordError::UnknownVersion)
+        );
+        assert_eq!(GroupRecord::decode(&other, Some(b"whatever")), Ok(None));
+        assert_eq!(GroupRecord::decode(b"", None), Err(RecordError::Truncated));
+        let long =
+            [&bytes("0003 0001 70 00000002 ffff ffff 0000000000000100")[..], &[0x7f; 4]].concat();
+        let decoded = GroupRecord::decode(&bytes(CLASSIC_KEY), Some(&long));
+        assert_eq!(decoded, Err(RecordError::OutOfRange), "a count is not believed");
+    }
+}
