@@ -11,8 +11,11 @@ use bytes::Bytes;
 /// Bytes of the size before a frame.
 pub const PREFIX_BYTES: usize = 4;
 
-/// A smaller frame has no room for a header.
-pub const FRAME_BYTES_MIN: usize = 8;
+/// A smaller request has no room for a header.
+pub const REQUEST_BYTES_MIN: usize = 8;
+
+/// A smaller response has no room for a correlation id.
+pub const RESPONSE_BYTES_MIN: usize = 4;
 
 /// Kafka's default of `socket.request.max.bytes`.
 pub const FRAME_BYTES_MAX_DEFAULT: usize = 100 << 20;
@@ -55,6 +58,7 @@ pub enum Foreign {
 /// The frame of one connection that is arriving. One per connection.
 #[derive(Debug)]
 pub struct Assembler {
+    frame_bytes_min: usize,
     frame_bytes_max: usize,
     arrival: Arrival,
     order: Order,
@@ -75,9 +79,20 @@ enum Order {
 }
 
 impl Assembler {
+    /// Of requests.
     #[must_use]
     pub const fn new(frame_bytes_max: usize) -> Self {
-        Self { frame_bytes_max, arrival: Arrival::Prefix(Vec::new()), order: Order::First }
+        Self::between(REQUEST_BYTES_MIN, frame_bytes_max)
+    }
+
+    #[must_use]
+    pub const fn of_responses(frame_bytes_max: usize) -> Self {
+        Self::between(RESPONSE_BYTES_MIN, frame_bytes_max)
+    }
+
+    const fn between(frame_bytes_min: usize, frame_bytes_max: usize) -> Self {
+        let arrival = Arrival::Prefix(Vec::new());
+        Self { frame_bytes_min, frame_bytes_max, arrival, order: Order::First }
     }
 
     /// Takes the size of the next frame from the front of `received`, unless it is known already.
@@ -149,7 +164,7 @@ impl Assembler {
         let Ok(announced) = usize::try_from(i32::from_be_bytes(prefix)) else {
             return Err(FrameError::TooSmall);
         };
-        if announced < FRAME_BYTES_MIN {
+        if announced < self.frame_bytes_min {
             return Err(FrameError::TooSmall);
         }
         if announced > self.frame_bytes_max {
@@ -206,6 +221,17 @@ mod tests {
         }
         assert!(received.is_empty(), "everything is taken");
         Ok(frames)
+    }
+
+    #[test]
+    fn the_smallest_response_is_smaller_than_any_request() {
+        // Heartbeat 0: a correlation id and an error code.
+        let mut received = &b"\0\0\0\x06\0\0\0\x01\0\x19"[..];
+        let mut assembler = Assembler::of_responses(1000);
+        assert_eq!(assembler.announce(&mut received), Ok(Some(6)));
+        assert_eq!(assembler.take(&mut received).as_deref(), Some(&b"\0\0\0\x01\0\x19"[..]));
+        let mut short = &b"\0\0\0\x03"[..];
+        assert_eq!(assembler.announce(&mut short), Err(FrameError::TooSmall));
     }
 
     #[track_caller]

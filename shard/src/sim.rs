@@ -19,6 +19,7 @@ pub mod disk;
 pub mod executor;
 pub mod failure;
 pub mod history;
+pub mod member;
 pub mod names;
 pub mod net;
 pub mod producer;

@@ -94,6 +94,8 @@ pub fn config(overrides: &[(String, String)]) -> NodeConfig {
         ("log.dirs", "data"),
         ("listeners", "PLAINTEXT://127.0.0.1:9092"),
         ("auto.create.topics.enable", "false"),
+        ("group.initial.rebalance.delay.ms", "300"),
+        ("offsets.topic.num.partitions", "3"),
         // Runs last for minutes.
         ("odradek.scrub.period.ms", "20000"),
     ];

@@ -23,6 +23,7 @@ use crate::sim::damage::{Damage, Due, Moment, Unreadable};
 use crate::sim::disk::{Crash, Disk, ENDLESS_BYTES, Faults};
 use crate::sim::failure::{Check, Failure};
 use crate::sim::history::{Durability, Event, Retries};
+use crate::sim::member::{Member, Roll, Ways};
 use crate::sim::net::Weather;
 use crate::sim::producer::{Habits, Producer, TOPIC_IDS_FROM};
 use crate::sim::recorder::{Recorder, Target};
@@ -104,6 +105,8 @@ pub struct Plan {
     pub topics: Vec<Wish>,
     pub producers: Vec<Habits>,
     pub consumers: Vec<Manners>,
+    /// Members of one group.
+    pub members: Vec<Ways>,
     /// How often records are deleted.
     pub cut_count: usize,
     /// How often a topic is made, written to, deleted, and made again.
@@ -143,6 +146,10 @@ pub enum Harm {
 const DAMAGE_ODDS: u64 = 4;
 /// Parts the chance of damages from that of everything else.
 const DAMAGE_SALT: u64 = 0x5dea_d5ec_7045_0001;
+/// One in so many of the others has a group.
+const GROUP_ODDS: u64 = 3;
+/// Likewise, of groups.
+const GROUP_SALT: u64 = 0x60_0bed_5eed_0002;
 
 impl Plan {
     /// Some fifty operations and no trouble.
@@ -173,7 +180,17 @@ impl Plan {
         }
         let mut chance = Chance::new(mix(seed ^ DAMAGE_SALT));
         plan.damage = chance.one_in(DAMAGE_ODDS).then(|| Damage::pick(&mut chance));
+        let mut chance = Chance::new(mix(seed ^ GROUP_SALT));
+        // A group whose records are damaged has no coordinator until they are mended.
+        if plan.damage.is_none() && chance.one_in(GROUP_ODDS) {
+            plan.gather(&mut chance);
+        }
         plan
+    }
+
+    /// A group reads one of the topics.
+    fn gather(&mut self, chance: &mut Chance) {
+        self.members = (0..chance.between(1, 5)).map(|_| ways(chance)).collect();
     }
 
     /// Clients that pause for seconds: what goes by the clock has its time. Segments roll, checkpoints
@@ -263,6 +280,7 @@ impl Plan {
         let topics = topics.collect();
         let producers = (0..chance.between(1, 5)).map(|_| habits(chance, request_count)).collect();
         let consumers = (0..chance.between(0, 4)).map(|_| manners(chance)).collect();
+        let members = Vec::new();
         let shard_count = 1 + chance.index(3);
         Self {
             seed,
@@ -271,6 +289,7 @@ impl Plan {
             topics,
             producers,
             consumers,
+            members,
             cut_count: 0,
             churn_count: 0,
             phases: Vec::new(),
@@ -342,6 +361,15 @@ fn manners(chance: &mut Chance) -> Manners {
     }
 }
 
+fn ways(chance: &mut Chance) -> Ways {
+    Ways {
+        version: i16::try_from(chance.below(10)).expect("versions are few"),
+        round_count: chance.index(30),
+        odd_one_in: [4, 10, 100][chance.index(3)],
+        pause: Duration::from_millis([20, 300, 2_000][chance.index(3)]),
+    }
+}
+
 fn phase(chance: &mut Chance) -> Phase {
     let until = if chance.one_in(2) {
         Until::Steps(chance.between(1, 400))
@@ -407,6 +435,8 @@ struct Run<'plan> {
     /// Still to be done.
     damage: Option<Damage>,
     harm: Harm,
+    /// Once there is a topic to read.
+    roll: Rc<RefCell<Option<Roll>>>,
 }
 
 impl<'plan> Run<'plan> {
@@ -420,8 +450,9 @@ impl<'plan> Run<'plan> {
         let run = u32::try_from(plan.seed & u64::from(u32::MAX)).expect("masked");
         let recorder = Recorder::new(world.outside(), run);
         let started = broker::start(&world, node, plan.shard_count);
-        let (topics, damage, harm) = (Topics::default(), plan.damage, Harm::None);
-        Self { plan, world, node, started, recorder, topics, damage, harm }
+        let (topics, roll) = (Topics::default(), Rc::default());
+        let (damage, harm) = (plan.damage, Harm::None);
+        Self { plan, world, node, started, recorder, topics, damage, harm, roll }
     }
 
     fn run(mut self) -> Result<Report, Failure> {
@@ -453,6 +484,7 @@ impl<'plan> Run<'plan> {
         let (io, node) = (self.world.outside(), self.node);
         let (recorder, topics, plan) =
             (self.recorder.clone(), Rc::clone(&self.topics), self.plan.clone());
+        let rolls = Rc::clone(&self.roll);
         recorder.begin_work();
         io.clone().spawn(Class::Foreground, async move {
             let mut chance = Chance::new(io.random());
@@ -475,6 +507,14 @@ impl<'plan> Run<'plan> {
                 let consumer = Consumer::new(&io, node, &recorder, manners, targets);
                 let consumer = if is_in_session { consumer.in_session() } else { consumer };
                 io.spawn(Class::Foreground, consumer.follow());
+            }
+            if !plan.members.is_empty() {
+                let read = &topics.borrow()[0];
+                let roll = Roll::new(&recorder, "sim".to_owned(), read);
+                for ways in plan.members {
+                    work(&io, &recorder, Member::new(&io, node, &roll, ways).run());
+                }
+                rolls.borrow_mut().replace(roll);
             }
             for index in 0..plan.churn_count {
                 let name = format!("churn{index}");
@@ -706,6 +746,7 @@ impl<'plan> Run<'plan> {
         let (io, node, recorder) = (self.world.outside(), self.node, self.recorder.clone());
         let topics = Rc::clone(&self.topics);
         let is_in_session = !self.plan.seed.is_multiple_of(2);
+        let roll = self.roll.borrow().clone();
         recorder.begin_work();
         io.clone().spawn(Class::Foreground, async move {
             compare(&io, node, &recorder, &topics).await;
@@ -720,6 +761,9 @@ impl<'plan> Run<'plan> {
             let consumer = Consumer::new(&io, node, &recorder, manners, targets);
             let consumer = if is_in_session { consumer.in_session() } else { consumer };
             consumer.read_whole().await;
+            if let Some(roll) = roll {
+                roll.audit(&io, node).await;
+            }
             recorder.end_work();
         });
         let recorder = self.recorder.clone();

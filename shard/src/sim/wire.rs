@@ -39,7 +39,7 @@ impl Wire {
     pub async fn connect(io: &SimIo, node: usize) -> Self {
         loop {
             if let Ok(socket) = io.connect(node).await {
-                let assembler = Assembler::new(FRAME_BYTES_MAX);
+                let assembler = Assembler::of_responses(FRAME_BYTES_MAX);
                 return Self {
                     io: io.clone(),
                     socket,

@@ -1,0 +1,533 @@
+//! A simulated member of a group of the classic protocol, and the roll that all members of the group
+//! share: it judges what they are told.
+//!
+//! A member joins, assigns if it leads, commits what it would have read, and now and then leaves, dies,
+//! stalls or starts anew. When it has done enough it stays until the whole group has settled: every
+//! partition owned, all in one generation.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::leave_group_request::MemberIdentity;
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
+use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
+use kafka_protocol::messages::{
+    FindCoordinatorRequest, FindCoordinatorResponse, GroupId, HeartbeatRequest, HeartbeatResponse,
+    JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+    SyncGroupRequest, SyncGroupResponse, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use net::api::ApiKey;
+use net::error_code::ErrorCode;
+
+use crate::io::Io;
+use crate::sim::SimIo;
+use crate::sim::chance::Chance;
+use crate::sim::failure::Check;
+use crate::sim::recorder::{Recorder, Target};
+use crate::sim::wire::{Gone, Wire};
+
+const SESSION_MS: i32 = 6_000;
+const REBALANCE_MS: i32 = 5_000;
+const RETRY: Duration = Duration::from_millis(200);
+const NOBODY: i64 = -1;
+
+/// What the members of a group were told, and what they committed. One per group and run.
+#[derive(Clone)]
+pub struct Roll(Rc<RefCell<Told>>);
+
+struct Told {
+    name: String,
+    topic: String,
+    partition_count: usize,
+    recorder: Recorder,
+    /// Of each generation, who owns a partition.
+    owners: BTreeMap<(i32, i32), String>,
+    offsets: BTreeMap<i32, Known>,
+    /// Members that have done enough, and what they own in which generation.
+    settled: BTreeMap<u32, (i32, BTreeSet<i32>)>,
+    member_count: u32,
+}
+
+/// What is known of a partition's committed offset.
+#[derive(Clone, Debug)]
+struct Known {
+    /// It was acknowledged, or read.
+    certain: i64,
+    /// Sent since, and not answered: may be so, now or later.
+    possible: BTreeSet<i64>,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { certain: NOBODY, possible: BTreeSet::new() }
+    }
+}
+
+impl Roll {
+    /// Of a group that reads the topic of `targets`.
+    #[must_use]
+    pub fn new(recorder: &Recorder, name: String, targets: &[Target]) -> Self {
+        let topic = targets[0].topic.clone();
+        let partition_count = targets.iter().filter(|it| it.topic == topic).count();
+        Self(Rc::new(RefCell::new(Told {
+            name,
+            topic,
+            partition_count,
+            recorder: recorder.clone(),
+            owners: BTreeMap::new(),
+            offsets: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            member_count: 0,
+        })))
+    }
+
+    fn enlist(&self) -> u32 {
+        let mut told = self.0.borrow_mut();
+        told.member_count += 1;
+        told.member_count
+    }
+
+    /// At most one owner of a partition in a generation, whatever crashes.
+    fn on_assigned(&self, generation: i32, member: &str, partitions: &BTreeSet<i32>) {
+        let mut told = self.0.borrow_mut();
+        for &partition in partitions {
+            let owner =
+                told.owners.entry((generation, partition)).or_insert_with(|| member.to_owned());
+            if owner != member {
+                let what = format!(
+                    "partition {partition} of generation {generation} belongs to {owner} and to {member}"
+                );
+                return told.recorder.fail(Check::Answer, what);
+            }
+        }
+    }
+
+    fn on_commit(&self, partition: i32, offset: i64) {
+        self.0.borrow_mut().offsets.entry(partition).or_default().possible.insert(offset);
+    }
+
+    fn on_committed(&self, partition: i32, offset: i64) {
+        let mut told = self.0.borrow_mut();
+        let known = told.offsets.entry(partition).or_default();
+        known.possible.remove(&offset);
+        known.certain = offset;
+    }
+
+    /// What was refused was not done.
+    fn on_refused(&self, partition: i32, offset: i64) {
+        self.0.borrow_mut().offsets.entry(partition).or_default().possible.remove(&offset);
+    }
+
+    /// By an owner, who then knows that no earlier owner's commit can come any more.
+    fn on_fetched(&self, partition: i32, offset: i64) {
+        let mut told = self.0.borrow_mut();
+        let known = told.offsets.entry(partition).or_default();
+        if offset != known.certain && !known.possible.contains(&offset) {
+            let what = format!("partition {partition} is at {offset}, it should be {known:?}");
+            return told.recorder.fail(Check::Answer, what);
+        }
+        known.certain = offset;
+        known.possible.clear();
+    }
+
+    /// Whether everybody has settled, after `member` has, with what it owns.
+    fn settle(&self, member: u32, generation: i32, partitions: &BTreeSet<i32>) -> bool {
+        let mut told = self.0.borrow_mut();
+        told.settled.insert(member, (generation, partitions.clone()));
+        let is_one = told.settled.values().all(|it| it.0 == generation);
+        let owned: usize = told.settled.values().map(|it| it.1.len()).sum();
+        let count = usize::try_from(told.member_count).expect("a few");
+        is_one && told.settled.len() == count && owned == told.partition_count
+    }
+
+    fn unsettle(&self, member: u32) {
+        self.0.borrow_mut().settled.remove(&member);
+    }
+
+    /// Reads what is committed, when nobody commits any more.
+    pub async fn audit(&self, io: &SimIo, node: usize) {
+        let (group, topic, partition_count) = {
+            let told = self.0.borrow();
+            (told.name.clone(), told.topic.clone(), told.partition_count)
+        };
+        let partitions: BTreeSet<i32> = (0..).take(partition_count).collect();
+        loop {
+            let mut wire = Wire::connect(io, node).await;
+            match fetch(&mut wire, &group, &topic, &partitions).await {
+                Ok(Some(found)) => {
+                    found.into_iter().for_each(|(partition, at)| self.on_fetched(partition, at));
+                    return;
+                }
+                Ok(None) => io.sleep(RETRY).await,
+                Err(Gone) => {}
+            }
+        }
+    }
+}
+
+/// How a member behaves.
+#[derive(Clone, Debug)]
+pub struct Ways {
+    /// Of JoinGroup, and as far as others go as high, of the rest.
+    pub version: i16,
+    /// Generations and heartbeats before it has done enough.
+    pub round_count: usize,
+    /// One round in so many ends with something odd.
+    pub odd_one_in: u64,
+    pub pause: Duration,
+}
+
+pub struct Member {
+    io: SimIo,
+    node: usize,
+    roll: Roll,
+    number: u32,
+    ways: Ways,
+    chance: Chance,
+    id: String,
+    generation: i32,
+    owned: BTreeSet<i32>,
+    positions: BTreeMap<i32, i64>,
+    rounds_left: usize,
+}
+
+/// What a member does next.
+enum Next {
+    Stay,
+    Rejoin,
+    /// Its id is not known any more.
+    StartAnew,
+    /// The coordinator is not there now.
+    Wait,
+    End,
+}
+
+impl Member {
+    #[must_use]
+    pub fn new(io: &SimIo, node: usize, roll: &Roll, ways: Ways) -> Self {
+        Self {
+            io: io.clone(),
+            node,
+            roll: roll.clone(),
+            number: roll.enlist(),
+            rounds_left: ways.round_count,
+            ways,
+            chance: Chance::new(io.random()),
+            id: String::new(),
+            generation: -1,
+            owned: BTreeSet::new(),
+            positions: BTreeMap::new(),
+        }
+    }
+
+    /// Until it has done enough and the group has settled.
+    pub async fn run(mut self) {
+        loop {
+            let mut wire = Wire::connect(&self.io, self.node).await;
+            loop {
+                match self.live(&mut wire).await {
+                    Ok(Next::End) => return,
+                    Ok(Next::Wait) => self.io.sleep(RETRY).await,
+                    Ok(Next::StartAnew) => self.id.clear(),
+                    Ok(Next::Stay | Next::Rejoin) => {}
+                    Err(Gone) => break,
+                }
+                self.roll.unsettle(self.number);
+                if self.roll.0.borrow().recorder.has_failed() {
+                    return;
+                }
+            }
+            self.roll.unsettle(self.number);
+        }
+    }
+
+    /// One generation.
+    async fn live(&mut self, wire: &mut Wire) -> Result<Next, Gone> {
+        if !self.find_coordinator(wire).await? {
+            return Ok(Next::Wait);
+        }
+        let joined = match self.join(wire).await? {
+            Ok(joined) => joined,
+            Err(next) => return Ok(next),
+        };
+        match self.sync(wire, &joined).await? {
+            Ok(owned) => self.owned = owned,
+            Err(next) => return Ok(next),
+        }
+        self.roll.on_assigned(self.generation, &self.id, &self.owned);
+        let (group, topic) = self.names();
+        match fetch(wire, &group, &topic, &self.owned).await? {
+            Some(found) => self.positions = found,
+            None => return Ok(Next::Wait),
+        }
+        // Who is still a member after it has read was one when it read.
+        match self.beat(wire, self.generation).await? {
+            Next::Stay => {}
+            next => return Ok(next),
+        }
+        self.positions.iter().for_each(|(&partition, &at)| self.roll.on_fetched(partition, at));
+        loop {
+            self.io.sleep(self.ways.pause).await;
+            match self.round(wire).await? {
+                Next::Stay => {}
+                next => return Ok(next),
+            }
+            if self.rounds_left == 0 && self.roll.settle(self.number, self.generation, &self.owned)
+            {
+                return Ok(Next::End);
+            }
+        }
+    }
+
+    async fn round(&mut self, wire: &mut Wire) -> Result<Next, Gone> {
+        if self.rounds_left > 0 {
+            self.rounds_left -= 1;
+            if self.chance.one_in(self.ways.odd_one_in) {
+                return self.be_odd(wire).await;
+            }
+            match self.commit(wire).await? {
+                Next::Stay => {}
+                next => return Ok(next),
+            }
+        }
+        self.beat(wire, self.generation).await
+    }
+
+    async fn be_odd(&mut self, wire: &mut Wire) -> Result<Next, Gone> {
+        match self.chance.below(5) {
+            0 => {
+                self.leave(wire).await?;
+                Ok(Next::StartAnew)
+            }
+            1 => {
+                // It dies, and somebody else takes its place.
+                self.id.clear();
+                Err(Gone)
+            }
+            2 => {
+                // Longer than its session.
+                self.io.sleep(Duration::from_secs(8)).await;
+                Ok(Next::Stay)
+            }
+            3 => {
+                // What it says of an earlier generation counts no more.
+                if self.generation > 1
+                    && matches!(self.beat(wire, self.generation - 1).await?, Next::Stay)
+                {
+                    let what =
+                        format!("a heartbeat of an earlier generation than {}", self.generation);
+                    self.roll.0.borrow().recorder.fail(Check::Answer, what);
+                }
+                Ok(Next::Stay)
+            }
+            _ => Ok(Next::Rejoin),
+        }
+    }
+
+    fn names(&self) -> (String, String) {
+        let told = self.roll.0.borrow();
+        (told.name.clone(), told.topic.clone())
+    }
+
+    fn group(&self) -> GroupId {
+        GroupId(StrBytes::from_string(self.names().0))
+    }
+
+    fn member_id(&self) -> StrBytes {
+        StrBytes::from_string(self.id.clone())
+    }
+
+    async fn find_coordinator(&self, wire: &mut Wire) -> Result<bool, Gone> {
+        let request = FindCoordinatorRequest::default().with_key(self.group().0);
+        let answer: FindCoordinatorResponse =
+            wire.call(ApiKey::FindCoordinator, 3, &request).await?;
+        Ok(answer.error_code == 0)
+    }
+
+    async fn join(&mut self, wire: &mut Wire) -> Result<Result<JoinGroupResponse, Next>, Gone> {
+        let protocol = JoinGroupRequestProtocol::default()
+            .with_name(StrBytes::from_static_str("sim"))
+            .with_metadata(Bytes::from_static(b"anything"));
+        let request = JoinGroupRequest::default()
+            .with_group_id(self.group())
+            .with_session_timeout_ms(SESSION_MS)
+            .with_rebalance_timeout_ms(if self.ways.version >= 1 { REBALANCE_MS } else { -1 })
+            .with_member_id(self.member_id())
+            .with_protocol_type(StrBytes::from_static_str("sim"))
+            .with_protocols(vec![protocol]);
+        let answer: JoinGroupResponse =
+            wire.call(ApiKey::JoinGroup, self.ways.version, &request).await?;
+        let code = ErrorCode::new(answer.error_code);
+        if code == ErrorCode::NONE {
+            self.id = answer.member_id.to_string();
+            self.generation = answer.generation_id;
+            return Ok(Ok(answer));
+        }
+        if code == ErrorCode::MEMBER_ID_REQUIRED {
+            self.id = answer.member_id.to_string();
+            return Ok(Err(Next::Rejoin));
+        }
+        Ok(Err(self.next_after(code)))
+    }
+
+    /// What it owns from now on.
+    async fn sync(
+        &self,
+        wire: &mut Wire,
+        joined: &JoinGroupResponse,
+    ) -> Result<Result<BTreeSet<i32>, Next>, Gone> {
+        let assignments = if joined.leader == joined.member_id {
+            let members: Vec<StrBytes> =
+                joined.members.iter().map(|it| it.member_id.clone()).collect();
+            self.assign(members)
+        } else {
+            Vec::new()
+        };
+        let version = self.ways.version.min(4);
+        let request = SyncGroupRequest::default()
+            .with_group_id(self.group())
+            .with_generation_id(self.generation)
+            .with_member_id(self.member_id())
+            .with_assignments(assignments);
+        let answer: SyncGroupResponse = wire.call(ApiKey::SyncGroup, version, &request).await?;
+        match ErrorCode::new(answer.error_code) {
+            ErrorCode::NONE => {
+                let owned = answer.assignment.chunks_exact(4);
+                let owned = owned.map(|it| i32::from_be_bytes(it.try_into().expect("four bytes")));
+                Ok(Ok(owned.collect()))
+            }
+            code => Ok(Err(self.next_after(code))),
+        }
+    }
+
+    /// Each partition to one member, in turn.
+    fn assign(&self, members: Vec<StrBytes>) -> Vec<SyncGroupRequestAssignment> {
+        let partition_count = self.roll.0.borrow().partition_count;
+        let member_count = members.len();
+        let assigned = members.into_iter().enumerate().map(|(index, member)| {
+            let own = (0_i32..).take(partition_count).skip(index).step_by(member_count);
+            let bytes: Vec<u8> = own.flat_map(i32::to_be_bytes).collect();
+            SyncGroupRequestAssignment::default()
+                .with_member_id(member)
+                .with_assignment(Bytes::from(bytes))
+        });
+        assigned.collect()
+    }
+
+    async fn beat(&self, wire: &mut Wire, generation: i32) -> Result<Next, Gone> {
+        let request = HeartbeatRequest::default()
+            .with_group_id(self.group())
+            .with_generation_id(generation)
+            .with_member_id(self.member_id());
+        let version = self.ways.version.min(4);
+        let answer: HeartbeatResponse = wire.call(ApiKey::Heartbeat, version, &request).await?;
+        match ErrorCode::new(answer.error_code) {
+            ErrorCode::NONE => Ok(Next::Stay),
+            code => Ok(self.next_after(code)),
+        }
+    }
+
+    async fn leave(&self, wire: &mut Wire) -> Result<(), Gone> {
+        let request = LeaveGroupRequest::default().with_group_id(self.group());
+        let _left: LeaveGroupResponse = if self.ways.version >= 3 {
+            let member = MemberIdentity::default().with_member_id(self.member_id());
+            wire.call(ApiKey::LeaveGroup, 4, &request.with_members(vec![member])).await?
+        } else {
+            wire.call(ApiKey::LeaveGroup, 2, &request.with_member_id(self.member_id())).await?
+        };
+        Ok(())
+    }
+
+    async fn commit(&mut self, wire: &mut Wire) -> Result<Next, Gone> {
+        if self.owned.is_empty() {
+            return Ok(Next::Stay);
+        }
+        let mut offsets = BTreeMap::new();
+        for &partition in &self.owned {
+            let step = i64::try_from(self.chance.between(1, 9)).expect("a digit");
+            offsets.insert(partition, self.positions[&partition].max(0) + step);
+        }
+        let partitions = offsets.iter().map(|(&partition, &offset)| {
+            OffsetCommitRequestPartition::default()
+                .with_partition_index(partition)
+                .with_committed_offset(offset)
+                .with_committed_metadata(Some(StrBytes::default()))
+        });
+        let (_, topic) = self.names();
+        let topic = OffsetCommitRequestTopic::default()
+            .with_name(TopicName(StrBytes::from_string(topic)))
+            .with_partitions(partitions.collect());
+        let request = OffsetCommitRequest::default()
+            .with_group_id(self.group())
+            .with_generation_id_or_member_epoch(self.generation)
+            .with_member_id(self.member_id())
+            .with_topics(vec![topic]);
+        offsets.iter().for_each(|(&partition, &offset)| self.roll.on_commit(partition, offset));
+        let version = self.ways.version.clamp(2, 9);
+        let answer: OffsetCommitResponse =
+            wire.call(ApiKey::OffsetCommit, version, &request).await?;
+        let mut next = Next::Stay;
+        for answered in answer.topics.iter().flat_map(|topic| &topic.partitions) {
+            let partition = answered.partition_index;
+            let offset = offsets[&partition];
+            match ErrorCode::new(answered.error_code) {
+                ErrorCode::NONE => {
+                    self.positions.insert(partition, offset);
+                    self.roll.on_committed(partition, offset);
+                }
+                // It may have been stored.
+                code @ ErrorCode::COORDINATOR_NOT_AVAILABLE => next = self.next_after(code),
+                code => {
+                    self.roll.on_refused(partition, offset);
+                    next = self.next_after(code);
+                }
+            }
+        }
+        Ok(next)
+    }
+
+    fn next_after(&self, code: ErrorCode) -> Next {
+        match code {
+            ErrorCode::REBALANCE_IN_PROGRESS | ErrorCode::ILLEGAL_GENERATION => Next::Rejoin,
+            ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::GROUP_ID_NOT_FOUND => Next::StartAnew,
+            ErrorCode::COORDINATOR_NOT_AVAILABLE
+            | ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
+            | ErrorCode::NOT_COORDINATOR => Next::Wait,
+            code => {
+                let what = format!("{code} to a member that has done nothing wrong");
+                self.roll.0.borrow().recorder.fail(Check::Answer, what);
+                Next::End
+            }
+        }
+    }
+}
+
+/// What is committed; `None` if the coordinator is not there.
+async fn fetch(
+    wire: &mut Wire,
+    group: &str,
+    topic: &str,
+    partitions: &BTreeSet<i32>,
+) -> Result<Option<BTreeMap<i32, i64>>, Gone> {
+    let topic = OffsetFetchRequestTopic::default()
+        .with_name(TopicName(StrBytes::from_string(topic.to_owned())))
+        .with_partition_indexes(partitions.iter().copied().collect());
+    let request = OffsetFetchRequest::default()
+        .with_group_id(GroupId(StrBytes::from_string(group.to_owned())))
+        .with_topics(Some(vec![topic]));
+    let answer: OffsetFetchResponse = wire.call(ApiKey::OffsetFetch, 7, &request).await?;
+    if answer.error_code != 0 {
+        return Ok(None);
+    }
+    let found = answer.topics.iter().flat_map(|topic| &topic.partitions);
+    Ok(Some(found.map(|it| (it.partition_index, it.committed_offset)).collect()))
+}
