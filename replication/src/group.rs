@@ -14,6 +14,8 @@
 //! before joining), KIP-814 (no needless assignment).
 
 pub mod answer;
+pub mod assignment;
+pub mod assignor;
 pub(crate) mod classic;
 pub mod coordinator;
 pub(crate) mod offsets;

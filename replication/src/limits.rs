@@ -42,6 +42,10 @@ pub const PRODUCER_IDS_PER_BLOCK: i64 = 1_000;
 /// Cores that partitions can be placed over.
 pub const CORES_MAX: u16 = 1_024;
 
+/// Steps of the search for a better balance, in one assignment: about a tenth of a second. What is found by
+/// then is handed out.
+pub const BALANCE_STEPS_MAX: u64 = 10_000_000;
+
 const _: () = {
     assert!(PARTITIONS_PER_REQUEST_MAX <= PARTITIONS_PER_TOPIC_MAX);
     assert!(PARTITIONS_PER_TOPIC_MAX <= PARTITIONS_MAX);

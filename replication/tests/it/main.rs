@@ -3,6 +3,7 @@
 //! `REWRITE=1 cargo test -p replication` writes what the commands answer into the scripts: review
 //! the difference.
 
+mod assignors;
 mod group_script;
 mod script;
 
