@@ -6,22 +6,31 @@
 //! The order in which to call it:
 //! 1. `Coordinator::replay` with each record of the partition, from its log start to its end;
 //! 2. `Coordinator::begin` once;
-//! 3. `step` for each request, and `on_time` when `next_deadline` has come. Both change the state at once,
-//!    and give records and answers: an answer leaves when all records that were given up to then are
+//! 3. `step` for each request, and `on_time` when `next_deadline` has come, both with the present image: a
+//!    group sees at its members' next heartbeats what has become of its topics. Both change the state at
+//!    once, and give records and answers: an answer leaves when all records that were given up to then are
 //!    durable. If they cannot be made durable, the coordinator is thrown away, and replayed.
 //!
 //! Kafka's rules: KIP-62 (sessions), KIP-134 (first rebalance), KIP-345 (static members), KIP-394 (ids
-//! before joining), KIP-814 (no needless assignment).
+//! before joining), KIP-814 (no needless assignment), KIP-848 (the consumer protocol, and the way from one
+//! protocol to the other).
 
 pub mod answer;
 pub mod assignment;
 pub mod assignor;
 pub(crate) mod classic;
+pub(crate) mod consumer;
+pub mod consumer_record;
 pub mod coordinator;
+pub(crate) mod embedded;
+pub(crate) mod member;
+pub(crate) mod members;
+pub(crate) mod migration;
 pub(crate) mod offsets;
 pub mod primitive;
 pub mod record;
 pub mod request;
+pub mod subscription;
 
 use std::sync::Arc;
 
@@ -38,6 +47,8 @@ pub fn partition_of(group: &str, partition_count: u32) -> PartitionIndex {
     let hash = group.encode_utf16().fold(0, step);
     PartitionIndex::new((hash & 0x7fff_ffff) % partition_count)
 }
+
+use crate::group::assignor::Assignor;
 
 /// Names a request to whoever sent it, until it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,6 +102,57 @@ pub struct GroupLimits {
     /// How long an offset of a group that is empty, or of a topic that it does not read, is kept.
     pub offsets_retention_ms: i64,
     pub retention_check_ms: i64,
+    pub consumer: ConsumerLimits,
+}
+
+/// What it says of groups of the consumer protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConsumerLimits {
+    /// Members of one group.
+    pub members_max: usize,
+    /// Of members of which nobody asks for one.
+    pub assignor: Assignor,
+    /// Whether the other one is offered too.
+    pub offers_all_assignors: bool,
+    pub migration: Migration,
+    /// Of a group that has no configuration of its own.
+    pub timing: ConsumerTiming,
+}
+
+impl ConsumerLimits {
+    pub(crate) fn offers(&self, assignor: Assignor) -> bool {
+        self.offers_all_assignors || assignor == self.assignor
+    }
+}
+
+/// `group.consumer.migration.policy`: whether a group with members may change its protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migration {
+    Bidirectional,
+    /// To the consumer protocol.
+    Upgrade,
+    /// To the classic protocol.
+    Downgrade,
+    Disabled,
+}
+
+impl Migration {
+    pub(crate) fn upgrades(self) -> bool {
+        matches!(self, Self::Bidirectional | Self::Upgrade)
+    }
+
+    pub(crate) fn downgrades(self) -> bool {
+        matches!(self, Self::Bidirectional | Self::Downgrade)
+    }
+}
+
+/// How fast a group of the consumer protocol is: the broker's, or the group's own configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConsumerTiming {
+    pub session_ms: i32,
+    pub heartbeat_ms: i32,
+    /// At least so long between two targets (KIP-1263).
+    pub assignment_interval_ms: i32,
 }
 
 /// Something to look at when its time has come. A look finds out whether it still matters.

@@ -42,6 +42,21 @@ pub const PRODUCER_IDS_PER_BLOCK: i64 = 1_000;
 /// Cores that partitions can be placed over.
 pub const CORES_MAX: u16 = 1_024;
 
+/// Topics that one member of a group may name: it can hardly read more.
+pub const SUBSCRIBED_NAMES_MAX: usize = 10_000;
+
+/// All topic names of one member together, so that a member's record is a small one.
+pub const SUBSCRIBED_BYTES_MAX: usize = 512 << 10;
+
+/// Longest regular expression of a subscription: those that people write are below a tenth of it.
+pub const REGEX_BYTES_MAX: usize = 4 << 10;
+
+/// What a regular expression may become in memory, while it is looked for.
+pub const REGEX_PROGRAM_BYTES_MAX: usize = 1 << 20;
+
+/// Different regular expressions of one group: each is matched against every topic when topics change.
+pub const REGEXES_PER_GROUP_MAX: usize = 64;
+
 /// Steps of the search for a better balance, in one assignment: about a tenth of a second. What is found by
 /// then is handed out.
 pub const BALANCE_STEPS_MAX: u64 = 10_000_000;

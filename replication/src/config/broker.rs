@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::config::broker_keys::{broker_key, synonyms};
 use crate::config::definition::address_counts;
-use crate::group::GroupLimits;
+use crate::group::assignor::Assignor;
+use crate::group::{ConsumerLimits, ConsumerTiming, GroupLimits, Migration};
 
 /// Keys and values, in canonical form if the key is known.
 pub type Configs = BTreeMap<String, String>;
@@ -182,7 +183,26 @@ fn groups(layers: &Layers) -> GroupLimits {
     let number = |name| number(layers.value(name));
     let count = |name| usize::try_from(number(name)).unwrap_or(0);
     let int = |name| i32::try_from(number(name)).unwrap_or(i32::MAX);
+    let assignors = layers.value("group.consumer.assignors").unwrap_or_default();
+    let assignors: Vec<_> = assignors.split(',').filter_map(Assignor::of_name).collect();
+    let consumer = ConsumerLimits {
+        members_max: count("group.consumer.max.size"),
+        assignor: assignors.first().copied().unwrap_or(Assignor::Uniform),
+        offers_all_assignors: assignors.len() > 1,
+        migration: match layers.value("group.consumer.migration.policy") {
+            Some("disabled") => Migration::Disabled,
+            Some("upgrade") => Migration::Upgrade,
+            Some("downgrade") => Migration::Downgrade,
+            _ => Migration::Bidirectional,
+        },
+        timing: ConsumerTiming {
+            session_ms: int("group.consumer.session.timeout.ms"),
+            heartbeat_ms: int("group.consumer.heartbeat.interval.ms"),
+            assignment_interval_ms: int("group.consumer.assignment.interval.ms"),
+        },
+    };
     GroupLimits {
+        consumer,
         session_ms_min: int("group.min.session.timeout.ms"),
         session_ms_max: int("group.max.session.timeout.ms"),
         members_max: count("group.max.size"),

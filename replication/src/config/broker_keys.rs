@@ -63,6 +63,52 @@ static HONOURED: &[Definition] = &[
         "The most that one fetch is answered with.",
     )
     .checked(Check::Between(1_024, 1 << 30)),
+    key(
+        "group.consumer.assignment.interval.ms",
+        Kind::Int,
+        Some("1000"),
+        "The time between two assignments of a group of the consumer protocol.",
+    )
+    .checked(Check::AtLeast(0))
+    .updated(Update::ClusterWide),
+    key(
+        "group.consumer.assignors",
+        Kind::List,
+        Some("uniform,range"),
+        "The assignors that members may ask for. The first is the default.",
+    )
+    .checked(Check::In(&["uniform", "range"])),
+    key(
+        "group.consumer.heartbeat.interval.ms",
+        Kind::Int,
+        Some("5000"),
+        "How often members of the consumer protocol are to be heard of.",
+    )
+    .checked(Check::AtLeast(1))
+    .updated(Update::ClusterWide),
+    key(
+        "group.consumer.max.size",
+        Kind::Int,
+        Some("2147483647"),
+        "Members of one group of the consumer protocol.",
+    )
+    .checked(Check::AtLeast(1)),
+    key(
+        "group.consumer.migration.policy",
+        Kind::Text,
+        Some("bidirectional"),
+        "Whether a group that has members may change its protocol: disabled, upgrade (to the consumer \
+         protocol), downgrade, or bidirectional.",
+    )
+    .checked(Check::In(&["bidirectional", "disabled", "downgrade", "upgrade"])),
+    key(
+        "group.consumer.session.timeout.ms",
+        Kind::Int,
+        Some("45000"),
+        "The time after which a silent member of the consumer protocol is taken for gone.",
+    )
+    .checked(Check::AtLeast(1))
+    .updated(Update::ClusterWide),
     key("group.initial.rebalance.delay.ms", Kind::Int, Some("3000"), "How long the first member of an empty group waits for others.")
     .checked(Check::AtLeast(0)),
     key("group.max.session.timeout.ms", Kind::Int, Some("1800000"), "The longest time for which a member may be silent.")

@@ -8,24 +8,33 @@ use bytes::Bytes;
 use engine::id::PartitionIndex;
 
 use crate::group::Ticket;
+use crate::group::assignment::Assignment;
+use crate::group::assignor::Assignor;
+use crate::group::consumer_record::Profile;
 use crate::group::record::{Committed, GroupRecord};
 
 /// Why something was refused. Named after Kafka's errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupError {
     FencedInstance,
+    FencedMemberEpoch,
     GroupFull,
     GroupNotFound,
     IllegalGeneration,
     InconsistentProtocol,
+    InvalidRegex,
+    InvalidRequest,
     InvalidSession,
     /// Come again with the id.
     MemberIdRequired,
     MetadataTooLarge,
     NotEmpty,
     Rebalancing,
+    StaleMemberEpoch,
     StillSubscribed,
     UnknownMember,
+    UnreleasedInstance,
+    UnsupportedAssignor,
 }
 
 /// By what it answers.
@@ -38,10 +47,13 @@ pub enum Answer {
     Leave(Vec<Result<(), GroupError>>),
     /// For each offset, in order.
     Commit(Vec<Result<(), GroupError>>),
-    Fetch(Vec<FoundOffset>),
+    Fetch(Result<Vec<FoundOffset>, GroupError>),
     List(Vec<Listed>),
-    /// `None` if there is no such group.
+    /// `None` if there is no such group of the classic protocol.
     Describe(Option<Description>),
+    ConsumerHeartbeat(Result<Beat, GroupError>),
+    /// `None` if there is no such group of the consumer protocol.
+    DescribeConsumer(Option<ConsumerDescription>),
     Delete(Result<(), GroupError>),
     /// For each partition, in order.
     DeleteOffsets(Result<Vec<Result<(), GroupError>>, GroupError>),
@@ -109,6 +121,7 @@ pub struct Listed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupKind {
     Classic,
+    Consumer,
 }
 
 impl GroupKind {
@@ -116,16 +129,19 @@ impl GroupKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Classic => "classic",
+            Self::Consumer => "consumer",
         }
     }
 }
 
-/// As Kafka shows them.
+/// As Kafka shows them. The middle ones are of one protocol only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupState {
     Empty,
     PreparingRebalance,
     CompletingRebalance,
+    Assigning,
+    Reconciling,
     Stable,
 }
 
@@ -136,6 +152,8 @@ impl GroupState {
             Self::Empty => "Empty",
             Self::PreparingRebalance => "PreparingRebalance",
             Self::CompletingRebalance => "CompletingRebalance",
+            Self::Assigning => "Assigning",
+            Self::Reconciling => "Reconciling",
             Self::Stable => "Stable",
         }
     }
@@ -159,4 +177,34 @@ pub struct DescribedMember {
     /// Both are empty unless the group is stable.
     pub metadata: Bytes,
     pub assignment: Bytes,
+}
+
+/// What a member of a consumer group is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beat {
+    pub member: Arc<str>,
+    pub epoch: i32,
+    /// When it is to be heard of again. Zero for one that has left.
+    pub heartbeat_ms: i32,
+    /// All that it may read; `None` if that is what it was told before.
+    pub assignment: Option<Assignment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerDescription {
+    pub state: GroupState,
+    pub epoch: i32,
+    /// The epoch of the target.
+    pub target_epoch: i32,
+    pub assignor: Assignor,
+    pub members: Vec<DescribedConsumer>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedConsumer {
+    pub id: Arc<str>,
+    pub epoch: i32,
+    pub profile: Profile,
+    pub assigned: Assignment,
+    pub target: Assignment,
 }

@@ -9,6 +9,8 @@
 //! Invariant: `instances` names members; only members of a group that is `Preparing` wait to have
 //! joined, and none waits for an assignment that is there.
 
+mod crossing;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -20,7 +22,7 @@ use crate::group::answer::{
     JoinedMember, Synced,
 };
 use crate::group::coordinator::Step;
-use crate::group::primitive::Reader;
+use crate::group::embedded::{CONSUMER, read_topics};
 use crate::group::record::{ClassicSnapshot, GroupRecord, MemberSnapshot};
 use crate::group::request::{
     Heartbeat, Identity, Join, LeaderAgain, Leave, Protocol, Sync, Welcome,
@@ -30,9 +32,6 @@ use crate::group::{Alarm, Moment, Ticket};
 /// How long a member that joins for the first time may wait for the others, whatever its session
 /// (KAFKA-7610): it sends no heartbeats yet.
 const NEW_MEMBER_WAIT_MS: i64 = 5 * 60 * 1_000;
-
-/// The protocol type of consumers, whose subscriptions are understood.
-pub(crate) const CONSUMER: &str = "consumer";
 
 #[derive(Debug)]
 pub(crate) struct ClassicGroup {
@@ -219,7 +218,7 @@ impl ClassicGroup {
         let mut topics = BTreeSet::new();
         for member in self.members.values() {
             let metadata = member.metadata(self.protocol.as_ref()?);
-            topics.extend(subscribed_topics(&metadata)?);
+            topics.extend(read_topics(&metadata).ok()?.iter().map(|it| it.to_string()));
         }
         Some(topics)
     }
@@ -455,7 +454,6 @@ impl ClassicGroup {
             }
             Phase::Completing { .. } | Phase::Stable { .. } => {
                 for (id, member) in &mut self.members {
-                    member.assignment = Bytes::new();
                     if matches!(member.waiting, Waiting::Sync(_)) {
                         member.refuse(step, id, GroupError::Rebalancing);
                         member.live(step);
@@ -661,6 +659,7 @@ impl ClassicGroup {
         assignments: Vec<(Arc<str>, Bytes)>,
         sync_until: Moment,
     ) {
+        self.members.values_mut().for_each(|it| it.assignment = Bytes::new());
         for (id, assignment) in assignments {
             if let Some(member) = self.members.get_mut(&id) {
                 member.assignment = assignment;
@@ -837,15 +836,9 @@ impl ClassicGroup {
     fn write(&mut self, step: &mut Step<'_>) {
         self.since = step.now.wall;
         let protocol = self.protocol.as_ref();
-        let members = self.members.iter().map(|(id, member)| MemberSnapshot {
-            id: Arc::clone(id),
-            instance: member.instance.clone(),
-            client_id: Arc::clone(&member.client_id),
-            client_host: Arc::clone(&member.client_host),
-            rebalance_ms: member.rebalance_ms,
-            session_ms: member.session_ms,
-            subscription: protocol.map(|it| member.metadata(it)).unwrap_or_default(),
-            assignment: member.assignment.clone(),
+        let members = self.members.iter().map(|(id, member)| {
+            let said = protocol.map(|it| member.metadata(it)).unwrap_or_default();
+            member.snapshot(id, said)
         });
         let snapshot = ClassicSnapshot {
             protocol_type: Arc::clone(&self.protocol_type),
@@ -872,6 +865,19 @@ impl Member {
     fn metadata(&self, protocol: &str) -> Bytes {
         let said = self.protocols.iter().find(|it| &*it.name == protocol);
         said.map(|it| it.metadata.clone()).unwrap_or_default()
+    }
+
+    fn snapshot(&self, id: &Arc<str>, subscription: Bytes) -> MemberSnapshot {
+        MemberSnapshot {
+            id: Arc::clone(id),
+            instance: self.instance.clone(),
+            client_id: Arc::clone(&self.client_id),
+            client_host: Arc::clone(&self.client_host),
+            rebalance_ms: self.rebalance_ms,
+            session_ms: self.session_ms,
+            subscription,
+            assignment: self.assignment.clone(),
+        }
     }
 
     /// It has shown that it lives.
@@ -906,18 +912,8 @@ impl Member {
     }
 }
 
-/// The topics of a consumer's subscription (`ConsumerProtocolSubscription`); `None` if it is no such.
-fn subscribed_topics(metadata: &[u8]) -> Option<Vec<String>> {
-    let mut reader = Reader::new(metadata);
-    let version = reader.i16().ok()?;
-    if version < 0 {
-        return None;
-    }
-    reader.list(|it| it.text().map(str::to_owned)).ok()
-}
-
 /// As UUIDs are written.
-fn hyphenated(draw: u128) -> String {
+pub(crate) fn hyphenated(draw: u128) -> String {
     let hex = format!("{draw:032x}");
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
     format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))

@@ -10,13 +10,21 @@ use std::sync::Arc;
 use engine::id::{PartitionIndex, Timestamp};
 
 use crate::group::answer::{
-    Answer, FoundOffset, GroupError, GroupKind, JoinRefusal, Listed, Output,
+    Answer, Beat, ConsumerDescription, FoundOffset, GroupError, JoinRefusal, Listed, Output,
 };
-use crate::group::classic::{CONSUMER, ClassicGroup};
+use crate::group::classic::ClassicGroup;
+use crate::group::consumer::ConsumerGroup;
+use crate::group::consumer::begin::Written;
+use crate::group::embedded::CONSUMER;
+use crate::group::members::Members;
+use crate::group::migration::{downgrade, is_downgradable, upgrade};
 use crate::group::offsets::Offsets;
 use crate::group::record::{Committed, GroupRecord};
-use crate::group::request::{Commit, Fetch, Filter, Join, Leave, NewOffset, Request};
+use crate::group::request::{
+    Commit, ConsumerHeartbeat, Fetch, Filter, Heartbeat, Join, Leave, NewOffset, Request, Sync,
+};
 use crate::group::{Alarm, GroupLimits, Moment, Now, Ticket};
+use crate::image::Image;
 
 /// Offsets that are looked at in one go for those that have expired.
 const EXPIRY_OFFSETS_MAX: usize = 10_000;
@@ -25,14 +33,30 @@ const EXPIRY_OFFSETS_MAX: usize = 10_000;
 #[derive(Debug, Default)]
 pub struct Coordinator {
     groups: BTreeMap<Arc<str>, Group>,
+    /// Of the consumer protocol, while records are replayed.
+    written: BTreeMap<Arc<str>, Written>,
     alarms: Alarms,
     expiry: Expiry,
 }
 
 #[derive(Debug)]
 struct Group {
-    members: ClassicGroup,
+    members: Members,
     offsets: Offsets,
+}
+
+/// What holds outside the groups while one step is made.
+#[derive(Clone, Copy)]
+struct Scene<'a> {
+    now: Now,
+    limits: &'a GroupLimits,
+    image: &'a Image,
+}
+
+impl<'a> Scene<'a> {
+    fn step(self, alarms: &'a mut Alarms, output: &'a mut Output) -> Step<'a> {
+        Step { now: self.now, limits: self.limits, image: self.image, alarms, output }
+    }
 }
 
 type Alarms = BTreeSet<(Moment, Arc<str>, Alarm)>;
@@ -48,6 +72,7 @@ struct Expiry {
 pub(crate) struct Step<'a> {
     pub(crate) now: Now,
     pub(crate) limits: &'a GroupLimits,
+    pub(crate) image: &'a Image,
     alarms: &'a mut Alarms,
     output: &'a mut Output,
 }
@@ -84,17 +109,26 @@ impl Coordinator {
                     Some(snapshot) => ClassicGroup::restore(name, snapshot),
                     None => ClassicGroup::new(name, Timestamp::NONE),
                 };
-                self.group(&group, Timestamp::NONE).members = members;
+                self.group(&group, Timestamp::NONE).members = Members::Classic(members);
+            }
+            GroupRecord::Consumer { group, record } => {
+                self.written.entry(group).or_default().replay(record);
             }
         }
     }
 
     /// All records are replayed: sessions begin.
-    pub fn begin(&mut self, now: Now, limits: &GroupLimits) {
+    pub fn begin(&mut self, now: Now, limits: &GroupLimits, image: &Image) {
+        for (name, written) in std::mem::take(&mut self.written) {
+            if let Some(group) = written.into_group(Arc::clone(&name)) {
+                self.group(&name, Timestamp::NONE).members = Members::Consumer(group);
+            }
+        }
         self.groups.retain(|_, group| !group.is_gone());
         let mut output = Output::default();
-        let mut step = Step { now, limits, alarms: &mut self.alarms, output: &mut output };
+        let mut step = Scene { now, limits, image }.step(&mut self.alarms, &mut output);
         self.groups.values_mut().for_each(|group| group.members.begin(&mut step));
+        assert!(output.records.is_empty(), "what is there is written");
         self.expiry.at = now.moment.plus_ms(limits.retention_check_ms);
     }
 
@@ -125,80 +159,61 @@ impl Coordinator {
         &mut self,
         now: Now,
         limits: &GroupLimits,
+        image: &Image,
         (ticket, request): (Ticket, Request),
         output: &mut Output,
     ) {
-        match request {
-            Request::List(filter) => {
-                let listed = self.list(&filter);
-                output.answers.push((ticket, Answer::List(listed)));
-            }
-            Request::Fetch(fetch) => {
-                let found = self.fetch(fetch);
-                output.answers.push((ticket, Answer::Fetch(found)));
-            }
+        let scene = Scene { now, limits, image };
+        let answer = match request {
+            Request::Join(join) => return self.join(scene, (ticket, join), output),
+            Request::Sync(sync) => return self.sync(scene, (ticket, sync), output),
+            Request::Heartbeat(heartbeat) => self.heartbeat(scene, &heartbeat, output),
+            Request::Leave(leave) => self.leave(scene, &leave, output),
+            Request::Commit(commit) => Answer::Commit(self.commit(scene, commit, output)),
+            Request::Fetch(fetch) => Answer::Fetch(self.fetch(fetch)),
+            Request::List(filter) => Answer::List(self.list(&filter)),
             Request::Describe { group } => {
-                let described = self.groups.get(&group).map(|it| it.members.describe());
-                output.answers.push((ticket, Answer::Describe(described)));
+                Answer::Describe(self.groups.get(&group).and_then(|it| it.members.describe()))
             }
-            Request::Delete { group } => {
-                let deleted = self.delete(&group, output);
-                output.answers.push((ticket, Answer::Delete(deleted)));
+            Request::ConsumerHeartbeat(beat) => {
+                Answer::ConsumerHeartbeat(self.beat(scene, beat, output))
             }
+            Request::DescribeConsumer { group } => {
+                Answer::DescribeConsumer(self.describe_consumer(limits, &group))
+            }
+            Request::Delete { group } => Answer::Delete(self.delete(&group, output)),
             Request::DeleteOffsets { group, partitions } => {
-                let deleted = self.delete_offsets(&group, &partitions, output);
-                output.answers.push((ticket, Answer::DeleteOffsets(deleted)));
+                Answer::DeleteOffsets(self.delete_offsets(&group, &partitions, output))
             }
             Request::ForgetTopics(topics) => {
                 self.forget_topics(&topics, output);
-                output.answers.push((ticket, Answer::ForgetTopics));
+                Answer::ForgetTopics
             }
-            Request::Join(join) => self.join(now, limits, (ticket, join), output),
-            Request::Commit(commit) => self.commit(now, limits, (ticket, commit), output),
-            Request::Leave(leave) => self.leave(now, limits, (ticket, leave), output),
-            Request::Sync(sync) => {
-                let unknown = Answer::Sync(Err(GroupError::UnknownMember));
-                let name = Arc::clone(&sync.group);
-                self.with(&name, (now, limits, output), (ticket, unknown), |members, step| {
-                    members.sync(step, ticket, sync);
-                });
-            }
-            Request::Heartbeat(heartbeat) => {
-                let unknown = Answer::Heartbeat(Err(GroupError::UnknownMember));
-                let name = Arc::clone(&heartbeat.group);
-                self.with(&name, (now, limits, output), (ticket, unknown), |members, step| {
-                    let lives = members.heartbeat(step, &heartbeat);
-                    step.answer(ticket, Answer::Heartbeat(lives));
-                });
-            }
-        }
+        };
+        output.answers.push((ticket, answer));
     }
 
     /// Time-outs that have come.
-    pub fn on_time(&mut self, now: Now, limits: &GroupLimits, output: &mut Output) {
+    pub fn on_time(&mut self, now: Now, limits: &GroupLimits, image: &Image, output: &mut Output) {
+        let scene = Scene { now, limits, image };
         while let Some((at, _, _)) = self.alarms.first()
             && *at <= now.moment
         {
             let (_, name, alarm) = self.alarms.pop_first().expect("it was just seen");
             let Some(group) = self.groups.get_mut(&name) else { continue };
-            let mut step = Step { now, limits, alarms: &mut self.alarms, output };
+            let mut step = scene.step(&mut self.alarms, output);
             group.members.on_alarm(&mut step, &alarm);
-            self.drop_if_gone(&name);
+            self.settle(scene, &name, output);
         }
         if self.expiry.at <= now.moment {
             self.expire(now, limits, output);
         }
     }
 
-    // Members.
+    // Members of the classic protocol.
 
-    fn join(
-        &mut self,
-        now: Now,
-        limits: &GroupLimits,
-        (ticket, join): (Ticket, Join),
-        output: &mut Output,
-    ) {
+    fn join(&mut self, scene: Scene<'_>, (ticket, join): (Ticket, Join), output: &mut Output) {
+        let limits = scene.limits;
         let refuse = |error| {
             let member = Arc::clone(&join.identity.member);
             (ticket, Answer::Join(Err(JoinRefusal { error, member })))
@@ -210,66 +225,169 @@ impl Coordinator {
             return output.answers.push(refuse(GroupError::UnknownMember));
         }
         let name = Arc::clone(&join.group);
+        let since = scene.now.wall;
         let group =
-            self.groups.entry(Arc::clone(&name)).or_insert_with(|| Group::new(&name, now.wall));
-        let mut step = Step { now, limits, alarms: &mut self.alarms, output };
-        group.members.join(&mut step, ticket, join);
-        self.drop_if_gone(&name);
+            self.groups.entry(Arc::clone(&name)).or_insert_with(|| Group::new(&name, since));
+        let mut step = scene.step(&mut self.alarms, output);
+        match &mut group.members {
+            Members::Classic(members) => members.join(&mut step, ticket, join),
+            Members::Consumer(members) => members.join(&mut step, ticket, join),
+        }
+        self.settle(scene, &name, output);
     }
 
-    fn leave(
-        &mut self,
-        now: Now,
-        limits: &GroupLimits,
-        (ticket, leave): (Ticket, Leave),
-        output: &mut Output,
-    ) {
-        let unknown = vec![Err(GroupError::UnknownMember); leave.members.len()];
-        let unknown = Answer::Leave(unknown);
-        self.with(&leave.group, (now, limits, output), (ticket, unknown), |members, step| {
-            let left = members.leave(step, &leave);
-            step.answer(ticket, Answer::Leave(left));
-        });
-        self.drop_if_gone(&leave.group);
-    }
-
-    /// Of a group that is there; else `unknown` is the answer.
-    fn with(
-        &mut self,
-        name: &Arc<str>,
-        (now, limits, output): (Now, &GroupLimits, &mut Output),
-        (ticket, unknown): (Ticket, Answer),
-        act: impl FnOnce(&mut ClassicGroup, &mut Step<'_>),
-    ) {
-        let Some(group) = self.groups.get_mut(name) else {
+    fn sync(&mut self, scene: Scene<'_>, (ticket, sync): (Ticket, Sync), output: &mut Output) {
+        let Some(group) = self.groups.get_mut(&sync.group) else {
+            let unknown = Answer::Sync(Err(GroupError::UnknownMember));
             return output.answers.push((ticket, unknown));
         };
-        let mut step = Step { now, limits, alarms: &mut self.alarms, output };
-        act(&mut group.members, &mut step);
+        let mut step = scene.step(&mut self.alarms, output);
+        match &mut group.members {
+            Members::Classic(members) => members.sync(&mut step, ticket, sync),
+            Members::Consumer(members) => {
+                let synced = members.sync(&mut step, &sync);
+                step.answer(ticket, Answer::Sync(synced));
+            }
+        }
+    }
+
+    fn heartbeat(
+        &mut self,
+        scene: Scene<'_>,
+        heartbeat: &Heartbeat,
+        output: &mut Output,
+    ) -> Answer {
+        let Some(group) = self.groups.get_mut(&heartbeat.group) else {
+            return Answer::Heartbeat(Err(GroupError::UnknownMember));
+        };
+        let mut step = scene.step(&mut self.alarms, output);
+        Answer::Heartbeat(match &mut group.members {
+            Members::Classic(members) => members.heartbeat(&step, heartbeat),
+            Members::Consumer(members) => members.classic_heartbeat(&mut step, heartbeat),
+        })
+    }
+
+    fn leave(&mut self, scene: Scene<'_>, leave: &Leave, output: &mut Output) -> Answer {
+        let Some(group) = self.groups.get_mut(&leave.group) else {
+            let unknown = vec![Err(GroupError::UnknownMember); leave.members.len()];
+            return Answer::Leave(unknown);
+        };
+        let mut step = scene.step(&mut self.alarms, output);
+        let left = match &mut group.members {
+            Members::Classic(members) => members.leave(&mut step, leave),
+            Members::Consumer(members) => members.classic_leave(&mut step, leave),
+        };
+        self.settle(scene, &leave.group, output);
+        Answer::Leave(left)
+    }
+
+    // Members of the consumer protocol.
+
+    fn beat(
+        &mut self,
+        scene: Scene<'_>,
+        beat: ConsumerHeartbeat,
+        output: &mut Output,
+    ) -> Result<Beat, GroupError> {
+        beat.check(&scene.limits.consumer)?;
+        let name = Arc::clone(&beat.group);
+        let group = self.groups.get_mut(&name).map(|it| &mut it.members);
+        let Some(Members::Consumer(group)) = group else {
+            let is_join = beat.epoch == 0;
+            return if is_join {
+                self.found(scene, beat, output)
+            } else {
+                Err(GroupError::GroupNotFound)
+            };
+        };
+        let mut step = scene.step(&mut self.alarms, output);
+        if beat.epoch < 0 {
+            let left = group.leave(&mut step, &beat.identity, beat.epoch)?;
+            self.settle(scene, &name, output);
+            return Ok(left);
+        }
+        let admission = group.admit(&step, &beat)?;
+        Ok(group.heartbeat(&mut step, beat, admission))
+    }
+
+    /// The first member of the consumer protocol founds its group, or turns a classic one into it. Nothing
+    /// has changed if it is refused.
+    fn found(
+        &mut self,
+        scene: Scene<'_>,
+        beat: ConsumerHeartbeat,
+        output: &mut Output,
+    ) -> Result<Beat, GroupError> {
+        let name = Arc::clone(&beat.group);
+        let (mut alarms, mut draft) = (Alarms::new(), Output::default());
+        let mut step = scene.step(&mut alarms, &mut draft);
+        let present = self.groups.get(&name).map(|it| &it.members);
+        present.into_iter().flat_map(|it| it.tombstones(&name)).for_each(|it| step.record(it));
+        let mut group = match present {
+            Some(Members::Classic(classic)) if !classic.is_empty() => {
+                upgrade(&mut step, &name, classic)?
+            }
+            _ => ConsumerGroup::new(Arc::clone(&name)),
+        };
+        let admission = group.admit(&step, &beat)?;
+        let joined = group.heartbeat(&mut step, beat, admission);
+        self.alarms.append(&mut alarms);
+        output.records.append(&mut draft.records);
+        let place = &mut self.group(&name, scene.now.wall).members;
+        let before = std::mem::replace(place, Members::Consumer(group));
+        if let Members::Classic(classic) = before {
+            classic.send_away(&mut scene.step(&mut self.alarms, output));
+        }
+        Ok(joined)
+    }
+
+    fn describe_consumer(
+        &self,
+        limits: &GroupLimits,
+        name: &Arc<str>,
+    ) -> Option<ConsumerDescription> {
+        match &self.groups.get(name)?.members {
+            Members::Consumer(group) => Some(group.describe(&limits.consumer)),
+            Members::Classic(_) => None,
+        }
+    }
+
+    /// Members may be gone: a group of which only classic ones are left becomes a classic one, and one of
+    /// which nothing is left is forgotten.
+    fn settle(&mut self, scene: Scene<'_>, name: &Arc<str>, output: &mut Output) {
+        let Some(group) = self.groups.get_mut(name) else { return };
+        if let Members::Consumer(members) = &group.members {
+            let mut step = scene.step(&mut self.alarms, output);
+            if is_downgradable(&step, members) {
+                group.members = Members::Classic(downgrade(&mut step, name, members));
+            }
+        }
+        self.drop_if_gone(name);
     }
 
     // Offsets.
 
     fn commit(
         &mut self,
-        now: Now,
-        limits: &GroupLimits,
-        (ticket, commit): (Ticket, Commit),
+        scene: Scene<'_>,
+        commit: Commit,
         output: &mut Output,
-    ) {
+    ) -> Vec<Result<(), GroupError>> {
         let Commit { group: name, identity, generation, offsets, retention_ms } = commit;
-        let is_made = !self.groups.contains_key(&name);
-        if is_made && generation >= 0 {
-            let refused = vec![Err(GroupError::GroupNotFound); offsets.len()];
-            return output.answers.push((ticket, Answer::Commit(refused)));
+        if !self.groups.contains_key(&name) && generation >= 0 {
+            return vec![Err(GroupError::GroupNotFound); offsets.len()];
         }
+        let since = scene.now.wall;
         let group =
-            self.groups.entry(Arc::clone(&name)).or_insert_with(|| Group::new(&name, now.wall));
-        let mut step = Step { now, limits, alarms: &mut self.alarms, output };
-        let may = group.members.check_commit(&step, &identity, generation);
+            self.groups.entry(Arc::clone(&name)).or_insert_with(|| Group::new(&name, since));
+        let mut step = scene.step(&mut self.alarms, output);
+        let right = group.members.check_commit(&step, &identity, generation);
         let mut results = Vec::with_capacity(offsets.len());
         for new in offsets {
-            let is_small = new.metadata.len() <= limits.metadata_bytes_max;
+            let is_small = new.metadata.len() <= scene.limits.metadata_bytes_max;
+            let may = right.as_ref().map_err(|error| *error).and_then(|right| {
+                group.members.may_commit(right, scene.image, &new.topic, new.partition)
+            });
             results.push(match may {
                 Ok(()) if !is_small => Err(GroupError::MetadataTooLarge),
                 Ok(()) => {
@@ -279,12 +397,16 @@ impl Coordinator {
                 Err(error) => Err(error),
             });
         }
-        step.answer(ticket, Answer::Commit(results));
         self.drop_if_gone(&name);
+        results
     }
 
-    fn fetch(&self, fetch: Fetch) -> Vec<FoundOffset> {
-        let offsets = self.groups.get(&fetch.group).map(|it| &it.offsets);
+    fn fetch(&self, fetch: Fetch) -> Result<Vec<FoundOffset>, GroupError> {
+        let group = self.groups.get(&fetch.group);
+        if let Some(group) = group {
+            group.members.check_fetch(fetch.member.as_ref())?;
+        }
+        let offsets = group.map(|it| &it.offsets);
         let Some(partitions) = fetch.partitions else {
             let all = offsets.into_iter().flat_map(Offsets::iter);
             let found = all.map(|(topic, partition, it)| FoundOffset {
@@ -292,13 +414,13 @@ impl Coordinator {
                 partition,
                 committed: Some(it.clone()),
             });
-            return found.collect();
+            return Ok(found.collect());
         };
         let found = partitions.into_iter().map(|(topic, partition)| {
             let committed = offsets.and_then(|it| it.get(&topic, partition)).cloned();
             FoundOffset { topic, partition, committed }
         });
-        found.collect()
+        Ok(found.collect())
     }
 
     fn delete_offsets(
@@ -374,9 +496,9 @@ impl Coordinator {
         };
         let listed = self.groups.iter().map(|(name, group)| Listed {
             group: Arc::clone(name),
-            protocol_type: Arc::clone(group.members.protocol_type()),
+            protocol_type: group.members.protocol_type(),
             state: group.members.state(),
-            kind: GroupKind::Classic,
+            kind: group.members.kind(),
         });
         let is_wanted = |it: &Listed| {
             passes(&filter.states, it.state.name()) && passes(&filter.types, it.kind.name())
@@ -400,9 +522,7 @@ impl Coordinator {
 
     fn remove(&mut self, name: &Arc<str>, output: &mut Output) {
         let group = self.groups.remove(name).expect("only groups that are there are removed");
-        if !group.members.is_bare() {
-            output.records.push(GroupRecord::Classic { group: Arc::clone(name), to: None });
-        }
+        output.records.append(&mut group.members.tombstones(name));
     }
 
     fn group(&mut self, name: &Arc<str>, since: Timestamp) -> &mut Group {
@@ -418,7 +538,8 @@ impl Coordinator {
 
 impl Group {
     fn new(name: &Arc<str>, since: Timestamp) -> Self {
-        Self { members: ClassicGroup::new(Arc::clone(name), since), offsets: Offsets::default() }
+        let members = Members::Classic(ClassicGroup::new(Arc::clone(name), since));
+        Self { members, offsets: Offsets::default() }
     }
 
     /// Nothing is known of it, and nothing was written.
@@ -470,7 +591,7 @@ impl Group {
         let is_empty = self.members.is_empty();
         let is_simple = self.members.protocol_type().is_empty();
         let since = Some(self.members.since()).filter(|&it| it != Timestamp::NONE);
-        let is_consumer = &**self.members.protocol_type() == CONSUMER;
+        let is_consumer = *self.members.protocol_type() == *CONSUMER;
         let subscribed = (!is_empty && is_consumer).then(|| self.members.subscribed()).flatten();
         let kept_since = |topic: &str, it: &Committed| match (&subscribed, is_empty) {
             (_, true) if is_simple => Some(it.committed_at),

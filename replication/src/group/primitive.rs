@@ -49,6 +49,10 @@ impl<'a> Reader<'a> {
         Ok(*field)
     }
 
+    pub(crate) fn i8(&mut self) -> Result<i8, RecordError> {
+        self.array().map(i8::from_be_bytes)
+    }
+
     pub(crate) fn i16(&mut self) -> Result<i16, RecordError> {
         self.array().map(i16::from_be_bytes)
     }
@@ -75,8 +79,12 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], RecordError> {
+        self.nullable_bytes()?.ok_or(RecordError::OutOfRange)
+    }
+
+    pub(crate) fn nullable_bytes(&mut self) -> Result<Option<&'a [u8]>, RecordError> {
         let length = self.length()?;
-        self.counted(length)?.ok_or(RecordError::OutOfRange)
+        self.counted(length)
     }
 
     /// Elements in order; each takes at least a byte, so that no count is believed.
@@ -155,12 +163,21 @@ impl Writer {
         Self { out: version.to_be_bytes().to_vec(), layout }
     }
 
+    /// The value of a tag, which has no version.
+    pub(crate) fn tagged() -> Self {
+        Self { out: Vec::new(), layout: Layout::Flexible }
+    }
+
     pub(crate) fn finish(self) -> Vec<u8> {
         self.out
     }
 
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn i8(&mut self, value: i8) {
+        self.raw(&value.to_be_bytes());
     }
 
     pub(crate) fn i32(&mut self, value: i32) {
@@ -203,6 +220,17 @@ impl Writer {
     ) {
         self.length(elements.len());
         elements.for_each(|element| write(self, element));
+    }
+
+    /// The end of a flexible struct: what later versions added, in the order of their tags.
+    #[expect(clippy::expect_used, reason = "what is in memory is far below 4 GiB")]
+    pub(crate) fn tags<const N: usize>(&mut self, tags: [(u32, Vec<u8>); N]) {
+        self.varint(u32::try_from(N).expect("a few tags"));
+        for (tag, value) in tags {
+            self.varint(tag);
+            self.varint(u32::try_from(value.len()).expect("at most 4 GiB"));
+            self.raw(&value);
+        }
     }
 
     #[expect(clippy::expect_used, reason = "what is in memory is far below 2 GiB")]

@@ -9,6 +9,7 @@
 //! key 2     group string
 //! value of 0, 1, version 3 (4 is flexible)
 //!           offset i64 | leader epoch i32 (3+) | metadata string | committed at i64 | expires at i64 (1)
+//! keys 3 to 8 and 16 are drawn in `consumer_record.rs`
 //! value of 2, version 3 (4 is flexible)
 //!           protocol type string | generation i32 | protocol string? | leader string?
 //!           | state since i64 (2+) | members
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine::id::{LeaderEpoch, PartitionIndex, Timestamp};
 
+use crate::group::consumer_record::ConsumerRecord;
 use crate::group::primitive::{Layout, Reader, RecordError, Writer};
 
 const OFFSET_KEYS: [i16; 2] = [0, 1];
@@ -38,6 +40,7 @@ const LAST_VERSION: i16 = 4;
 pub enum GroupRecord {
     Offset { group: Arc<str>, topic: Arc<str>, partition: PartitionIndex, to: Option<Committed> },
     Classic { group: Arc<str>, to: Option<ClassicSnapshot> },
+    Consumer { group: Arc<str>, record: ConsumerRecord },
 }
 
 /// A committed offset of one partition.
@@ -94,6 +97,7 @@ impl GroupRecord {
                 writer.text(group);
                 writer.finish()
             }
+            Self::Consumer { group, record } => record.key(group),
         }
     }
 
@@ -103,6 +107,7 @@ impl GroupRecord {
         match self {
             Self::Offset { to, .. } => to.as_ref().map(write_committed),
             Self::Classic { to, .. } => to.as_ref().map(write_classic),
+            Self::Consumer { record, .. } => record.value(),
         }
     }
 
@@ -123,7 +128,10 @@ impl GroupRecord {
                 group: reader.text()?.into(),
                 to: value.map(read_classic).transpose()?,
             })),
-            _ => Ok(None),
+            kind => {
+                let consumer = ConsumerRecord::decode(kind, &mut reader, value)?;
+                Ok(consumer.map(|(group, record)| Self::Consumer { group, record }))
+            }
         }
     }
 }

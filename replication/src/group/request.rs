@@ -7,6 +7,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine::id::{LeaderEpoch, PartitionIndex, Timestamp};
 
+use crate::group::answer::GroupError;
+use crate::group::assignment::Assignment;
+use crate::group::assignor::Assignor;
+use crate::group::classic::hyphenated;
+use crate::group::{ConsumerLimits, ConsumerTiming};
+use crate::limits::{SUBSCRIBED_BYTES_MAX, SUBSCRIBED_NAMES_MAX};
+
 /// Each is answered once, by the variant of `Answer` with the same name.
 #[derive(Clone, Debug)]
 pub enum Request {
@@ -17,7 +24,12 @@ pub enum Request {
     Commit(Commit),
     Fetch(Fetch),
     List(Filter),
+    /// Of a group of the classic protocol.
     Describe {
+        group: Arc<str>,
+    },
+    ConsumerHeartbeat(ConsumerHeartbeat),
+    DescribeConsumer {
         group: Arc<str>,
     },
     Delete {
@@ -131,6 +143,8 @@ pub struct NewOffset {
 #[derive(Clone, Debug)]
 pub struct Fetch {
     pub group: Arc<str>,
+    /// Who asks, and its epoch, if it says so: a member of a consumer group must be up to date.
+    pub member: Option<(Arc<str>, i32)>,
     /// `None`: every offset that the group has.
     pub partitions: Option<Vec<(Arc<str>, PartitionIndex)>>,
 }
@@ -140,4 +154,88 @@ pub struct Fetch {
 pub struct Filter {
     pub states: Vec<String>,
     pub types: Vec<String>,
+}
+
+/// KIP-848. What is `None` has not changed since the member said it last.
+#[derive(Clone, Debug)]
+pub struct ConsumerHeartbeat {
+    pub group: Arc<str>,
+    pub identity: Identity,
+    /// 0 to join, -1 to leave, -2 to leave for a while as a static member.
+    pub epoch: i32,
+    pub rack: Option<Arc<str>>,
+    pub client_id: Arc<str>,
+    pub client_host: Arc<str>,
+    pub rebalance_ms: Option<i32>,
+    pub names: Option<Vec<Arc<str>>>,
+    /// Empty for none.
+    pub regex: Option<Arc<str>>,
+    pub assignor: Option<Arc<str>>,
+    pub owned: Option<Assignment>,
+    pub naming: Naming,
+    pub timing: ConsumerTiming,
+    /// A random number, for its id.
+    pub draw: u128,
+}
+
+/// Who makes a member's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// Version 0: a member that joins may have none yet.
+    ByBroker,
+    ByMember,
+}
+
+impl ConsumerHeartbeat {
+    /// The member's id, made now if it has none.
+    pub(crate) fn name(&self) -> Arc<str> {
+        if self.identity.member.is_empty() {
+            hyphenated(self.draw).into()
+        } else {
+            Arc::clone(&self.identity.member)
+        }
+    }
+
+    /// Whether the member says everything: it has joined, or believes that something went wrong.
+    pub(crate) fn is_full(&self) -> bool {
+        let says_topics = self.names.is_some() || self.regex.is_some();
+        self.rebalance_ms.is_some() && says_topics && self.owned.is_some()
+    }
+
+    /// What can be said of it without a look at its group.
+    pub(crate) fn check(&self, limits: &ConsumerLimits) -> Result<(), GroupError> {
+        let is_empty = |it: &Option<Arc<str>>| it.as_ref().is_some_and(|it| it.is_empty());
+        let may_be_nameless = self.naming == Naming::ByBroker && matches!(self.epoch, 0 | -2);
+        let is_sound = !self.group.is_empty()
+            && (may_be_nameless || !self.identity.member.is_empty())
+            && !is_empty(&self.identity.instance)
+            && !is_empty(&self.rack)
+            && match self.epoch {
+                0 => self.is_join(),
+                -2 => self.identity.instance.is_some(),
+                epoch => epoch >= -1,
+            }
+            && self.names.as_ref().is_none_or(|it| are_few(it));
+        if !is_sound {
+            return Err(GroupError::InvalidRequest);
+        }
+        let is_offered =
+            |it: &str| Assignor::of_name(it).is_some_and(|assignor| limits.offers(assignor));
+        if self.assignor.as_deref().is_some_and(|it| !is_offered(it)) {
+            return Err(GroupError::UnsupportedAssignor);
+        }
+        Ok(())
+    }
+
+    /// Whether it says what a member must say when it joins.
+    fn is_join(&self) -> bool {
+        let owns_nothing = self.owned.as_ref().is_some_and(Assignment::is_empty);
+        let says_topics = self.names.is_some() || self.regex.is_some();
+        self.rebalance_ms.is_some() && owns_nothing && says_topics
+    }
+}
+
+fn are_few(names: &[Arc<str>]) -> bool {
+    let bytes: usize = names.iter().map(|it| it.len()).sum();
+    names.len() <= SUBSCRIBED_NAMES_MAX && bytes <= SUBSCRIBED_BYTES_MAX
 }

@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use engine::id::{LeaderEpoch, PartitionIndex, Timestamp};
+use replication::cluster::Cluster;
+use replication::config::broker::Configs;
 use replication::group::answer::{Answer, JoinRefusal, Joined, Output};
 use replication::group::coordinator::Coordinator;
 use replication::group::record::{Committed, GroupRecord};
@@ -29,6 +31,9 @@ use replication::group::request::{
     Request, Sync, Welcome,
 };
 use replication::group::{GroupLimits, Moment, Now, Ticket};
+use replication::node::NodeId;
+
+use crate::group_scene::LIMITS;
 
 /// Where the wall clock stands when the other one stands at zero.
 const WALL_START_MS: i64 = 1_000_000;
@@ -75,6 +80,8 @@ impl<'a> Words<'a> {
 }
 
 struct Scene {
+    /// Without topics: classic groups know none.
+    cluster: Cluster,
     coordinator: Coordinator,
     limits: GroupLimits,
     now_ms: u64,
@@ -95,8 +102,11 @@ impl Scene {
             metadata_bytes_max: 20,
             offsets_retention_ms: 60_000,
             retention_check_ms: 10_000,
+            consumer: LIMITS.consumer,
         };
+        let node = NodeId::checked(1).expect("an id");
         Self {
+            cluster: Cluster::new(node, Arc::new(Configs::new())),
             coordinator: Coordinator::default(),
             limits,
             now_ms: 0,
@@ -132,7 +142,7 @@ impl Scene {
             "fetch" => {
                 let all: Vec<_> = words.plain().map(topic_partition).collect();
                 let partitions = (!all.is_empty()).then_some(all);
-                Request::Fetch(Fetch { group: words.group(), partitions })
+                Request::Fetch(Fetch { group: words.group(), member: None, partitions })
             }
             "list" => {
                 let filter = |key| words.key(key).map(str::to_owned).into_iter().collect();
@@ -151,7 +161,8 @@ impl Scene {
         self.asked.push(format!("{command} {name}"));
         let ticket = Ticket(u64::try_from(self.asked.len()).expect("a short script"));
         let mut output = Output::default();
-        self.coordinator.step(self.now(), &self.limits, (ticket, request), &mut output);
+        let (now, image) = (self.now(), self.cluster.image());
+        self.coordinator.step(now, &self.limits, image, (ticket, request), &mut output);
         self.tell(output);
     }
 
@@ -168,7 +179,8 @@ impl Scene {
         {
             self.now_ms = self.now_ms.max(at.get());
             let mut output = Output::default();
-            self.coordinator.on_time(self.now(), &self.limits, &mut output);
+            let (now, image) = (self.now(), self.cluster.image());
+            self.coordinator.on_time(now, &self.limits, image, &mut output);
             if !output.answers.is_empty() || !output.records.is_empty() {
                 writeln!(self.said, "  at {} ms", self.now_ms).expect("a string takes all");
             }
@@ -186,7 +198,7 @@ impl Scene {
             assert_eq!(&decoded, record);
             self.coordinator.replay(decoded);
         }
-        self.coordinator.begin(self.now(), &self.limits);
+        self.coordinator.begin(self.now(), &self.limits, self.cluster.image());
     }
 
     fn join(&mut self, words: &Words<'_>) -> Request {
@@ -342,7 +354,7 @@ fn shown_answer(answer: Answer) -> Vec<String> {
         Answer::Leave(results) | Answer::Commit(results) => results.iter().map(one).collect(),
         Answer::DeleteOffsets(Ok(results)) => results.iter().map(one).collect(),
         Answer::DeleteOffsets(Err(error)) => vec![format!("{error:?}")],
-        Answer::Fetch(found) => {
+        Answer::Fetch(Ok(found)) => {
             let shown = found.iter().map(|it| {
                 let place = format!("{}/{}", it.topic, it.partition.get());
                 format!(
@@ -368,6 +380,9 @@ fn shown_answer(answer: Answer) -> Vec<String> {
             lines
         }
         Answer::ForgetTopics => vec![],
+        Answer::Fetch(Err(_)) | Answer::ConsumerHeartbeat(_) | Answer::DescribeConsumer(_) => {
+            panic!("of the other protocol")
+        }
     }
 }
 
@@ -395,6 +410,7 @@ fn shown_record(record: &GroupRecord) -> String {
             let to = to.as_ref().map_or_else(|| "gone".into(), shown_committed);
             format!("{group}: {topic}/{} {to}", partition.get())
         }
+        GroupRecord::Consumer { .. } => panic!("of the other protocol"),
         GroupRecord::Classic { group, to: None } => format!("{group}: gone"),
         GroupRecord::Classic { group, to: Some(it) } => {
             let members: Vec<String> = it

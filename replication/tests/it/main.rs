@@ -1,10 +1,15 @@
-//! Commands on the cluster's metadata, as scripts: `replication/tests/scripts/*.txt`.
+//! Commands on the cluster's metadata, and requests to groups, as scripts: `replication/tests/scripts/*.txt`.
 //!
 //! `REWRITE=1 cargo test -p replication` writes what the commands answer into the scripts: review
 //! the difference.
 
 mod assignors;
+mod consumer_limits;
+mod consumer_random;
+mod consumer_script;
+mod group_scene;
 mod group_script;
+mod migration_random;
 mod script;
 
 use std::path::Path;
@@ -17,6 +22,11 @@ fn check(name: &str) {
 #[track_caller]
 fn check_groups(name: &str) {
     check_with(name, group_script::run);
+}
+
+#[track_caller]
+fn check_consumers(name: &str) {
+    check_with(name, consumer_script::run);
 }
 
 #[track_caller]
@@ -72,4 +82,44 @@ fn static_members_come_back_as_in_kafka() {
 #[test]
 fn groups_keep_offsets_as_in_kafka() {
     check_groups("group_offsets.txt");
+}
+
+#[test]
+fn a_consumer_group_leads_its_members_to_what_they_are_to_have() {
+    check_consumers("consumer_group.txt");
+}
+
+#[test]
+fn a_heartbeat_is_refused_as_in_kafka() {
+    check_consumers("consumer_refusals.txt");
+}
+
+#[test]
+fn a_static_member_comes_back_to_what_it_had() {
+    check_consumers("consumer_static.txt");
+}
+
+#[test]
+fn a_late_member_loses_its_place() {
+    check_consumers("consumer_timeouts.txt");
+}
+
+#[test]
+fn a_subscription_follows_the_topics_that_are_there() {
+    check_consumers("consumer_topics.txt");
+}
+
+#[test]
+fn offsets_of_a_consumer_group_are_its_members() {
+    check_consumers("consumer_offsets.txt");
+}
+
+#[test]
+fn a_step_that_a_crash_cut_short_is_made_up_for() {
+    check_consumers("consumer_crash.txt");
+}
+
+#[test]
+fn a_group_changes_its_protocol_while_it_runs() {
+    check_consumers("consumer_migration.txt");
 }

@@ -62,24 +62,15 @@ pub(super) static IDLE: &[Definition] = &[
         .updated(Update::ClusterWide),
     idle("follower.replication.throttled.rate", Kind::Long, Some("9223372036854775807"), ONE_NODE)
         .updated(Update::ClusterWide),
-    idle("group.consumer.assignment.interval.ms", Kind::Int, Some("1000"), CONSUMERS)
-        .updated(Update::ClusterWide),
     idle("group.consumer.assignor.offload.enable", Kind::Boolean, Some("true"), CONSUMERS)
-        .updated(Update::ClusterWide),
-    idle("group.consumer.assignors", Kind::List, Some("uniform,range"), CONSUMERS),
-    idle("group.consumer.heartbeat.interval.ms", Kind::Int, Some("5000"), CONSUMERS)
         .updated(Update::ClusterWide),
     idle("group.consumer.max.assignment.interval.ms", Kind::Int, Some("15000"), CONSUMERS),
     idle("group.consumer.max.heartbeat.interval.ms", Kind::Int, Some("15000"), CONSUMERS),
     idle("group.consumer.max.session.timeout.ms", Kind::Int, Some("60000"), CONSUMERS),
-    idle("group.consumer.max.size", Kind::Int, Some("2147483647"), CONSUMERS),
-    idle("group.consumer.migration.policy", Kind::Text, Some("bidirectional"), CONSUMERS),
     idle("group.consumer.min.assignment.interval.ms", Kind::Int, Some("0"), CONSUMERS),
     idle("group.consumer.min.heartbeat.interval.ms", Kind::Int, Some("5000"), CONSUMERS),
     idle("group.consumer.min.session.timeout.ms", Kind::Int, Some("45000"), CONSUMERS),
     idle("group.consumer.regex.refresh.interval.ms", Kind::Int, Some("600000"), CONSUMERS),
-    idle("group.consumer.session.timeout.ms", Kind::Int, Some("45000"), CONSUMERS)
-        .updated(Update::ClusterWide),
     idle("group.coordinator.append.linger.ms", Kind::Int, Some("-1"), COORDINATORS),
     idle("group.coordinator.background.threads", Kind::Int, Some("2"), COORDINATORS),
     idle("group.coordinator.cached.buffer.max.bytes", Kind::Int, Some("1048588"), COORDINATORS)
