@@ -4,7 +4,7 @@
 //! leader moved asks for it again.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -56,6 +56,8 @@ pub(crate) fn explain(code: i16, message: Option<&StrBytes>) -> String {
         ResponseError::InvalidReplicationFactor => {
             "the replication factor is larger than the number of brokers"
         }
+        ResponseError::NonEmptyGroup => "the group has members; stop them first",
+        ResponseError::GroupIdNotFound => "no such group; `odradek group list` shows what there is",
         ResponseError::UnsupportedVersion => "the broker does not support what was asked",
         _ => "",
     };
@@ -100,6 +102,11 @@ impl Cluster {
     /// The node that takes changes.
     pub(crate) const fn controller(&self) -> i32 {
         self.controller
+    }
+
+    /// The brokers that the last metadata named, in order.
+    pub(crate) fn nodes(&self) -> Vec<i32> {
+        self.addresses.keys().copied().collect()
     }
 
     /// Changes of topics go to the controller.
@@ -230,4 +237,11 @@ pub(crate) fn pause(duration: Duration) {
 #[expect(clippy::disallowed_methods, reason = "a command's own clock; there is no shard here")]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// Milliseconds since 1970, by this machine's clock.
+#[expect(clippy::disallowed_methods, reason = "a command's own clock; there is no shard here")]
+pub(crate) fn wall_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

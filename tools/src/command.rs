@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::cluster::Cluster;
 use crate::failure::Failure;
-use crate::{config, consume, log, produce, serve, topic};
+use crate::{config, consume, group, log, overview, produce, serve, topic};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,6 +15,7 @@ Examples:
   odradek topic create events -p 4             a topic with four partitions
   echo 'hello' | odradek produce events        one record a line
   odradek consume events -e                    all records, then exit
+  odradek group lag my-group --watch           how far a group's readers are behind
 
 Every command explains itself: odradek produce --help";
 
@@ -37,7 +38,13 @@ enum Verb {
     Produce(produce::Arguments),
     /// Read records and write them to standard output
     Consume(consume::Arguments),
-    /// Look at a broker's configuration
+    /// List and describe consumer groups, show their lag, move their offsets, delete them
+    #[command(subcommand)]
+    Group(group::Verb),
+    /// Show brokers, what they hold, and how large it is
+    #[command(subcommand)]
+    Cluster(overview::Verb),
+    /// Show and change configurations, and check a broker's file
     #[command(subcommand)]
     Config(config::Verb),
     /// Check the files of a broker that does not run
@@ -100,6 +107,8 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Verb::Topic(verb) => topic::run(&verb),
         Verb::Produce(arguments) => produce::run(&arguments),
         Verb::Consume(arguments) => consume::run(&arguments),
+        Verb::Group(verb) => group::run(&verb),
+        Verb::Cluster(verb) => overview::run(&verb),
         Verb::Config(verb) => config::run(&verb),
         Verb::Log(verb) => log::run(&verb),
         Verb::Completion(arguments) => completion(arguments.shell),

@@ -1,6 +1,7 @@
-//! `odradek config`: what a broker would make of a configuration, line by line.
+//! `odradek config`: the configs of a running cluster, and what a broker would make of a file of them,
+//! line by line.
 //!
-//! Nothing is started, nothing is looked up but the file.
+//! A check starts nothing, and looks nothing up but the file.
 
 use std::path::{Path, PathBuf};
 
@@ -11,8 +12,11 @@ use replication::config::node::{NodeConfig, Problem, Verdict, judge};
 use replication::config::properties::{Property, parse_properties};
 
 use crate::command::print;
+use crate::config::resource::{GetArguments, SetArguments, UnsetArguments};
 use crate::failure::Failure;
 use crate::table::Table;
+
+mod resource;
 
 const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -20,6 +24,12 @@ const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 pub(crate) enum Verb {
     /// Say of each line of a server.properties what a broker would do with it
     Check(CheckArguments),
+    /// Show the configs of a topic, a broker or a group
+    Get(GetArguments),
+    /// Set configs of a topic, a broker or a group
+    Set(SetArguments),
+    /// Give configs of a topic, a broker or a group their default again
+    Unset(UnsetArguments),
 }
 
 const CHECK_EXAMPLES: &str = "\
@@ -44,6 +54,9 @@ pub(crate) struct CheckArguments {
 pub(crate) fn run(verb: &Verb) -> Result<(), Failure> {
     match verb {
         Verb::Check(arguments) => check(arguments),
+        Verb::Get(arguments) => resource::get(arguments),
+        Verb::Set(arguments) => resource::set(arguments),
+        Verb::Unset(arguments) => resource::unset(arguments),
     }
 }
 

@@ -93,6 +93,12 @@ impl Connection {
         client::common_version(api, &self.versions).is_some()
     }
 
+    /// The newest version of this request that both sides know; 0 if they know none.
+    pub(crate) fn version_of<R: Request>(&self) -> i16 {
+        let api = ApiKey::from_code(R::KEY).expect("we ask for nothing that we do not offer");
+        client::common_version(api, &self.versions).unwrap_or(0)
+    }
+
     /// Sends and waits for the response. `version_last` is the newest version whose fields the
     /// caller fills in. Not for Produce and Fetch.
     pub(crate) fn call<R: Request>(

@@ -17,15 +17,19 @@ mod connection;
 mod consume;
 mod failure;
 mod format;
+mod group;
 mod http;
 mod log;
 mod logs;
 mod offsets;
+mod overview;
 mod partitioner;
 mod produce;
+mod report;
 mod serve;
 mod table;
 mod topic;
+mod watch;
 
 fn main() -> ExitCode {
     let failure = match command::run(Command::parse()) {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
@@ -15,7 +15,7 @@ use engine::codec::Codec;
 use engine::id::{ProducerEpoch, ProducerId, Timestamp};
 use net::api::ApiKey;
 
-use crate::cluster::{Cluster, Creation, explain, is_retriable, now, pause};
+use crate::cluster::{Cluster, Creation, explain, is_retriable, now, pause, wall_ms};
 use crate::command::{BrokerArguments, print};
 use crate::failure::Failure;
 use crate::format::escape;
@@ -314,10 +314,8 @@ fn producer_id(cluster: &mut Cluster) -> Result<Option<(ProducerId, ProducerEpoc
     Err(Failure::failed(format!("no producer id: {}", explain(code, None))))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the time of a record that a person sends")]
 fn wall() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::new(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    Timestamp::new(wall_ms())
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use crate::cluster::{Cluster, Creation, explain, nodes, topic_name};
 use crate::command::{BrokerArguments, assignment, print, remark};
 use crate::failure::Failure;
 use crate::offsets::{self, Answers, At};
+use crate::report::{OutputArguments, Report};
 use crate::table::{Table, printable};
 use crate::topic::warnings::warnings;
 
@@ -86,13 +87,6 @@ pub(crate) struct CreateArguments {
     output: OutputArguments,
     #[command(flatten)]
     broker: BrokerArguments,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct OutputArguments {
-    /// JSON for programs
-    #[arg(long)]
-    json: bool,
 }
 
 const LIST_EXAMPLES: &str = "\
@@ -190,46 +184,8 @@ pub(crate) fn run(verb: &Verb) -> Result<(), Failure> {
     }
 }
 
-/// What became of each topic; some may have failed while others worked.
-struct Report {
-    rows: Vec<(String, Result<String, String>)>,
-}
-
-impl Report {
-    /// Results on standard output, and the failures as the command's own failure.
-    fn finish(self, output: &OutputArguments) -> Result<(), Failure> {
-        let mut text = String::new();
-        if output.json {
-            let rows: Vec<Value> = self
-                .rows
-                .iter()
-                .map(|(name, result)| match result {
-                    Ok(done) => json!({ "name": name, "result": done }),
-                    Err(error) => json!({ "name": name, "error": error }),
-                })
-                .collect();
-            text = format!("{:#}\n", Value::Array(rows));
-        } else {
-            for (name, result) in &self.rows {
-                if let Ok(done) = result {
-                    text.push_str(&format!("{}: {}\n", printable(name), printable(done)));
-                }
-            }
-        }
-        print(text.as_bytes())?;
-        let errors: Vec<String> = self
-            .rows
-            .into_iter()
-            .filter_map(|(name, result)| {
-                result.err().map(|error| printable(&format!("{name}: {error}")))
-            })
-            .collect();
-        if errors.is_empty() { Ok(()) } else { Err(Failure::Failed(errors.join("\nodradek: "))) }
-    }
-}
-
 /// Says what configs do not do, if some change was made and the broker is one that we can speak for.
-fn warn(
+pub(crate) fn warn(
     cluster: &mut Cluster,
     report: &Report,
     configs: &[(String, String)],

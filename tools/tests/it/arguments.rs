@@ -14,7 +14,16 @@ fn every_command_explains_itself_with_examples() {
         &["topic", "alter", "--help"],
         &["produce", "--help"],
         &["consume", "--help"],
+        &["group", "list", "--help"],
+        &["group", "describe", "--help"],
+        &["group", "lag", "--help"],
+        &["group", "reset", "--help"],
+        &["group", "delete", "--help"],
+        &["cluster", "describe", "--help"],
         &["config", "check", "--help"],
+        &["config", "get", "--help"],
+        &["config", "set", "--help"],
+        &["config", "unset", "--help"],
         &["completion", "--help"],
     ] {
         let ended = odradek(command);
@@ -39,6 +48,18 @@ fn arguments_that_make_no_sense_are_usage_errors() {
     refuses(&["consume", "t", "-f", "%q"], 2, "unknown token %q");
     refuses(&["consume", "t", "-f", "%s", "--json"], 2, "cannot be used with");
     refuses(&["consume", "t", "-o", "end", "--from-time", "0"], 2, "cannot be used with");
+    refuses(&["group", "describe"], 2, "<GROUP>");
+    refuses(&["group", "lag", "g", "--watch=0"], 2, "expected seconds");
+    refuses(&["group", "reset", "g", "--all-topics"], 2, "--to-earliest");
+    refuses(&["group", "reset", "g", "--to-latest"], 2, "--all-topics");
+    refuses(
+        &["group", "reset", "g", "--all-topics", "--to-latest", "--shift", "1"],
+        2,
+        "cannot be used with",
+    );
+    refuses(&["group", "reset", "g", "--topic", "t:x", "--to-latest"], 2, "events:0,3-5");
+    refuses(&["config", "get", "table", "t"], 2, "table");
+    refuses(&["config", "set", "topic", "t", "a"], 2, "expected key=value");
 }
 
 #[test]
@@ -61,7 +82,7 @@ fn completions_know_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let ended = odradek(&["completion", shell]);
         assert_eq!(ended.code, Some(0));
-        for word in ["serve", "produce", "consume", "describe", "from-time"] {
+        for word in ["serve", "produce", "consume", "describe", "from-time", "by-duration"] {
             assert!(ended.out.contains(word), "{word} for {shell}");
         }
     }

@@ -4,6 +4,8 @@ mod arguments;
 mod broker;
 mod configuration;
 mod damage;
+mod groups;
 mod log;
+mod member;
 mod run;
 mod serve;
