@@ -88,8 +88,13 @@ impl ErrorCode {
     pub const INCONSISTENT_TOPIC_ID: Self = Self(103);
     /// Half of a fetch session speaks of names, half of ids.
     pub const FETCH_SESSION_TOPIC_ID_ERROR: Self = Self(106);
+    pub const FENCED_MEMBER_EPOCH: Self = Self(110);
+    pub const UNRELEASED_INSTANCE_ID: Self = Self(111);
+    pub const UNSUPPORTED_ASSIGNOR: Self = Self(112);
+    pub const STALE_MEMBER_EPOCH: Self = Self(113);
     pub const MISMATCHED_ENDPOINT_TYPE: Self = Self(114);
     pub const UNSUPPORTED_ENDPOINT_TYPE: Self = Self(115);
+    pub const INVALID_REGULAR_EXPRESSION: Self = Self(128);
 
     /// A code that another broker answered.
     #[must_use]
@@ -124,7 +129,7 @@ impl fmt::Display for ErrorCode {
 }
 
 /// One row for each constant above.
-const NAMES: [(ErrorCode, &str); 70] = [
+const NAMES: [(ErrorCode, &str); 75] = [
     (ErrorCode::UNKNOWN_SERVER_ERROR, "UNKNOWN_SERVER_ERROR"),
     (ErrorCode::NONE, "NONE"),
     (ErrorCode::OFFSET_OUT_OF_RANGE, "OFFSET_OUT_OF_RANGE"),
@@ -193,8 +198,13 @@ const NAMES: [(ErrorCode, &str); 70] = [
     (ErrorCode::UNKNOWN_TOPIC_ID, "UNKNOWN_TOPIC_ID"),
     (ErrorCode::INCONSISTENT_TOPIC_ID, "INCONSISTENT_TOPIC_ID"),
     (ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR, "FETCH_SESSION_TOPIC_ID_ERROR"),
+    (ErrorCode::FENCED_MEMBER_EPOCH, "FENCED_MEMBER_EPOCH"),
+    (ErrorCode::UNRELEASED_INSTANCE_ID, "UNRELEASED_INSTANCE_ID"),
+    (ErrorCode::UNSUPPORTED_ASSIGNOR, "UNSUPPORTED_ASSIGNOR"),
+    (ErrorCode::STALE_MEMBER_EPOCH, "STALE_MEMBER_EPOCH"),
     (ErrorCode::MISMATCHED_ENDPOINT_TYPE, "MISMATCHED_ENDPOINT_TYPE"),
     (ErrorCode::UNSUPPORTED_ENDPOINT_TYPE, "UNSUPPORTED_ENDPOINT_TYPE"),
+    (ErrorCode::INVALID_REGULAR_EXPRESSION, "INVALID_REGULAR_EXPRESSION"),
 ];
 
 #[cfg(test)]

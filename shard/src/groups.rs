@@ -149,6 +149,7 @@ impl<I: Io> Shard<I> {
             coordinator.step(
                 self.group_now(),
                 &self.group_limits(),
+                &self.image(),
                 (ticket, request),
                 &mut output,
             );
@@ -274,7 +275,8 @@ impl<I: Io> Shard<I> {
         let Ok(coordinator) = seat.coordinator() else { return };
         let mut output = Output::default();
         let request = Request::ForgetTopics(topics);
-        coordinator.step(self.group_now(), &self.group_limits(), (ticket, request), &mut output);
+        let (now, limits, image) = (self.group_now(), self.group_limits(), self.image());
+        coordinator.step(now, &limits, &image, (ticket, request), &mut output);
         drop(seats);
         self.give(partition, output);
     }
@@ -311,7 +313,7 @@ impl<I: Io> Shard<I> {
                 Ok(())
             }
             Ok(mut coordinator) => {
-                coordinator.begin(self.group_now(), &self.group_limits());
+                coordinator.begin(self.group_now(), &self.group_limits(), &self.image());
                 seat.sitter = Sitter::Present(Box::new(coordinator));
                 drop(seats);
                 self.groups.changed.ring();
@@ -356,11 +358,16 @@ fn skip(partition: PartitionId, offset: Offset, error: impl std::fmt::Debug) {
 /// Whether it may need room on the disk.
 fn writes(request: &Request) -> bool {
     match request {
-        Request::Join(_) | Request::Sync(_) | Request::Leave(_) | Request::Commit(_) => true,
+        Request::Join(_)
+        | Request::Sync(_)
+        | Request::Leave(_)
+        | Request::Commit(_)
+        | Request::ConsumerHeartbeat(_) => true,
         Request::Heartbeat(_)
         | Request::Fetch(_)
         | Request::List(_)
         | Request::Describe { .. }
+        | Request::DescribeConsumer { .. }
         | Request::Delete { .. }
         | Request::DeleteOffsets { .. }
         | Request::ForgetTopics(_) => false,
@@ -446,7 +453,7 @@ impl<I: Io> Shard<I> {
             let Ok(coordinator) = seat.coordinator() else { continue };
             if coordinator.next_deadline().is_some_and(|at| at <= now.moment) {
                 let mut output = Output::default();
-                coordinator.on_time(now, &limits, &mut output);
+                coordinator.on_time(now, &limits, &self.image(), &mut output);
                 outputs.push((*partition, output));
             }
         }

@@ -286,17 +286,23 @@ pub const fn refusal_code(refusal: &Refusal) -> ErrorCode {
 pub const fn group_code(error: GroupError) -> ErrorCode {
     match error {
         GroupError::FencedInstance => ErrorCode::FENCED_INSTANCE_ID,
+        GroupError::FencedMemberEpoch => ErrorCode::FENCED_MEMBER_EPOCH,
         GroupError::GroupFull => ErrorCode::GROUP_MAX_SIZE_REACHED,
         GroupError::GroupNotFound => ErrorCode::GROUP_ID_NOT_FOUND,
         GroupError::IllegalGeneration => ErrorCode::ILLEGAL_GENERATION,
         GroupError::InconsistentProtocol => ErrorCode::INCONSISTENT_GROUP_PROTOCOL,
+        GroupError::InvalidRegex => ErrorCode::INVALID_REGULAR_EXPRESSION,
+        GroupError::InvalidRequest => ErrorCode::INVALID_REQUEST,
         GroupError::InvalidSession => ErrorCode::INVALID_SESSION_TIMEOUT,
         GroupError::MemberIdRequired => ErrorCode::MEMBER_ID_REQUIRED,
         GroupError::MetadataTooLarge => ErrorCode::OFFSET_METADATA_TOO_LARGE,
         GroupError::NotEmpty => ErrorCode::NON_EMPTY_GROUP,
         GroupError::Rebalancing => ErrorCode::REBALANCE_IN_PROGRESS,
+        GroupError::StaleMemberEpoch => ErrorCode::STALE_MEMBER_EPOCH,
         GroupError::StillSubscribed => ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC,
         GroupError::UnknownMember => ErrorCode::UNKNOWN_MEMBER_ID,
+        GroupError::UnreleasedInstance => ErrorCode::UNRELEASED_INSTANCE_ID,
+        GroupError::UnsupportedAssignor => ErrorCode::UNSUPPORTED_ASSIGNOR,
     }
 }
 

@@ -21,7 +21,7 @@ use crate::group::migration::{downgrade, is_downgradable, upgrade};
 use crate::group::offsets::Offsets;
 use crate::group::record::{Committed, GroupRecord};
 use crate::group::request::{
-    Commit, ConsumerHeartbeat, Fetch, Filter, Heartbeat, Join, Leave, NewOffset, Request, Sync,
+    Commit, ConsumerHeartbeat, Fetch, Filter, Heartbeat, Join, Leave, OffsetToKeep, Request, Sync,
 };
 use crate::group::{Alarm, GroupLimits, Moment, Now, Ticket};
 use crate::image::Image;
@@ -551,7 +551,7 @@ impl Group {
         &mut self,
         step: &mut Step<'_>,
         name: &Arc<str>,
-        new: NewOffset,
+        new: OffsetToKeep,
         retention_ms: Option<i64>,
     ) {
         let committed_at = new.committed_at.unwrap_or(step.now.wall);

@@ -124,13 +124,13 @@ pub struct Commit {
     pub identity: Identity,
     /// -1 from who is no member: of a group that is managed elsewhere.
     pub generation: i32,
-    pub offsets: Vec<NewOffset>,
+    pub offsets: Vec<OffsetToKeep>,
     /// Of clients of before 2.1: how long the offsets are kept.
     pub retention_ms: Option<i64>,
 }
 
 #[derive(Clone, Debug)]
-pub struct NewOffset {
+pub struct OffsetToKeep {
     pub topic: Arc<str>,
     pub partition: PartitionIndex,
     pub offset: i64,

@@ -15,7 +15,7 @@ use engine::id::{LeaderEpoch, PartitionIndex, TopicId};
 use replication::group::answer::{Answer, Beat, GroupError, GroupState};
 use replication::group::assignment::Assignment;
 use replication::group::request::{
-    Commit, ConsumerHeartbeat, Fetch, Identity, Naming, NewOffset, Request,
+    Commit, ConsumerHeartbeat, Fetch, Identity, Naming, OffsetToKeep, Request,
 };
 
 use crate::group_scene::Scene;
@@ -372,7 +372,7 @@ impl Life {
                     group: "g".into(),
                     identity: Identity { member: Arc::clone(&client.id), instance: None },
                     generation: client.epoch,
-                    offsets: vec![NewOffset {
+                    offsets: vec![OffsetToKeep {
                         topic: name.into(),
                         partition: place.1,
                         offset: *position,

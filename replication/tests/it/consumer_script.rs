@@ -29,7 +29,7 @@ use replication::group::consumer_record::ConsumerRecord;
 use replication::group::record::GroupRecord;
 use replication::group::request::{
     Commit, ConsumerHeartbeat, Fetch, Filter, Heartbeat, Identity, Join, LeaderAgain, Leave,
-    Naming, NewOffset, Protocol, Request, Sync, Welcome,
+    Naming, OffsetToKeep, Protocol, Request, Sync, Welcome,
 };
 use replication::group::{Migration, Ticket};
 
@@ -401,10 +401,10 @@ fn partition(text: &str) -> (Arc<str>, PartitionIndex) {
     (topic.into(), partition_index(partition))
 }
 
-fn new_offset(text: &str) -> NewOffset {
+fn new_offset(text: &str) -> OffsetToKeep {
     let (place, offset) = text.split_once('=').expect("TOPIC:PARTITION=OFFSET");
     let (topic, partition) = partition(place);
-    NewOffset {
+    OffsetToKeep {
         topic,
         partition,
         offset: offset.parse().expect("an offset"),

@@ -27,7 +27,7 @@ use replication::group::answer::{Answer, JoinRefusal, Joined, Output};
 use replication::group::coordinator::Coordinator;
 use replication::group::record::{Committed, GroupRecord};
 use replication::group::request::{
-    Commit, Fetch, Filter, Heartbeat, Identity, Join, LeaderAgain, Leave, NewOffset, Protocol,
+    Commit, Fetch, Filter, Heartbeat, Identity, Join, LeaderAgain, Leave, OffsetToKeep, Protocol,
     Request, Sync, Welcome,
 };
 use replication::group::{GroupLimits, Moment, Now, Ticket};
@@ -253,7 +253,7 @@ impl Scene {
             let (place, value) = it.split_once('=').expect("TOPIC/P=OFFSET");
             let (topic, partition) = topic_partition(place);
             let (offset, metadata) = value.split_once(':').unwrap_or((value, ""));
-            NewOffset {
+            OffsetToKeep {
                 topic,
                 partition,
                 offset: offset.parse().expect("an offset"),

@@ -27,7 +27,7 @@ use kafka_protocol::messages::{
 };
 use net::error_code::ErrorCode;
 use replication::group::answer::{Answer, FoundOffset, GroupError};
-use replication::group::request::{Commit, Fetch, NewOffset, Request as Asked};
+use replication::group::request::{Commit, Fetch, OffsetToKeep, Request as Asked};
 
 use crate::connection::Connection;
 use crate::controller::Command;
@@ -90,7 +90,7 @@ pub async fn commit<I: Io>(
 async fn commit_known<I: Io>(
     shard: &Rc<Shard<I>>,
     body: &OffsetCommitRequest,
-    offsets: Vec<NewOffset>,
+    offsets: Vec<OffsetToKeep>,
     version: i16,
 ) -> Result<Vec<ErrorCode>, ErrorCode> {
     if offsets.is_empty() {
@@ -123,7 +123,7 @@ fn asked_offset<I: Io>(
     shard: &Shard<I>,
     topic: &OffsetCommitRequestTopic,
     partition: &OffsetCommitRequestPartition,
-) -> Result<NewOffset, ErrorCode> {
+) -> Result<OffsetToKeep, ErrorCode> {
     let image = shard.image();
     let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
     let known = image.topic(&topic.name).ok_or(unknown)?;
@@ -131,7 +131,7 @@ fn asked_offset<I: Io>(
         .filter(|index| known.partition(*index).is_some())
         .ok_or(unknown)?;
     let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
-    Ok(NewOffset {
+    Ok(OffsetToKeep {
         topic: known.name().as_str().into(),
         partition: index,
         offset: partition.committed_offset,
@@ -172,7 +172,7 @@ pub async fn fetch<I: Io>(
         let topics = topics.iter();
         topics.map(|it| (it.name.as_str().into(), it.partition_indexes.clone())).collect()
     });
-    let call = send_fetch(shard, &body.group_id, wanted);
+    let call = send_fetch(shard, &body.group_id, None, wanted);
     match found_offsets(call).await {
         Ok(offsets) => OffsetFetchResponse::default().with_topics(present_one(offsets)),
         Err(code) if version >= FETCH_ERROR_FROM => {
@@ -194,12 +194,14 @@ fn ask_group<I: Io>(
         let topics = topics.iter();
         topics.map(|it| (it.name.as_str().into(), it.partition_indexes.clone())).collect()
     });
-    send_fetch(shard, &group.group_id, wanted)
+    let member = group.member_id.as_ref().map(|id| (id.as_str().into(), group.member_epoch));
+    send_fetch(shard, &group.group_id, member, wanted)
 }
 
 fn send_fetch<I: Io>(
     shard: &Rc<Shard<I>>,
     group: &GroupId,
+    member: Option<(Arc<str>, i32)>,
     wanted: Wanted,
 ) -> Result<Asking<I>, ErrorCode> {
     let partitions = wanted.map(|topics| {
@@ -210,7 +212,7 @@ fn send_fetch<I: Io>(
         each.collect()
     });
     let name = short(&group.0).or(Err(ErrorCode::INVALID_GROUP_ID))?;
-    let fetch = Fetch { group: Arc::clone(&name), partitions };
+    let fetch = Fetch { group: Arc::clone(&name), member, partitions };
     Ok(Asking::send(shard, &name, Asked::Fetch(fetch)))
 }
 
@@ -218,7 +220,7 @@ async fn found_offsets<I: Io>(
     call: Result<Asking<I>, ErrorCode>,
 ) -> Result<Vec<FoundOffset>, ErrorCode> {
     match call?.wait().await {
-        Ok(Answer::Fetch(offsets)) => Ok(offsets),
+        Ok(Answer::Fetch(offsets)) => offsets.map_err(group_code),
         Ok(_) => unreachable!("an answer is of what was asked"),
         Err(absence) => Err(absence_code(absence)),
     }
