@@ -37,6 +37,16 @@ pub enum Verdict {
     Duplicate { base_offset: Offset, timestamp: Timestamp },
 }
 
+/// What is known of a producer by its last batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    pub id: ProducerId,
+    pub epoch: ProducerEpoch,
+    pub last_sequence: Sequence,
+    /// The largest of the batch's.
+    pub last_timestamp: Timestamp,
+}
+
 /// Why a batch cannot be appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SequenceError {
@@ -88,6 +98,16 @@ impl Producers {
     #[must_use]
     pub fn count(&self) -> usize {
         self.by_id.len()
+    }
+
+    /// Every producer, ascending by id.
+    pub fn active(&self) -> impl ExactSizeIterator<Item = ActiveProducer> {
+        self.by_id.iter().map(|(id, producer)| ActiveProducer {
+            id: *id,
+            epoch: producer.epoch,
+            last_sequence: producer.newest().last,
+            last_timestamp: producer.newest().timestamp,
+        })
     }
 
     pub fn check(&self, batch: &ProducerBatch) -> Result<Verdict, SequenceError> {

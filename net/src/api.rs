@@ -28,12 +28,21 @@ pub enum ApiKey {
     OffsetForLeaderEpoch,
     DescribeConfigs,
     AlterConfigs,
+    AlterReplicaLogDirs,
     DescribeLogDirs,
     CreatePartitions,
     DeleteGroups,
+    ElectLeaders,
     IncrementalAlterConfigs,
+    AlterPartitionReassignments,
+    ListPartitionReassignments,
     OffsetDelete,
+    DescribeQuorum,
+    UpdateFeatures,
     DescribeCluster,
+    DescribeProducers,
+    ListConfigResources,
+    DescribeTopicPartitions,
 }
 
 /// One row of the table. Versions are inclusive, as on the wire.
@@ -52,7 +61,7 @@ pub struct Api {
 
 /// Produce 0-2 are advertised and not answered: without them older librdkafka turns off compression
 /// and idempotence (KAFKA-18659).
-pub const APIS: [Api; 27] = [
+pub const APIS: [Api; 36] = [
     Api { advertised_first: 0, ..row(ApiKey::Produce, 0, 3, 13, 9) },
     row(ApiKey::Fetch, 1, 4, 18, 12),
     row(ApiKey::ListOffsets, 2, 1, 11, 6),
@@ -74,12 +83,21 @@ pub const APIS: [Api; 27] = [
     row(ApiKey::OffsetForLeaderEpoch, 23, 2, 4, 4),
     row(ApiKey::DescribeConfigs, 32, 1, 4, 4),
     row(ApiKey::AlterConfigs, 33, 0, 2, 2),
+    row(ApiKey::AlterReplicaLogDirs, 34, 1, 2, 2),
     row(ApiKey::DescribeLogDirs, 35, 1, 4, 2),
     row(ApiKey::CreatePartitions, 37, 0, 3, 2),
     row(ApiKey::DeleteGroups, 42, 0, 2, 2),
+    row(ApiKey::ElectLeaders, 43, 0, 2, 2),
     row(ApiKey::IncrementalAlterConfigs, 44, 0, 1, 1),
+    row(ApiKey::AlterPartitionReassignments, 45, 0, 1, 0),
+    row(ApiKey::ListPartitionReassignments, 46, 0, 0, 0),
     row(ApiKey::OffsetDelete, 47, 0, 0, NEVER),
+    row(ApiKey::DescribeQuorum, 55, 0, 2, 0),
+    row(ApiKey::UpdateFeatures, 57, 0, 2, 0),
     row(ApiKey::DescribeCluster, 60, 0, 2, 0),
+    row(ApiKey::DescribeProducers, 61, 0, 0, 0),
+    row(ApiKey::ListConfigResources, 74, 0, 1, 0),
+    row(ApiKey::DescribeTopicPartitions, 75, 0, 0, 0),
 ];
 
 /// Of an API that has no flexible version.
@@ -125,12 +143,21 @@ impl ApiKey {
             Self::OffsetForLeaderEpoch => &APIS[18],
             Self::DescribeConfigs => &APIS[19],
             Self::AlterConfigs => &APIS[20],
-            Self::DescribeLogDirs => &APIS[21],
-            Self::CreatePartitions => &APIS[22],
-            Self::DeleteGroups => &APIS[23],
-            Self::IncrementalAlterConfigs => &APIS[24],
-            Self::OffsetDelete => &APIS[25],
-            Self::DescribeCluster => &APIS[26],
+            Self::AlterReplicaLogDirs => &APIS[21],
+            Self::DescribeLogDirs => &APIS[22],
+            Self::CreatePartitions => &APIS[23],
+            Self::DeleteGroups => &APIS[24],
+            Self::ElectLeaders => &APIS[25],
+            Self::IncrementalAlterConfigs => &APIS[26],
+            Self::AlterPartitionReassignments => &APIS[27],
+            Self::ListPartitionReassignments => &APIS[28],
+            Self::OffsetDelete => &APIS[29],
+            Self::DescribeQuorum => &APIS[30],
+            Self::UpdateFeatures => &APIS[31],
+            Self::DescribeCluster => &APIS[32],
+            Self::DescribeProducers => &APIS[33],
+            Self::ListConfigResources => &APIS[34],
+            Self::DescribeTopicPartitions => &APIS[35],
         }
     }
 
@@ -179,12 +206,21 @@ impl ApiKey {
             | Self::OffsetForLeaderEpoch
             | Self::DescribeConfigs
             | Self::AlterConfigs
+            | Self::AlterReplicaLogDirs
             | Self::DescribeLogDirs
             | Self::CreatePartitions
             | Self::DeleteGroups
+            | Self::ElectLeaders
             | Self::IncrementalAlterConfigs
+            | Self::AlterPartitionReassignments
+            | Self::ListPartitionReassignments
             | Self::OffsetDelete
-            | Self::DescribeCluster => self.layout(version),
+            | Self::DescribeQuorum
+            | Self::UpdateFeatures
+            | Self::DescribeCluster
+            | Self::DescribeProducers
+            | Self::ListConfigResources
+            | Self::DescribeTopicPartitions => self.layout(version),
         }
     }
 
@@ -213,12 +249,21 @@ impl ApiKey {
             Self::OffsetForLeaderEpoch => "OffsetForLeaderEpoch",
             Self::DescribeConfigs => "DescribeConfigs",
             Self::AlterConfigs => "AlterConfigs",
+            Self::AlterReplicaLogDirs => "AlterReplicaLogDirs",
             Self::DescribeLogDirs => "DescribeLogDirs",
             Self::CreatePartitions => "CreatePartitions",
             Self::DeleteGroups => "DeleteGroups",
+            Self::ElectLeaders => "ElectLeaders",
             Self::IncrementalAlterConfigs => "IncrementalAlterConfigs",
+            Self::AlterPartitionReassignments => "AlterPartitionReassignments",
+            Self::ListPartitionReassignments => "ListPartitionReassignments",
             Self::OffsetDelete => "OffsetDelete",
+            Self::DescribeQuorum => "DescribeQuorum",
+            Self::UpdateFeatures => "UpdateFeatures",
             Self::DescribeCluster => "DescribeCluster",
+            Self::DescribeProducers => "DescribeProducers",
+            Self::ListConfigResources => "ListConfigResources",
+            Self::DescribeTopicPartitions => "DescribeTopicPartitions",
         }
     }
 }
@@ -250,7 +295,7 @@ mod tests {
 
     #[test]
     fn what_is_not_in_the_table_is_not_spoken() {
-        for code in [-1, 4, 5, 7, 68, 71, 75, i16::MAX, i16::MIN] {
+        for code in [-1, 4, 5, 7, 48, 71, 76, i16::MAX, i16::MIN] {
             assert_eq!(ApiKey::from_code(code), Err(DecodeError::UnknownApi));
         }
         assert!(!ApiKey::Produce.speaks(2));

@@ -66,6 +66,7 @@ impl ErrorCode {
     pub const SECURITY_DISABLED: Self = Self(54);
     /// The log cannot be read or written: the partition is fenced.
     pub const KAFKA_STORAGE_ERROR: Self = Self(56);
+    pub const LOG_DIR_NOT_FOUND: Self = Self(57);
     pub const UNKNOWN_PRODUCER_ID: Self = Self(59);
     pub const NON_EMPTY_GROUP: Self = Self(68);
     pub const GROUP_ID_NOT_FOUND: Self = Self(69);
@@ -78,11 +79,14 @@ impl ErrorCode {
     pub const MEMBER_ID_REQUIRED: Self = Self(79);
     pub const GROUP_MAX_SIZE_REACHED: Self = Self(81);
     pub const FENCED_INSTANCE_ID: Self = Self(82);
+    pub const ELECTION_NOT_NEEDED: Self = Self(84);
+    pub const NO_REASSIGNMENT_IN_PROGRESS: Self = Self(85);
     pub const GROUP_SUBSCRIBED_TO_TOPIC: Self = Self(86);
-    pub const THROTTLING_QUOTA_EXCEEDED: Self = Self(89);
     /// A batch that breaks a rule of its format or of its topic.
     pub const INVALID_RECORD: Self = Self(87);
+    pub const THROTTLING_QUOTA_EXCEEDED: Self = Self(89);
     pub const PRODUCER_FENCED: Self = Self(90);
+    pub const INVALID_UPDATE_VERSION: Self = Self(95);
     pub const UNKNOWN_TOPIC_ID: Self = Self(100);
     /// The topic of that id has another name now, or the other way round.
     pub const INCONSISTENT_TOPIC_ID: Self = Self(103);
@@ -129,7 +133,7 @@ impl fmt::Display for ErrorCode {
 }
 
 /// One row for each constant above.
-const NAMES: [(ErrorCode, &str); 75] = [
+const NAMES: [(ErrorCode, &str); 79] = [
     (ErrorCode::UNKNOWN_SERVER_ERROR, "UNKNOWN_SERVER_ERROR"),
     (ErrorCode::NONE, "NONE"),
     (ErrorCode::OFFSET_OUT_OF_RANGE, "OFFSET_OUT_OF_RANGE"),
@@ -179,6 +183,7 @@ const NAMES: [(ErrorCode, &str); 75] = [
     (ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "TRANSACTIONAL_ID_AUTHORIZATION_FAILED"),
     (ErrorCode::SECURITY_DISABLED, "SECURITY_DISABLED"),
     (ErrorCode::KAFKA_STORAGE_ERROR, "KAFKA_STORAGE_ERROR"),
+    (ErrorCode::LOG_DIR_NOT_FOUND, "LOG_DIR_NOT_FOUND"),
     (ErrorCode::UNKNOWN_PRODUCER_ID, "UNKNOWN_PRODUCER_ID"),
     (ErrorCode::NON_EMPTY_GROUP, "NON_EMPTY_GROUP"),
     (ErrorCode::GROUP_ID_NOT_FOUND, "GROUP_ID_NOT_FOUND"),
@@ -191,10 +196,13 @@ const NAMES: [(ErrorCode, &str); 75] = [
     (ErrorCode::MEMBER_ID_REQUIRED, "MEMBER_ID_REQUIRED"),
     (ErrorCode::GROUP_MAX_SIZE_REACHED, "GROUP_MAX_SIZE_REACHED"),
     (ErrorCode::FENCED_INSTANCE_ID, "FENCED_INSTANCE_ID"),
+    (ErrorCode::ELECTION_NOT_NEEDED, "ELECTION_NOT_NEEDED"),
+    (ErrorCode::NO_REASSIGNMENT_IN_PROGRESS, "NO_REASSIGNMENT_IN_PROGRESS"),
     (ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC, "GROUP_SUBSCRIBED_TO_TOPIC"),
-    (ErrorCode::THROTTLING_QUOTA_EXCEEDED, "THROTTLING_QUOTA_EXCEEDED"),
     (ErrorCode::INVALID_RECORD, "INVALID_RECORD"),
+    (ErrorCode::THROTTLING_QUOTA_EXCEEDED, "THROTTLING_QUOTA_EXCEEDED"),
     (ErrorCode::PRODUCER_FENCED, "PRODUCER_FENCED"),
+    (ErrorCode::INVALID_UPDATE_VERSION, "INVALID_UPDATE_VERSION"),
     (ErrorCode::UNKNOWN_TOPIC_ID, "UNKNOWN_TOPIC_ID"),
     (ErrorCode::INCONSISTENT_TOPIC_ID, "INCONSISTENT_TOPIC_ID"),
     (ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR, "FETCH_SESSION_TOPIC_ID_ERROR"),

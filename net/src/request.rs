@@ -5,12 +5,15 @@
 
 use bytes::Bytes;
 use kafka_protocol::messages::{
-    AlterConfigsRequest, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest,
-    DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest,
-    DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest, FindCoordinatorRequest,
-    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
-    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
-    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, SyncGroupRequest,
+    AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest,
+    ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
+    DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
+    DescribeGroupsRequest, DescribeLogDirsRequest, DescribeProducersRequest, DescribeQuorumRequest,
+    DescribeTopicPartitionsRequest, ElectLeadersRequest, FindCoordinatorRequest, HeartbeatRequest,
+    IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
+    ListConfigResourcesRequest, ListGroupsRequest, ListOffsetsRequest,
+    ListPartitionReassignmentsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest,
+    OffsetFetchRequest, OffsetForLeaderEpochRequest, SyncGroupRequest, UpdateFeaturesRequest,
 };
 use kafka_protocol::protocol::Decodable;
 
@@ -51,6 +54,15 @@ pub enum Request {
     ListGroups(ListGroupsRequest),
     DeleteGroups(DeleteGroupsRequest),
     OffsetDelete(OffsetDeleteRequest),
+    AlterReplicaLogDirs(AlterReplicaLogDirsRequest),
+    ElectLeaders(ElectLeadersRequest),
+    AlterPartitionReassignments(AlterPartitionReassignmentsRequest),
+    ListPartitionReassignments(ListPartitionReassignmentsRequest),
+    DescribeQuorum(DescribeQuorumRequest),
+    UpdateFeatures(UpdateFeaturesRequest),
+    DescribeProducers(DescribeProducersRequest),
+    ListConfigResources(ListConfigResourcesRequest),
+    DescribeTopicPartitions(DescribeTopicPartitionsRequest),
     /// ApiVersions of a version that is not spoken: answered, where any other API is disconnected.
     UnknownApiVersions,
 }
@@ -74,59 +86,82 @@ impl Request {
                 _ => Err(DecodeError::UnknownVersion),
             };
         }
-        let mut elements = elements_max;
-        let request = match header.api {
+        Ok(match header.api {
             ApiKey::Produce => {
                 let request = ProduceRequest::decode_bounded(body, header.version, elements_max)?;
-                elements = request.element_count();
-                Self::Produce(request)
+                let elements = request.element_count();
+                (Self::Produce(request), elements)
             }
             ApiKey::Fetch => {
                 let request = FetchRequest::decode_bounded(body, header.version, elements_max)?;
-                elements = request.element_count();
-                Self::Fetch(request)
+                let elements = request.element_count();
+                (Self::Fetch(request), elements)
             }
-            ApiKey::ListOffsets => Self::ListOffsets(generated(header, body, &mut elements)?),
-            ApiKey::Metadata => Self::Metadata(generated(header, body, &mut elements)?),
-            ApiKey::ApiVersions => Self::ApiVersions(generated(header, body, &mut elements)?),
-            ApiKey::CreateTopics => Self::CreateTopics(generated(header, body, &mut elements)?),
-            ApiKey::DeleteTopics => Self::DeleteTopics(generated(header, body, &mut elements)?),
-            ApiKey::DeleteRecords => Self::DeleteRecords(generated(header, body, &mut elements)?),
-            ApiKey::InitProducerId => Self::InitProducerId(generated(header, body, &mut elements)?),
+            _ => {
+                let mut elements = elements_max;
+                (Self::decode_generated(header, body, &mut elements)?, elements)
+            }
+        })
+    }
+
+    fn decode_generated(
+        header: &RequestHeader,
+        body: &Bytes,
+        elements: &mut usize,
+    ) -> Result<Self, DecodeError> {
+        Ok(match header.api {
+            ApiKey::Produce | ApiKey::Fetch => return Err(DecodeError::UnknownApi),
+            ApiKey::ListOffsets => Self::ListOffsets(generated(header, body, elements)?),
+            ApiKey::Metadata => Self::Metadata(generated(header, body, elements)?),
+            ApiKey::ApiVersions => Self::ApiVersions(generated(header, body, elements)?),
+            ApiKey::CreateTopics => Self::CreateTopics(generated(header, body, elements)?),
+            ApiKey::DeleteTopics => Self::DeleteTopics(generated(header, body, elements)?),
+            ApiKey::DeleteRecords => Self::DeleteRecords(generated(header, body, elements)?),
+            ApiKey::InitProducerId => Self::InitProducerId(generated(header, body, elements)?),
             ApiKey::OffsetForLeaderEpoch => {
-                Self::OffsetForLeaderEpoch(generated(header, body, &mut elements)?)
+                Self::OffsetForLeaderEpoch(generated(header, body, elements)?)
             }
-            ApiKey::DescribeConfigs => {
-                Self::DescribeConfigs(generated(header, body, &mut elements)?)
-            }
-            ApiKey::AlterConfigs => Self::AlterConfigs(generated(header, body, &mut elements)?),
-            ApiKey::DescribeLogDirs => {
-                Self::DescribeLogDirs(generated(header, body, &mut elements)?)
-            }
-            ApiKey::CreatePartitions => {
-                Self::CreatePartitions(generated(header, body, &mut elements)?)
-            }
+            ApiKey::DescribeConfigs => Self::DescribeConfigs(generated(header, body, elements)?),
+            ApiKey::AlterConfigs => Self::AlterConfigs(generated(header, body, elements)?),
+            ApiKey::DescribeLogDirs => Self::DescribeLogDirs(generated(header, body, elements)?),
+            ApiKey::CreatePartitions => Self::CreatePartitions(generated(header, body, elements)?),
             ApiKey::IncrementalAlterConfigs => {
-                Self::IncrementalAlterConfigs(generated(header, body, &mut elements)?)
+                Self::IncrementalAlterConfigs(generated(header, body, elements)?)
             }
-            ApiKey::DescribeCluster => {
-                Self::DescribeCluster(generated(header, body, &mut elements)?)
+            ApiKey::DescribeCluster => Self::DescribeCluster(generated(header, body, elements)?),
+            ApiKey::OffsetCommit => Self::OffsetCommit(generated(header, body, elements)?),
+            ApiKey::OffsetFetch => Self::OffsetFetch(generated(header, body, elements)?),
+            ApiKey::FindCoordinator => Self::FindCoordinator(generated(header, body, elements)?),
+            ApiKey::JoinGroup => Self::JoinGroup(generated(header, body, elements)?),
+            ApiKey::Heartbeat => Self::Heartbeat(generated(header, body, elements)?),
+            ApiKey::LeaveGroup => Self::LeaveGroup(generated(header, body, elements)?),
+            ApiKey::SyncGroup => Self::SyncGroup(generated(header, body, elements)?),
+            ApiKey::DescribeGroups => Self::DescribeGroups(generated(header, body, elements)?),
+            ApiKey::ListGroups => Self::ListGroups(generated(header, body, elements)?),
+            ApiKey::DeleteGroups => Self::DeleteGroups(generated(header, body, elements)?),
+            ApiKey::OffsetDelete => Self::OffsetDelete(generated(header, body, elements)?),
+            ApiKey::AlterReplicaLogDirs => {
+                Self::AlterReplicaLogDirs(generated(header, body, elements)?)
             }
-            ApiKey::OffsetCommit => Self::OffsetCommit(generated(header, body, &mut elements)?),
-            ApiKey::OffsetFetch => Self::OffsetFetch(generated(header, body, &mut elements)?),
-            ApiKey::FindCoordinator => {
-                Self::FindCoordinator(generated(header, body, &mut elements)?)
+            ApiKey::ElectLeaders => Self::ElectLeaders(generated(header, body, elements)?),
+            ApiKey::AlterPartitionReassignments => {
+                Self::AlterPartitionReassignments(generated(header, body, elements)?)
             }
-            ApiKey::JoinGroup => Self::JoinGroup(generated(header, body, &mut elements)?),
-            ApiKey::Heartbeat => Self::Heartbeat(generated(header, body, &mut elements)?),
-            ApiKey::LeaveGroup => Self::LeaveGroup(generated(header, body, &mut elements)?),
-            ApiKey::SyncGroup => Self::SyncGroup(generated(header, body, &mut elements)?),
-            ApiKey::DescribeGroups => Self::DescribeGroups(generated(header, body, &mut elements)?),
-            ApiKey::ListGroups => Self::ListGroups(generated(header, body, &mut elements)?),
-            ApiKey::DeleteGroups => Self::DeleteGroups(generated(header, body, &mut elements)?),
-            ApiKey::OffsetDelete => Self::OffsetDelete(generated(header, body, &mut elements)?),
-        };
-        Ok((request, elements))
+            ApiKey::ListPartitionReassignments => {
+                Self::ListPartitionReassignments(generated(header, body, elements)?)
+            }
+            ApiKey::DescribeQuorum => Self::DescribeQuorum(generated(header, body, elements)?),
+            ApiKey::UpdateFeatures => Self::UpdateFeatures(generated(header, body, elements)?),
+            ApiKey::DescribeProducers => {
+                Self::DescribeProducers(generated(header, body, elements)?)
+            }
+            ApiKey::ListConfigResources => {
+                Self::ListConfigResources(generated(header, body, elements)?)
+            }
+            ApiKey::DescribeTopicPartitions => {
+                Self::DescribeTopicPartitions(generated(header, body, elements)?)
+            }
+        })
     }
 }
 

@@ -5,13 +5,16 @@
 mod codes;
 
 use kafka_protocol::messages::{
-    AlterConfigsResponse, ApiVersionsResponse, CreatePartitionsResponse, CreateTopicsResponse,
-    DeleteGroupsResponse, DeleteRecordsResponse, DeleteTopicsResponse, DescribeClusterResponse,
-    DescribeConfigsResponse, DescribeGroupsResponse, DescribeLogDirsResponse,
+    AlterConfigsResponse, AlterPartitionReassignmentsResponse, AlterReplicaLogDirsResponse,
+    ApiVersionsResponse, CreatePartitionsResponse, CreateTopicsResponse, DeleteGroupsResponse,
+    DeleteRecordsResponse, DeleteTopicsResponse, DescribeClusterResponse, DescribeConfigsResponse,
+    DescribeGroupsResponse, DescribeLogDirsResponse, DescribeProducersResponse,
+    DescribeQuorumResponse, DescribeTopicPartitionsResponse, ElectLeadersResponse,
     FindCoordinatorResponse, HeartbeatResponse, IncrementalAlterConfigsResponse,
-    InitProducerIdResponse, JoinGroupResponse, LeaveGroupResponse, ListGroupsResponse,
-    ListOffsetsResponse, MetadataResponse, OffsetCommitResponse, OffsetDeleteResponse,
-    OffsetFetchResponse, OffsetForLeaderEpochResponse, SyncGroupResponse,
+    InitProducerIdResponse, JoinGroupResponse, LeaveGroupResponse, ListConfigResourcesResponse,
+    ListGroupsResponse, ListOffsetsResponse, ListPartitionReassignmentsResponse, MetadataResponse,
+    OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchResponse, OffsetForLeaderEpochResponse,
+    SyncGroupResponse, UpdateFeaturesResponse,
 };
 use kafka_protocol::protocol::Encodable;
 
@@ -54,6 +57,15 @@ pub enum Response<R> {
     ListGroups(ListGroupsResponse),
     DeleteGroups(DeleteGroupsResponse),
     OffsetDelete(OffsetDeleteResponse),
+    AlterReplicaLogDirs(AlterReplicaLogDirsResponse),
+    ElectLeaders(ElectLeadersResponse),
+    AlterPartitionReassignments(AlterPartitionReassignmentsResponse),
+    ListPartitionReassignments(ListPartitionReassignmentsResponse),
+    DescribeQuorum(DescribeQuorumResponse),
+    UpdateFeatures(UpdateFeaturesResponse),
+    DescribeProducers(DescribeProducersResponse),
+    ListConfigResources(ListConfigResourcesResponse),
+    DescribeTopicPartitions(DescribeTopicPartitionsResponse),
 }
 
 impl<R> Response<R> {
@@ -87,6 +99,15 @@ impl<R> Response<R> {
             Self::ListGroups(_) => ApiKey::ListGroups,
             Self::DeleteGroups(_) => ApiKey::DeleteGroups,
             Self::OffsetDelete(_) => ApiKey::OffsetDelete,
+            Self::AlterReplicaLogDirs(_) => ApiKey::AlterReplicaLogDirs,
+            Self::ElectLeaders(_) => ApiKey::ElectLeaders,
+            Self::AlterPartitionReassignments(_) => ApiKey::AlterPartitionReassignments,
+            Self::ListPartitionReassignments(_) => ApiKey::ListPartitionReassignments,
+            Self::DescribeQuorum(_) => ApiKey::DescribeQuorum,
+            Self::UpdateFeatures(_) => ApiKey::UpdateFeatures,
+            Self::DescribeProducers(_) => ApiKey::DescribeProducers,
+            Self::ListConfigResources(_) => ApiKey::ListConfigResources,
+            Self::DescribeTopicPartitions(_) => ApiKey::DescribeTopicPartitions,
         }
     }
 
@@ -143,6 +164,21 @@ impl<R> Response<R> {
             Self::ListGroups(body) => generated(&mut frame, reply, &body)?,
             Self::DeleteGroups(body) => generated(&mut frame, reply, &body)?,
             Self::OffsetDelete(body) => generated(&mut frame, reply, &body)?,
+            Self::AlterReplicaLogDirs(body) => generated(&mut frame, reply, &body)?,
+            Self::ElectLeaders(mut body) => {
+                fit_elect_leaders(&mut body, reply.version);
+                generated(&mut frame, reply, &body)?;
+            }
+            Self::AlterPartitionReassignments(body) => generated(&mut frame, reply, &body)?,
+            Self::ListPartitionReassignments(body) => generated(&mut frame, reply, &body)?,
+            Self::DescribeQuorum(mut body) => {
+                fit_describe_quorum(&mut body, reply.version);
+                generated(&mut frame, reply, &body)?;
+            }
+            Self::UpdateFeatures(body) => generated(&mut frame, reply, &body)?,
+            Self::DescribeProducers(body) => generated(&mut frame, reply, &body)?,
+            Self::ListConfigResources(body) => generated(&mut frame, reply, &body)?,
+            Self::DescribeTopicPartitions(body) => generated(&mut frame, reply, &body)?,
         }
         Ok(frame.finish())
     }
@@ -204,6 +240,24 @@ fn fit_join_group(body: &mut JoinGroupResponse, version: i16) {
     }
     if version < 9 {
         body.skip_assignment = false;
+    }
+}
+
+fn fit_elect_leaders(body: &mut ElectLeadersResponse, version: i16) {
+    if version < 1 {
+        body.error_code = 0;
+    }
+}
+
+fn fit_describe_quorum(body: &mut DescribeQuorumResponse, version: i16) {
+    if version < 2 {
+        body.nodes.clear();
+        let partitions = body.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        for replica in
+            partitions.flat_map(|it| it.current_voters.iter_mut().chain(&mut it.observers))
+        {
+            replica.replica_directory_id = Default::default();
+        }
     }
 }
 

@@ -25,7 +25,13 @@ pub enum Kind {
     Array(&'static Self),
     /// An array of structs.
     Structs(&'static Struct),
+    /// A struct that may be null.
+    Optional(&'static Struct),
 }
+
+/// Before a struct that may be null: any negative byte means null, any other that it follows.
+pub const ABSENT: [u8; 1] = [0xff];
+pub const PRESENT: [u8; 1] = [1];
 
 pub const BYTE: Kind = Kind::Fixed(1);
 pub const I16: Kind = Kind::Fixed(2);
@@ -161,6 +167,13 @@ impl Rewrite<'_, '_> {
             }
             Kind::Structs(schema) => {
                 for _ in 0..self.copy_count(null)? {
+                    self.copy_struct(schema)?;
+                }
+            }
+            Kind::Optional(schema) => {
+                let is_null = self.reader.slice(1)?.first().is_none_or(|mark| 0x80 <= *mark);
+                self.writer.raw(if is_null { &ABSENT } else { &PRESENT });
+                if !is_null {
                     self.copy_struct(schema)?;
                 }
             }

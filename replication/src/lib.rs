@@ -26,6 +26,7 @@ pub mod limits;
 pub mod node;
 pub mod placement;
 pub mod producer_ids;
+pub mod reassignment;
 pub mod refusal;
 pub mod topic_name;
 pub mod topics;

@@ -23,6 +23,9 @@ pub enum Reason {
     InvalidConfig,
     InvalidRequest,
     PolicyViolation,
+    ElectionNotNeeded,
+    /// None to cancel.
+    NoReassignment,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

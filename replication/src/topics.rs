@@ -20,7 +20,7 @@ use crate::refusal::{Reason, Refusal};
 use crate::topic_name::TopicName;
 
 /// The name of the log of these events in Kafka: no topic of a client's.
-const METADATA_TOPIC_NAME: &str = "__cluster_metadata";
+pub const METADATA_TOPIC_NAME: &str = "__cluster_metadata";
 
 /// Where groups and their offsets are written down.
 pub const OFFSETS_TOPIC_NAME: &str = "__consumer_offsets";
@@ -407,6 +407,23 @@ fn replicas(
     nodes: &[i32],
     replication_factor: usize,
 ) -> Result<Vec<NodeId>, Refusal> {
+    let found = brokers(image, nodes)?;
+    if found.len() != replication_factor || REPLICAS_MAX < found.len() {
+        return refuse(
+            Reason::InvalidReplicaAssignment,
+            format!(
+                "The manual partition assignment includes a partition with {} replica(s), but this \
+                 is not consistent \
+                 with previous partitions, which have {replication_factor} replica(s).",
+                found.len()
+            ),
+        );
+    }
+    Ok(found)
+}
+
+/// The nodes that a client wants a partition on, if they are brokers, and each once.
+pub(crate) fn brokers(image: &Image, nodes: &[i32]) -> Result<Vec<NodeId>, Refusal> {
     let refuse = |message: String| refuse(Reason::InvalidReplicaAssignment, message);
     if nodes.is_empty() {
         return refuse(
@@ -427,14 +444,6 @@ fn replicas(
             ));
         }
         found.push(node);
-    }
-    if found.len() != replication_factor || REPLICAS_MAX < found.len() {
-        return refuse(format!(
-            "The manual partition assignment includes a partition with {} replica(s), but this \
-             is not consistent \
-             with previous partitions, which have {replication_factor} replica(s).",
-            found.len()
-        ));
     }
     Ok(found)
 }

@@ -5,12 +5,18 @@
 
 pub mod admin;
 pub mod configs;
+pub mod features;
 pub mod fetch;
 pub mod group_offsets;
 pub mod groups;
+pub mod log_dirs;
 pub mod metadata;
 pub mod offsets;
 pub mod produce;
+pub mod producers;
+pub mod quorum;
+pub mod replicas;
+pub mod topic_partitions;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -157,25 +163,11 @@ async fn respond<I: Io>(
         Body::OffsetForLeaderEpoch(body) => {
             Response::OffsetForLeaderEpoch(offsets::epoch_ends(shard, body).await)
         }
-        Body::ApiVersions(body) => Response::ApiVersions(api_versions::answer(&body, version)),
-        Body::UnknownApiVersions => Response::ApiVersions(api_versions::answer_unknown_version()),
         Body::Metadata(body) => {
             Response::Metadata(metadata::answer(shard, connection, body, version).await)
         }
         Body::DescribeCluster(body) => {
             Response::DescribeCluster(metadata::describe_cluster(shard, connection, &body, version))
-        }
-        Body::DescribeLogDirs(body) => {
-            Response::DescribeLogDirs(admin::describe_log_dirs(shard, body).await)
-        }
-        Body::CreateTopics(body) => {
-            Response::CreateTopics(admin::create_topics(shard, body, version).await)
-        }
-        Body::DeleteTopics(body) => {
-            Response::DeleteTopics(admin::delete_topics(shard, body, version).await)
-        }
-        Body::CreatePartitions(body) => {
-            Response::CreatePartitions(admin::create_partitions(shard, body).await)
         }
         Body::InitProducerId(body) => {
             Response::InitProducerId(admin::init_producer_id(shard, &body).await)
@@ -203,12 +195,79 @@ async fn respond<I: Io>(
             Response::DescribeGroups(groups::describe(shard, body, version).await)
         }
         Body::DeleteGroups(body) => Response::DeleteGroups(groups::delete(shard, body).await),
+        body => respond_to_admin(shard, body, version).await,
+    }
+}
+
+/// For those who run the cluster: what there is, how it is configured, and changes of it.
+async fn respond_to_admin<I: Io>(
+    shard: &Rc<Shard<I>>,
+    body: Body,
+    version: i16,
+) -> Response<Records<I>> {
+    match body {
+        Body::ApiVersions(body) => Response::ApiVersions(api_versions::answer(&body, version)),
+        Body::UnknownApiVersions => Response::ApiVersions(api_versions::answer_unknown_version()),
+        Body::DescribeLogDirs(body) => {
+            Response::DescribeLogDirs(admin::describe_log_dirs(shard, body).await)
+        }
+        Body::CreateTopics(body) => {
+            Response::CreateTopics(admin::create_topics(shard, body, version).await)
+        }
+        Body::DeleteTopics(body) => {
+            Response::DeleteTopics(admin::delete_topics(shard, body, version).await)
+        }
+        Body::CreatePartitions(body) => {
+            Response::CreatePartitions(admin::create_partitions(shard, body).await)
+        }
+        Body::AlterReplicaLogDirs(body) => {
+            Response::AlterReplicaLogDirs(log_dirs::alter(shard, body).await)
+        }
+        Body::ElectLeaders(body) => Response::ElectLeaders(replicas::elect(shard, body).await),
+        Body::AlterPartitionReassignments(body) => {
+            Response::AlterPartitionReassignments(replicas::reassign(shard, body).await)
+        }
+        Body::ListPartitionReassignments(_) => {
+            Response::ListPartitionReassignments(replicas::list_reassignments())
+        }
+        Body::DescribeQuorum(body) => Response::DescribeQuorum(quorum::describe(shard, body).await),
+        Body::UpdateFeatures(body) => Response::UpdateFeatures(features::update(&body)),
+        Body::DescribeProducers(body) => {
+            Response::DescribeProducers(producers::describe(shard, body).await)
+        }
+        Body::ListConfigResources(body) => {
+            Response::ListConfigResources(configs::list_resources(shard, &body, version))
+        }
+        Body::DescribeTopicPartitions(body) => {
+            Response::DescribeTopicPartitions(topic_partitions::describe(shard, body).await)
+        }
         Body::DescribeConfigs(body) => {
             Response::DescribeConfigs(configs::describe(shard, body).await)
         }
         Body::AlterConfigs(body) => Response::AlterConfigs(configs::alter(shard, body).await),
         Body::IncrementalAlterConfigs(body) => {
             Response::IncrementalAlterConfigs(configs::alter_incrementally(shard, body).await)
+        }
+        Body::Produce(_)
+        | Body::Fetch(_)
+        | Body::ListOffsets(_)
+        | Body::DeleteRecords(_)
+        | Body::OffsetForLeaderEpoch(_)
+        | Body::Metadata(_)
+        | Body::DescribeCluster(_)
+        | Body::InitProducerId(_)
+        | Body::FindCoordinator(_)
+        | Body::OffsetCommit(_)
+        | Body::OffsetFetch(_)
+        | Body::OffsetDelete(_)
+        | Body::JoinGroup(_)
+        | Body::SyncGroup(_)
+        | Body::Heartbeat(_)
+        | Body::LeaveGroup(_)
+        | Body::ListGroups(_)
+        | Body::DescribeGroups(_)
+        | Body::DeleteGroups(_) => {
+            unreachable!("it is answered before")
         }
     }
 }
@@ -330,5 +389,7 @@ pub const fn reason_code(reason: Reason) -> ErrorCode {
         Reason::InvalidConfig => ErrorCode::INVALID_CONFIG,
         Reason::InvalidRequest => ErrorCode::INVALID_REQUEST,
         Reason::PolicyViolation => ErrorCode::POLICY_VIOLATION,
+        Reason::ElectionNotNeeded => ErrorCode::ELECTION_NOT_NEEDED,
+        Reason::NoReassignment => ErrorCode::NO_REASSIGNMENT_IN_PROGRESS,
     }
 }

@@ -11,7 +11,7 @@ use engine::id::{FilePos, LeaderEpoch, Offset, PartitionId, Timestamp};
 use engine::journal::Generation;
 use engine::journal::plan::JournalLimits;
 use engine::log::Log;
-use engine::producers::SequenceError;
+use engine::producers::{ActiveProducer, SequenceError};
 use engine::scrub::Mark;
 use replication::group;
 use replication::image::Image;
@@ -38,6 +38,8 @@ pub enum Message {
     DeleteRecords(Vec<DeleteItem>),
     /// Answered by `Reply::EpochEnds`.
     EpochEnds(Vec<EpochQuery>),
+    /// Answered by `Reply::Producers`.
+    Producers(Vec<ProducersQuery>),
     /// Answered by `Reply::LogBytes`: every partition of this shard.
     LogBytes,
     /// Start-up: the partitions of this shard as they were recovered. Answered by `Reply::Done`
@@ -91,6 +93,7 @@ pub enum Reply<I: Io> {
     Offsets(Vec<(usize, Result<FoundOffset, ReadError>)>),
     Deleted(Vec<(usize, Result<Offset, ReadError>)>),
     EpochEnds(Vec<(usize, Result<FoundEpoch, ReadError>)>),
+    Producers(Vec<(usize, Result<Vec<ActiveProducer>, ReadError>)>),
     LogBytes(Vec<(PartitionId, u64)>),
     Commanded(Outcome),
     Group(Result<group::answer::Answer, Absence>),
@@ -286,4 +289,9 @@ pub struct EpochQuery {
     pub partition: PartitionId,
     pub current_epoch: LeaderEpoch,
     pub epoch: LeaderEpoch,
+}
+
+pub struct ProducersQuery {
+    pub slot: usize,
+    pub partition: PartitionId,
 }

@@ -16,7 +16,8 @@ use crate::io::{Class, Io};
 use crate::lane::Sliced;
 use crate::limits::{ADMISSION_SLICE_BYTES, DECOMPRESSED_BYTES_MAX};
 use crate::message::{
-    DeleteItem, EpochQuery, FoundEpoch, FoundOffset, OffsetQuery, OffsetSpec, ReadError, Reply,
+    DeleteItem, EpochQuery, FoundEpoch, FoundOffset, OffsetQuery, OffsetSpec, ProducersQuery,
+    ReadError, Reply,
 };
 use crate::partition::{Condition, LEADER_EPOCH, Partition};
 use crate::reader::Found;
@@ -148,6 +149,15 @@ impl<I: Io> Shard<I> {
         check_epoch(query.current_epoch)?;
         let end = partition.with_log(|log| log.epoch_end(query.epoch));
         Ok(end.map_or((LeaderEpoch::NONE, None), |end| (end.epoch, Some(end.end))))
+    }
+
+    pub fn on_producers(&self, queries: Vec<ProducersQuery>, reply_to: ReplyTo<I>) {
+        let producers = |query: ProducersQuery| {
+            let partition = self.readable(query.partition);
+            let active = partition.map(|it| it.with_log(|log| log.producers().active().collect()));
+            (query.slot, active)
+        };
+        self.route.reply(reply_to, Reply::Producers(queries.into_iter().map(producers).collect()));
     }
 
     pub fn on_delete_records(self: &Rc<Self>, items: Vec<DeleteItem>, reply_to: ReplyTo<I>) {

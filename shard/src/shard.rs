@@ -348,6 +348,7 @@ impl<I: Io> Shard<I> {
             Message::ListOffsets(queries) => self.on_list_offsets(queries, reply_to),
             Message::DeleteRecords(items) => self.on_delete_records(items, reply_to),
             Message::EpochEnds(queries) => self.on_epoch_ends(queries, reply_to),
+            Message::Producers(queries) => self.on_producers(queries, reply_to),
             Message::LogBytes => {
                 let bytes = |it: &Rc<Partition<I>>| (it.id(), it.with_log(|log| log.bytes()));
                 let all = self.partitions.borrow().values().map(bytes).collect();

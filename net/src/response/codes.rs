@@ -1,34 +1,34 @@
 //! The error codes that an answer carries, wherever its API has them. For who counts them.
 
 use crate::error_code::ErrorCode;
+use crate::fetch::FetchResponse;
+use crate::produce::ProduceResponse;
 use crate::response::Response;
+
+/// The codes of a list.
+macro_rules! codes {
+    ($list:expr, $each:ident) => {
+        $list.iter().for_each(|it| $each(it.error_code))
+    };
+}
+
+/// The codes of the partitions of topics.
+macro_rules! partition_codes {
+    ($topics:expr, $each:ident) => {
+        $topics.iter().flat_map(|it| &it.partitions).for_each(|it| $each(it.error_code))
+    };
+}
 
 impl<R> Response<R> {
     /// Gives every code in the answer, also that there was no error.
     pub fn codes(&self, mut each: impl FnMut(ErrorCode)) {
         let mut raw = |code: i16| each(ErrorCode::new(code));
         match self {
-            Self::Produce(body) => {
-                let partitions = body.topics.iter().flat_map(|topic| &topic.partitions);
-                partitions.for_each(|it| each(it.error));
-            }
-            Self::Fetch(body) => {
-                each(body.error);
-                let partitions = body.topics.iter().flat_map(|topic| &topic.partitions);
-                partitions.for_each(|it| each(it.error));
-            }
-            Self::ListOffsets(body) => {
-                let partitions = body.topics.iter().flat_map(|topic| &topic.partitions);
-                partitions.for_each(|it| raw(it.error_code));
-            }
-            Self::DeleteRecords(body) => {
-                let partitions = body.topics.iter().flat_map(|topic| &topic.partitions);
-                partitions.for_each(|it| raw(it.error_code));
-            }
-            Self::OffsetForLeaderEpoch(body) => {
-                let partitions = body.topics.iter().flat_map(|topic| &topic.partitions);
-                partitions.for_each(|it| raw(it.error_code));
-            }
+            Self::Produce(body) => produce_codes(body, each),
+            Self::Fetch(body) => fetch_codes(body, each),
+            Self::ListOffsets(body) => partition_codes!(body.topics, raw),
+            Self::DeleteRecords(body) => partition_codes!(body.topics, raw),
+            Self::OffsetForLeaderEpoch(body) => partition_codes!(body.topics, raw),
             Self::Metadata(body) => {
                 raw(body.error_code);
                 body.topics.iter().for_each(|it| raw(it.error_code));
@@ -37,14 +37,12 @@ impl<R> Response<R> {
                 raw(body.error_code);
                 body.results.iter().for_each(|it| raw(it.error_code));
             }
-            Self::CreateTopics(body) => body.topics.iter().for_each(|it| raw(it.error_code)),
-            Self::DeleteTopics(body) => body.responses.iter().for_each(|it| raw(it.error_code)),
-            Self::CreatePartitions(body) => body.results.iter().for_each(|it| raw(it.error_code)),
-            Self::DescribeConfigs(body) => body.results.iter().for_each(|it| raw(it.error_code)),
-            Self::AlterConfigs(body) => body.responses.iter().for_each(|it| raw(it.error_code)),
-            Self::IncrementalAlterConfigs(body) => {
-                body.responses.iter().for_each(|it| raw(it.error_code));
-            }
+            Self::CreateTopics(body) => codes!(body.topics, raw),
+            Self::DeleteTopics(body) => codes!(body.responses, raw),
+            Self::CreatePartitions(body) => codes!(body.results, raw),
+            Self::DescribeConfigs(body) => codes!(body.results, raw),
+            Self::AlterConfigs(body) => codes!(body.responses, raw),
+            Self::IncrementalAlterConfigs(body) => codes!(body.responses, raw),
             Self::ApiVersions(body) => raw(body.error_code),
             Self::InitProducerId(body) => raw(body.error_code),
             Self::DescribeCluster(body) => raw(body.error_code),
@@ -60,23 +58,47 @@ impl<R> Response<R> {
                 raw(body.error_code);
                 body.coordinators.iter().for_each(|it| raw(it.error_code));
             }
-            Self::DescribeGroups(body) => body.groups.iter().for_each(|it| raw(it.error_code)),
-            Self::DeleteGroups(body) => body.results.iter().for_each(|it| raw(it.error_code)),
+            Self::DescribeGroups(body) => codes!(body.groups, raw),
+            Self::DeleteGroups(body) => codes!(body.results, raw),
             Self::OffsetDelete(body) => {
                 raw(body.error_code);
-                let partitions = body.topics.iter().flat_map(|topic| &topic.partitions);
-                partitions.for_each(|it| raw(it.error_code));
+                partition_codes!(body.topics, raw);
             }
-            Self::OffsetCommit(body) => {
-                let partitions = body.topics.iter().flat_map(|topic| &topic.partitions);
-                partitions.for_each(|it| raw(it.error_code));
+            Self::AlterReplicaLogDirs(body) => partition_codes!(body.results, raw),
+            Self::ElectLeaders(body) => {
+                raw(body.error_code);
+                let topics = body.replica_election_results.iter();
+                topics.flat_map(|it| &it.partition_result).for_each(|it| raw(it.error_code));
             }
+            Self::AlterPartitionReassignments(body) => {
+                raw(body.error_code);
+                partition_codes!(body.responses, raw);
+            }
+            Self::ListPartitionReassignments(body) => raw(body.error_code),
+            Self::DescribeQuorum(body) => {
+                raw(body.error_code);
+                partition_codes!(body.topics, raw);
+            }
+            Self::UpdateFeatures(body) => raw(body.error_code),
+            Self::DescribeProducers(body) => partition_codes!(body.topics, raw),
+            Self::ListConfigResources(body) => raw(body.error_code),
+            Self::DescribeTopicPartitions(body) => codes!(body.topics, raw),
+            Self::OffsetCommit(body) => partition_codes!(body.topics, raw),
             Self::OffsetFetch(body) => {
                 raw(body.error_code);
                 body.groups.iter().for_each(|it| raw(it.error_code));
             }
         }
     }
+}
+
+fn produce_codes(body: &ProduceResponse, each: impl FnMut(ErrorCode)) {
+    body.topics.iter().flat_map(|topic| &topic.partitions).map(|it| it.error).for_each(each);
+}
+
+fn fetch_codes<R>(body: &FetchResponse<R>, mut each: impl FnMut(ErrorCode)) {
+    each(body.error);
+    body.topics.iter().flat_map(|topic| &topic.partitions).map(|it| it.error).for_each(each);
 }
 
 #[cfg(test)]

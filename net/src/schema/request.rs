@@ -33,6 +33,15 @@ pub const fn schema(api: ApiKey) -> Option<&'static Struct> {
         ApiKey::ListGroups => &LIST_GROUPS,
         ApiKey::DeleteGroups => &DELETE_GROUPS,
         ApiKey::OffsetDelete => &OFFSET_DELETE,
+        ApiKey::AlterReplicaLogDirs => &ALTER_REPLICA_LOG_DIRS,
+        ApiKey::ElectLeaders => &ELECT_LEADERS,
+        ApiKey::AlterPartitionReassignments => &ALTER_PARTITION_REASSIGNMENTS,
+        ApiKey::ListPartitionReassignments => &LIST_PARTITION_REASSIGNMENTS,
+        ApiKey::DescribeQuorum => &DESCRIBE_QUORUM,
+        ApiKey::UpdateFeatures => &UPDATE_FEATURES,
+        ApiKey::DescribeProducers => &DESCRIBE_PRODUCERS,
+        ApiKey::ListConfigResources => &LIST_CONFIG_RESOURCES,
+        ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
     })
 }
 
@@ -284,5 +293,68 @@ const OFFSET_DELETE: Struct = Struct::new(&[
     Field::new(Kind::Structs(&Struct::new(&[
         Field::new(Kind::String),
         Field::new(Kind::Structs(&Struct::new(&[Field::new(I32)]))), // partitions
+    ]))),
+]);
+
+/// Topics by name, and partitions of each.
+const TOPIC_PARTITIONS: Kind = Kind::Structs(&Struct::new(&[
+    Field::new(Kind::String),
+    Field::new(Kind::Array(&I32)), // partitions
+]));
+
+const ALTER_REPLICA_LOG_DIRS: Struct = Struct::new(&[Field::new(Kind::Structs(&Struct::new(&[
+    Field::new(Kind::String), // directory
+    Field::new(TOPIC_PARTITIONS),
+])))]);
+
+const ELECT_LEADERS: Struct = Struct::new(&[
+    Field::from(BYTE, 1), // type
+    Field::new(TOPIC_PARTITIONS).nullable(),
+    Field::new(I32), // timeout
+]);
+
+const ALTER_PARTITION_REASSIGNMENTS: Struct = Struct::new(&[
+    Field::new(I32),      // timeout
+    Field::from(BYTE, 1), // may change the number of replicas
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(I32),                          // index
+            Field::new(Kind::Array(&I32)).nullable(), // replicas
+        ]))),
+    ]))),
+]);
+
+const LIST_PARTITION_REASSIGNMENTS: Struct = Struct::new(&[
+    Field::new(I32), // timeout
+    Field::new(TOPIC_PARTITIONS).nullable(),
+]);
+
+const DESCRIBE_QUORUM: Struct = Struct::new(&[Field::new(Kind::Structs(&Struct::new(&[
+    Field::new(Kind::String),
+    Field::new(Kind::Structs(&Struct::new(&[Field::new(I32)]))), // partitions
+])))]);
+
+const UPDATE_FEATURES: Struct = Struct::new(&[
+    Field::new(I32), // timeout
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(I16),           // level
+        Field::new(BYTE).until(0), // may go down
+        Field::from(BYTE, 1),      // direction
+    ]))),
+    Field::from(BYTE, 1), // validate only
+]);
+
+const DESCRIBE_PRODUCERS: Struct = Struct::new(&[Field::new(TOPIC_PARTITIONS)]);
+
+const LIST_CONFIG_RESOURCES: Struct = Struct::new(&[Field::from(Kind::Array(&BYTE), 1)]);
+
+const DESCRIBE_TOPIC_PARTITIONS: Struct = Struct::new(&[
+    Field::new(Kind::Structs(&Struct::new(&[Field::new(Kind::String)]))),
+    Field::new(I32), // limit
+    Field::new(Kind::Optional(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(I32), // partition
     ]))),
 ]);

@@ -32,6 +32,15 @@ pub const fn schema(api: ApiKey) -> Option<&'static Struct> {
         ApiKey::ListGroups => &LIST_GROUPS,
         ApiKey::DeleteGroups => &DELETE_GROUPS,
         ApiKey::OffsetDelete => &OFFSET_DELETE,
+        ApiKey::AlterReplicaLogDirs => &ALTER_REPLICA_LOG_DIRS,
+        ApiKey::ElectLeaders => &ELECT_LEADERS,
+        ApiKey::AlterPartitionReassignments => &ALTER_PARTITION_REASSIGNMENTS,
+        ApiKey::ListPartitionReassignments => &LIST_PARTITION_REASSIGNMENTS,
+        ApiKey::DescribeQuorum => &DESCRIBE_QUORUM,
+        ApiKey::UpdateFeatures => &UPDATE_FEATURES,
+        ApiKey::DescribeProducers => &DESCRIBE_PRODUCERS,
+        ApiKey::ListConfigResources => &LIST_CONFIG_RESOURCES,
+        ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
     })
 }
 
@@ -398,5 +407,161 @@ const OFFSET_DELETE: Struct = Struct::new(&[
             Field::new(I32), // index
             Field::new(I16), // error
         ]))),
+    ]))),
+]);
+
+const ALTER_REPLICA_LOG_DIRS: Struct = Struct::new(&[
+    Field::new(I32), // throttle
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(I32), // index
+            Field::new(I16), // error
+        ]))),
+    ]))),
+]);
+
+const ELECT_LEADERS: Struct = Struct::new(&[
+    Field::new(I32),     // throttle
+    Field::from(I16, 1), // error
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(Kind::Structs(&PARTITION_RESULT)),
+    ]))),
+]);
+
+const PARTITION_RESULT: Struct = Struct::new(&[
+    Field::new(I32),                     // index
+    Field::new(I16),                     // error
+    Field::new(Kind::String).nullable(), // message
+]);
+
+const ALTER_PARTITION_REASSIGNMENTS: Struct = Struct::new(&[
+    Field::new(I32),                     // throttle
+    Field::from(BYTE, 1),                // may change the number of replicas
+    Field::new(I16),                     // error
+    Field::new(Kind::String).nullable(), // message
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(Kind::Structs(&PARTITION_RESULT)),
+    ]))),
+]);
+
+const LIST_PARTITION_REASSIGNMENTS: Struct = Struct::new(&[
+    Field::new(I32),                     // throttle
+    Field::new(I16),                     // error
+    Field::new(Kind::String).nullable(), // message
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(I32),               // index
+            Field::new(Kind::Array(&I32)), // replicas
+            Field::new(Kind::Array(&I32)), // to be added
+            Field::new(Kind::Array(&I32)), // to be removed
+        ]))),
+    ]))),
+]);
+
+const DESCRIBE_QUORUM: Struct = Struct::new(&[
+    Field::new(I16),                         // error
+    Field::from(Kind::String, 2).nullable(), // message
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(I32),                         // index
+            Field::new(I16),                         // error
+            Field::from(Kind::String, 2).nullable(), // message
+            Field::new(I32),                         // leader
+            Field::new(I32),                         // leader epoch
+            Field::new(I64),                         // high watermark
+            Field::new(Kind::Structs(&QUORUM_REPLICA)),
+            Field::new(Kind::Structs(&QUORUM_REPLICA)), // that have no vote
+        ]))),
+    ]))),
+    Field::from(
+        Kind::Structs(&Struct::new(&[
+            Field::new(I32), // node
+            Field::new(Kind::Structs(&Struct::new(&[
+                Field::new(Kind::String), // listener
+                Field::new(Kind::String), // host
+                Field::new(I16),          // port
+            ]))),
+        ])),
+        2,
+    ),
+]);
+
+const QUORUM_REPLICA: Struct = Struct::new(&[
+    Field::new(I32),      // node
+    Field::from(UUID, 2), // directory
+    Field::new(I64),      // log end
+    Field::from(I64, 1),  // fetched at
+    Field::from(I64, 1),  // caught up at
+]);
+
+const UPDATE_FEATURES: Struct = Struct::new(&[
+    Field::new(I32),                     // throttle
+    Field::new(I16),                     // error
+    Field::new(Kind::String).nullable(), // message
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(I16),                     // error
+        Field::new(Kind::String).nullable(), // message
+    ])))
+    .until(1),
+]);
+
+const DESCRIBE_PRODUCERS: Struct = Struct::new(&[
+    Field::new(I32), // throttle
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(I32),                     // index
+            Field::new(I16),                     // error
+            Field::new(Kind::String).nullable(), // message
+            Field::new(Kind::Structs(&Struct::new(&[
+                Field::new(I64), // producer
+                Field::new(I32), // epoch
+                Field::new(I32), // last sequence
+                Field::new(I64), // last timestamp
+                Field::new(I32), // coordinator epoch
+                Field::new(I64), // start of the transaction
+            ]))),
+        ]))),
+    ]))),
+]);
+
+const LIST_CONFIG_RESOURCES: Struct = Struct::new(&[
+    Field::new(I32), // throttle
+    Field::new(I16), // error
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::from(BYTE, 1), // type
+    ]))),
+]);
+
+const DESCRIBE_TOPIC_PARTITIONS: Struct = Struct::new(&[
+    Field::new(I32), // throttle
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(I16), // error
+        Field::new(Kind::String).nullable(),
+        Field::new(UUID),
+        Field::new(BYTE), // internal
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(I16),                          // error
+            Field::new(I32),                          // index
+            Field::new(I32),                          // leader
+            Field::new(I32),                          // leader epoch
+            Field::new(Kind::Array(&I32)),            // replicas
+            Field::new(Kind::Array(&I32)),            // in sync
+            Field::new(Kind::Array(&I32)).nullable(), // may lead besides
+            Field::new(Kind::Array(&I32)).nullable(), // could lead, when last known
+            Field::new(Kind::Array(&I32)),            // offline
+        ]))),
+        Field::new(I32), // operations
+    ]))),
+    Field::new(Kind::Optional(&Struct::new(&[
+        Field::new(Kind::String),
+        Field::new(I32), // partition
     ]))),
 ]);

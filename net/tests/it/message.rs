@@ -2,7 +2,7 @@
 
 use net::api::{APIS, ApiKey};
 use net::codec::Layout;
-use net::schema::{Kind, Struct};
+use net::schema::{ABSENT, Kind, PRESENT, Struct};
 use net::writer::Writer;
 
 /// The same message twice: as a careful client writes it, and as a careless one may.
@@ -112,6 +112,17 @@ impl Generator<'_> {
                     self.fields(schema);
                 }
             }
+            Kind::Optional(schema) => self.optional(schema),
+        }
+    }
+
+    /// Any negative byte is null, any other means that a struct follows.
+    fn optional(&mut self, schema: &Struct) {
+        let is_null = self.random.below(3) == 0;
+        self.clean.raw(if is_null { &ABSENT } else { &PRESENT });
+        self.noisy.raw(if is_null { &[0x80] } else { &[0x7f] });
+        if !is_null {
+            self.fields(schema);
         }
     }
 

@@ -46,6 +46,15 @@ fn request_bytes(version: i16, request: &Request) -> Vec<u8> {
         Request::ListGroups(body) => encoded(version, body),
         Request::DeleteGroups(body) => encoded(version, body),
         Request::OffsetDelete(body) => encoded(version, body),
+        Request::AlterReplicaLogDirs(body) => encoded(version, body),
+        Request::ElectLeaders(body) => encoded(version, body),
+        Request::AlterPartitionReassignments(body) => encoded(version, body),
+        Request::ListPartitionReassignments(body) => encoded(version, body),
+        Request::DescribeQuorum(body) => encoded(version, body),
+        Request::UpdateFeatures(body) => encoded(version, body),
+        Request::DescribeProducers(body) => encoded(version, body),
+        Request::ListConfigResources(body) => encoded(version, body),
+        Request::DescribeTopicPartitions(body) => encoded(version, body),
     }
 }
 
@@ -95,6 +104,27 @@ pub(crate) fn response(
         ApiKey::ListGroups => Response::ListGroups(decode_response(api, version, body)?),
         ApiKey::DeleteGroups => Response::DeleteGroups(decode_response(api, version, body)?),
         ApiKey::OffsetDelete => Response::OffsetDelete(decode_response(api, version, body)?),
+        ApiKey::AlterReplicaLogDirs => {
+            Response::AlterReplicaLogDirs(decode_response(api, version, body)?)
+        }
+        ApiKey::ElectLeaders => Response::ElectLeaders(decode_response(api, version, body)?),
+        ApiKey::AlterPartitionReassignments => {
+            Response::AlterPartitionReassignments(decode_response(api, version, body)?)
+        }
+        ApiKey::ListPartitionReassignments => {
+            Response::ListPartitionReassignments(decode_response(api, version, body)?)
+        }
+        ApiKey::DescribeQuorum => Response::DescribeQuorum(decode_response(api, version, body)?),
+        ApiKey::UpdateFeatures => Response::UpdateFeatures(decode_response(api, version, body)?),
+        ApiKey::DescribeProducers => {
+            Response::DescribeProducers(decode_response(api, version, body)?)
+        }
+        ApiKey::ListConfigResources => {
+            Response::ListConfigResources(decode_response(api, version, body)?)
+        }
+        ApiKey::DescribeTopicPartitions => {
+            Response::DescribeTopicPartitions(decode_response(api, version, body)?)
+        }
     })
 }
 

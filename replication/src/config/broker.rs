@@ -124,6 +124,8 @@ pub struct RequestLimits {
     pub request_bytes_max: u32,
     pub fetch_bytes_max: u32,
     pub fetch_sessions_max: u32,
+    /// Of one answer to DescribeTopicPartitions.
+    pub partitions_max: u32,
 }
 
 /// How `__consumer_offsets` is made.
@@ -165,6 +167,7 @@ impl BrokerConfig {
                 request_bytes_max: count("socket.request.max.bytes"),
                 fetch_bytes_max: count("fetch.max.bytes"),
                 fetch_sessions_max: count("max.incremental.fetch.session.cache.slots"),
+                partitions_max: count("max.request.partition.size.limit"),
             },
             groups: groups(layers),
             offsets_topic: OffsetsTopic {

@@ -274,6 +274,13 @@ static HONOURED: &[Definition] = &[
     )
     .checked(Check::AtLeast(0))
     .without_effect(NO_SESSION_LIMIT),
+    key(
+        "max.request.partition.size.limit",
+        Kind::Int,
+        Some("2000"),
+        "The most partitions that one answer to DescribeTopicPartitions has.",
+    )
+    .checked(Check::AtLeast(1)),
     key("message.max.bytes", Kind::Int, Some("1048588"), "The default of max.message.bytes.")
         .checked(Check::AtLeast(0))
         .updated(Update::ClusterWide),

@@ -1,4 +1,5 @@
-//! DescribeConfigs, AlterConfigs and IncrementalAlterConfigs on the wire; the rules are `replication`'s.
+//! DescribeConfigs, ListConfigResources, AlterConfigs and IncrementalAlterConfigs on the wire; the rules
+//! are `replication`'s.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -8,14 +9,18 @@ use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse as IncrementalResponse;
+use kafka_protocol::messages::list_config_resources_response::ConfigResource;
 use kafka_protocol::messages::{
     AlterConfigsRequest, AlterConfigsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
-    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, ListConfigResourcesRequest,
+    ListConfigResourcesResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 use net::error_code::ErrorCode;
 use replication::config::alter::{self, Alteration, Change, Replacement};
-use replication::config::describe::{self, Entry};
+use replication::config::describe::{
+    self, BROKER, BROKER_LOGGER, CLIENT_METRICS, Entry, GROUP, TOPIC,
+};
 use replication::event::Event;
 use replication::refusal::Refusal;
 
@@ -84,6 +89,39 @@ fn shown(entry: &Entry) -> DescribeConfigsResourceResult {
         .with_synonyms(synonyms.collect())
         .with_config_type(entry.kind_id())
         .with_documentation(Some(text(entry.documentation())))
+}
+
+/// First version that asks for more than the subscriptions of client metrics, of which there are none.
+const EVERY_RESOURCE_FROM: i16 = 1;
+
+/// The resources that have configs, of the types asked for; no type means all.
+pub fn list_resources<I: Io>(
+    shard: &Shard<I>,
+    request: &ListConfigResourcesRequest,
+    version: i16,
+) -> ListConfigResourcesResponse {
+    let response = ListConfigResourcesResponse::default();
+    if version < EVERY_RESOURCE_FROM {
+        return response;
+    }
+    let asked: BTreeSet<i8> = request.resource_types.iter().copied().collect();
+    let known = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
+    if asked.iter().any(|it| !known.contains(it)) {
+        return response.with_error_code(ErrorCode::UNSUPPORTED_VERSION.get());
+    }
+    let image = shard.image();
+    let mut resources = Vec::new();
+    let mut list = |kind: i8, names: &mut dyn Iterator<Item = StrBytes>| {
+        if asked.is_empty() || asked.contains(&kind) {
+            let resource = ConfigResource::default().with_resource_type(kind);
+            resources.extend(names.map(|name| resource.clone().with_resource_name(name)));
+        }
+    };
+    for kind in [BROKER_LOGGER, BROKER] {
+        list(kind, &mut image.brokers().map(|it| text(it.id.to_string())));
+    }
+    list(TOPIC, &mut image.topics().map(|it| text(it.name().as_str())));
+    response.with_config_resources(resources)
 }
 
 pub async fn alter<I: Io>(

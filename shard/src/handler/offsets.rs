@@ -29,21 +29,21 @@ use crate::message::{
 use crate::shard::Shard;
 
 /// Groups what is asked by the shard that can answer.
-struct ByOwner<T> {
+pub(super) struct ByOwner<T> {
     orders: BTreeMap<usize, Vec<T>>,
 }
 
 impl<T> ByOwner<T> {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self { orders: BTreeMap::new() }
     }
 
-    fn add<I: Io>(&mut self, shard: &Shard<I>, partition: PartitionId, item: T) {
+    pub(super) fn add<I: Io>(&mut self, shard: &Shard<I>, partition: PartitionId, item: T) {
         self.orders.entry(shard.owner(partition)).or_default().push(item);
     }
 
     /// The answers of all owners.
-    async fn ask<I: Io>(
+    pub(super) async fn ask<I: Io>(
         self,
         shard: &Rc<Shard<I>>,
         message: impl Fn(Vec<T>) -> Message,
@@ -62,7 +62,11 @@ impl<T> ByOwner<T> {
 }
 
 /// The partition that a request means.
-fn find<I: Io>(shard: &Shard<I>, topic: &TopicName, index: i32) -> Result<PartitionId, ErrorCode> {
+pub(super) fn find<I: Io>(
+    shard: &Shard<I>,
+    topic: &TopicName,
+    index: i32,
+) -> Result<PartitionId, ErrorCode> {
     let image = shard.image();
     let topic = handler::find_topic(&image, &TopicRef::Name(topic.0.clone()))?;
     let index = PartitionIndex::checked(index)

@@ -1,5 +1,6 @@
 //! Tests of the crate through its public interface.
 
+mod admin;
 mod answers;
 mod bounds;
 mod conformance;

@@ -170,7 +170,6 @@ pub(super) static IDLE: &[Definition] = &[
         .updated(Update::ClusterWide),
     idle("max.connection.creation.rate", Kind::Int, Some("2147483647"), QUOTAS)
         .updated(Update::ClusterWide),
-    idle("max.request.partition.size.limit", Kind::Int, Some("2000"), SHARES),
     idle("metadata.log.dir", Kind::Text, None, QUORUM),
     idle("metadata.log.max.record.bytes.between.snapshots", Kind::Long, Some("20971520"), QUORUM),
     idle("metadata.log.max.snapshot.interval.ms", Kind::Long, Some("3600000"), QUORUM),
