@@ -69,9 +69,11 @@ struct Session {
     told: BTreeMap<i32, i64>,
 }
 
+const SESSIONS_MAX: usize = 1_000;
+
 fuzz_target!(|scene: Scene| {
     let version = 7 + i16::from(scene.version % 12);
-    let mut sessions = FetchSessions::new();
+    let mut sessions = FetchSessions::new(SESSIONS_MAX);
     let mut client = Client::default();
     let mut now_ms = 0;
     for (random, step) in (0..).zip(scene.steps.iter().take(64)) {

@@ -3,8 +3,8 @@
 //! Knows no log and no clock: time and randomness are arguments. A fetch is a `plan`, which the caller
 //! carries out, and `complete` makes the answer of what it found.
 //!
-//! Invariant: at most `SESSIONS_MAX` sessions, that hold at most `PARTITIONS_MAX` partitions, none of
-//! them empty but those that began so.
+//! Invariant: at most so many sessions as it was made for, that hold at most `PARTITIONS_MAX` partitions,
+//! none of them empty but those that began so.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,6 @@ use crate::fetch::{
     FetchPartition, FetchRequest, FetchResponse, FetchedPartition, SESSIONLESS_EPOCH,
 };
 use crate::topic::{TopicKind, TopicRef};
-
-/// Kafka's default of `max.incremental.fetch.session.cache.slots`. Ours is for each shard.
-pub const SESSIONS_MAX: usize = 1000;
 
 /// Partitions of all sessions of a shard, at about 200 bytes each.
 pub const PARTITIONS_MAX: usize = 200_000;
@@ -68,8 +65,9 @@ impl FetchPlan {
 }
 
 /// One per shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FetchSessions {
+    session_count_max: usize,
     sessions: BTreeMap<i32, Session>,
     partition_count: usize,
 }
@@ -98,8 +96,8 @@ struct Cached {
 
 impl FetchSessions {
     #[must_use]
-    pub const fn new() -> Self {
-        Self { sessions: BTreeMap::new(), partition_count: 0 }
+    pub const fn new(session_count_max: usize) -> Self {
+        Self { session_count_max, sessions: BTreeMap::new(), partition_count: 0 }
     }
 
     #[must_use]
@@ -204,7 +202,7 @@ impl FetchSessions {
     /// The id of the new session, or 0 if there is no room for it.
     fn insert(&mut self, now_ms: i64, random: u64, session: Session) -> i32 {
         let partition_count = session.cached.len();
-        let is_full = self.sessions.len() >= SESSIONS_MAX;
+        let is_full = self.sessions.len() >= self.session_count_max;
         if is_full && !self.evict(now_ms, partition_count) {
             return 0;
         }
@@ -246,7 +244,7 @@ impl FetchSessions {
     }
 
     fn check(&self) {
-        assert!(self.sessions.len() <= SESSIONS_MAX);
+        assert!(self.sessions.len() <= self.session_count_max);
         assert!(self.partition_count <= PARTITIONS_MAX);
     }
 }
@@ -391,7 +389,9 @@ mod tests {
     use bytes::Bytes;
     use kafka_protocol::protocol::StrBytes;
 
-    use super::{EVICTION_MS, FetchSessions, PARTITIONS_MAX, SESSIONS_MAX};
+    use super::{EVICTION_MS, FetchSessions, PARTITIONS_MAX};
+
+    const SESSIONS_MAX: usize = 1000;
     use crate::error_code::ErrorCode;
     use crate::fetch::{
         FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchedPartition, ForgottenTopic,
@@ -462,7 +462,7 @@ mod tests {
 
     impl Client {
         fn new() -> Self {
-            Self { sessions: FetchSessions::new(), now_ms: 0, random: 40 }
+            Self { sessions: FetchSessions::new(SESSIONS_MAX), now_ms: 0, random: 40 }
         }
 
         fn fetch(&mut self, request: &FetchRequest) -> Answer {

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use shard::io::{Class, Io, Nanos, Open, Sync};
 use shard::reactor::RingIo;
 use shard::reactor::launch::{Budget, launch};
-use shard::socket::RingSocket;
+use shard::socket::{RingSocket, SocketRules};
 
 const RECORD_BYTES: usize = 1024;
 const JOURNAL_BYTES: u64 = 64 << 20;
@@ -118,7 +118,8 @@ async fn over(io: &RingIo) {
 }
 
 async fn serve(io: &RingIo, workload: Workload) {
-    let listener = io.listen(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)).unwrap();
+    let listener =
+        io.listen(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0), SocketRules::PLAIN).unwrap();
     let journal = Rc::new(Journal::new(io).await);
     if workload == Workload::Append {
         let (io, journal) = (io.clone(), Rc::clone(&journal));

@@ -19,6 +19,7 @@ use replication::image::Image;
 use replication::node::{Broker, Endpoint};
 
 use crate::cause::Cause;
+use crate::door::{self, Crowded};
 use crate::io::{Class, Io};
 use crate::limits::{ACCEPTED_PER_TURN_MAX, STOP_WAIT_MAX};
 use crate::message::{Adoption, Message, Reply};
@@ -347,7 +348,7 @@ async fn accept<I: Io>(shard: &Rc<Shard<I>>, listener: &I::Listener, index: usiz
     let mut accepted_count: usize = 0;
     while !shard.is_stopping() {
         match shard.io.accept(listener).await {
-            Ok(socket) => connection::start(shard, socket, index),
+            Ok(socket) => admit(shard, socket, index).await,
             Err(error) => {
                 if let Some(untold) = shard.connections.on_close(shard, Cause::NotAccepted) {
                     tracing::warn!(%error, untold, "a connection could not be accepted");
@@ -358,6 +359,25 @@ async fn accept<I: Io>(shard: &Rc<Shard<I>>, listener: &I::Listener, index: usiz
         accepted_count += 1;
         if accepted_count.is_multiple_of(ACCEPTED_PER_TURN_MAX) {
             shard.io.yield_now().await;
+        }
+    }
+}
+
+/// Serves a connection when there is a place for it. Until then no other is accepted on this listener.
+async fn admit<I: Io>(shard: &Rc<Shard<I>>, socket: I::Socket, listener: usize) {
+    let address = door::address_of(&shard.io.peer(&socket));
+    match shard.enter(address).await {
+        Ok(()) if shard.is_stopping() => {
+            shard.io.shutdown(&socket);
+            shard.leave(address);
+        }
+        Ok(()) => connection::start(shard, socket, address, listener),
+        Err(Crowded) => {
+            if let Some(untold) = shard.connections.on_close(shard, Cause::AddressFull) {
+                let cause = Cause::AddressFull;
+                tracing::info!(%address, cause = cause.name(), untold, "connection closed: {cause}");
+            }
+            shard.io.shutdown(&socket);
         }
     }
 }

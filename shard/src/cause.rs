@@ -28,10 +28,12 @@ pub enum Cause {
     SlowReader,
     Idle,
     NotAccepted,
+    AddressFull,
+    Full,
 }
 
 impl Cause {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Tls,
         Self::Http,
         Self::Ssh,
@@ -45,6 +47,8 @@ impl Cause {
         Self::SlowReader,
         Self::Idle,
         Self::NotAccepted,
+        Self::AddressFull,
+        Self::Full,
     ];
 
     #[must_use]
@@ -74,6 +78,8 @@ impl Cause {
             Self::SlowReader => "slow_reader",
             Self::Idle => "idle",
             Self::NotAccepted => "not_accepted",
+            Self::AddressFull => "address_full",
+            Self::Full => "full",
         }
     }
 
@@ -99,6 +105,8 @@ impl fmt::Display for Cause {
             Self::SlowReader => "answers are not taken",
             Self::Idle => "idle for connections.max.idle.ms",
             Self::NotAccepted => "it could not be accepted",
+            Self::AddressFull => "its address has max.connections.per.ip already",
+            Self::Full => "there are max.connections already",
         })
     }
 }

@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -69,6 +70,7 @@ pub struct Request {
 pub struct Connection<I: Io> {
     id: u64,
     socket: I::Socket,
+    address: IpAddr,
     /// Index of the listener that it came through.
     listener: usize,
     turns: RefCell<VecDeque<Turn<I>>>,
@@ -177,11 +179,12 @@ impl<I: Io> Connection<I> {
     }
 }
 
-/// Serves one connection until it ends.
-pub fn start<I: Io>(shard: &Rc<Shard<I>>, socket: I::Socket, listener: usize) {
+/// Serves one connection, which was let in from `address`, until it ends.
+pub fn start<I: Io>(shard: &Rc<Shard<I>>, socket: I::Socket, address: IpAddr, listener: usize) {
     let connection = Rc::new(Connection {
         id: shard.connections.next_id(),
         socket,
+        address,
         listener,
         turns: RefCell::default(),
         added: Bell::default(),
@@ -504,6 +507,7 @@ fn close<I: Io>(shard: &Rc<Shard<I>>, connection: &Rc<Connection<I>>) {
     shard.answers.retire(connection.id);
     shard.answers.give_back(connection.answer_bytes.take());
     shard.connections.remove(connection.id);
+    shard.leave(connection.address);
 }
 
 fn bytes_u64(bytes: usize) -> u64 {

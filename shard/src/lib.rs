@@ -17,6 +17,7 @@ pub mod commit;
 pub mod connection;
 pub mod connections;
 pub mod controller;
+pub mod door;
 pub mod fetch;
 pub mod file;
 pub mod files;

@@ -2,6 +2,7 @@
 //!
 //! Bytes never cross shards, references to them do: `Bytes` of the owner's chunks, or a file and a range.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use replication::image::Image;
 
 use crate::checked::Loads;
 use crate::controller::{Command, Outcome};
+use crate::door::Crowded;
 use crate::groups::Absence;
 use crate::io::{Io, Nanos};
 use crate::metrics::Snapshot;
@@ -55,6 +57,11 @@ pub enum Message {
     /// To the coordinator of a group, by its partition of `__consumer_offsets`. Answered by
     /// `Reply::Group`, of some requests when other members have come or the time is over.
     Group { partition: PartitionId, request: Box<group::request::Request> },
+    /// To shard 0: a connection has come from this address. Answered by `Reply::Entered`, when it may be
+    /// served or must be closed.
+    Enter(IpAddr),
+    /// To shard 0: a connection that was let in has ended. Answered by `Reply::Done`.
+    Leave(IpAddr),
     /// Answered by `Reply::Metrics`.
     Metrics,
     /// To shard 0: a shard writes, so the room of the disk may be looked at. Answered by `Reply::Done`.
@@ -95,6 +102,7 @@ pub enum Reply<I: Io> {
     EpochEnds(Vec<(usize, Result<FoundEpoch, ReadError>)>),
     Producers(Vec<(usize, Result<Vec<ActiveProducer>, ReadError>)>),
     LogBytes(Vec<(PartitionId, u64)>),
+    Entered(Result<(), Crowded>),
     Commanded(Outcome),
     Group(Result<group::answer::Answer, Absence>),
     Metrics(Box<Snapshot>),

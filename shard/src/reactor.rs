@@ -35,7 +35,7 @@ use crate::mailbox::Slumber;
 use crate::reactor::surveyor::Surveyor;
 use crate::ring::pool::Received;
 use crate::ring::{self, Ring, WakeHandle, system};
-use crate::socket::{self, RingListener, RingSocket};
+use crate::socket::{self, RingListener, RingSocket, SocketRules};
 use descriptors::Share;
 
 /// The real world of one shard. A clone is another handle to it.
@@ -104,8 +104,12 @@ impl RingIo {
     ///
     /// # Errors
     /// As the operating system says, mostly that the address is in use.
-    pub fn listen(&self, address: std::net::SocketAddr) -> io::Result<RingListener> {
-        socket::listen(&self.core.ring, address)
+    pub fn listen(
+        &self,
+        address: std::net::SocketAddr,
+        rules: SocketRules,
+    ) -> io::Result<RingListener> {
+        socket::listen(&self.core.ring, address, rules)
     }
 
     /// Connects to `address`, blocking the thread: for tests and tools on this shard.

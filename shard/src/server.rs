@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use replication::config::broker::{BrokerConfig, Layers};
 use replication::config::listener::{Address, Listener};
 use replication::config::node::{Cores, NodeConfig};
 
@@ -22,6 +23,7 @@ use crate::recovery::StartError;
 use crate::ring::WakeHandle;
 use crate::route::{self, Lanes};
 use crate::shard::Shard;
+use crate::socket::SocketRules;
 
 /// The part of the machine's memory that is taken if the configuration names none: one in so many.
 const MEMORY_SHARE: u64 = 4;
@@ -202,8 +204,10 @@ async fn run_shard(index: usize, io: RingIo, seat: Seat, common: Common) {
         return;
     }
     let mut listeners = Vec::with_capacity(binds.len());
+    let layers = Layers { file: Arc::clone(&config.file), ..Layers::default() };
+    let rules = SocketRules::from(&BrokerConfig::resolve(&layers).connections);
     for address in binds {
-        match io.listen(address) {
+        match io.listen(address, rules) {
             Ok(listener) => listeners.push(listener),
             Err(error) => {
                 let error = StartError(format!("cannot listen on {address}: {error}"));

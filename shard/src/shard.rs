@@ -23,6 +23,7 @@ use crate::checkpoint::Turnstile;
 use crate::commit::Commit;
 use crate::connections::Connections;
 use crate::controller::Controller;
+use crate::door::Door;
 use crate::files::Files;
 use crate::groups::Groups;
 use crate::io::{Class, Io};
@@ -88,6 +89,8 @@ pub struct Shard<I: Io> {
     /// On shard 0: the owner of the cluster's metadata.
     pub controller: Controller<I>,
     pub connections: Connections<I>,
+    /// On shard 0: who counts the connections of the node.
+    pub door: RefCell<Door<ReplyTo<I>>>,
     pub sessions: RefCell<FetchSessions>,
     /// Memory of requests.
     pub permits: Permits,
@@ -118,6 +121,7 @@ impl<I: Io> Shard<I> {
         let nothing = Cluster::new(config.node, Arc::clone(&config.file));
         let image = Arc::clone(nothing.image());
         let cores = u16::try_from(lanes.len()).expect("cores are few");
+        let session_count_max = session_share(&image, lanes.len());
         let answer_bytes = u64::try_from(io.block_bytes_max() / ANSWER_SHARE).expect("usize fits");
         Rc::new(Self {
             index,
@@ -139,7 +143,8 @@ impl<I: Io> Shard<I> {
             groups: Groups::default(),
             controller: Controller::default(),
             connections: Connections::default(),
-            sessions: RefCell::default(),
+            door: RefCell::default(),
+            sessions: RefCell::new(FetchSessions::new(session_count_max)),
             permits: Permits::new(request_memory_bytes),
             answers: Answers::new(answer_bytes),
             listeners: RefCell::new(listeners),
@@ -285,6 +290,7 @@ impl<I: Io> Shard<I> {
             }
         }
         self.seat_coordinators(&before);
+        self.open_door(); // There may be room for more than before.
     }
 
     /// Nothing can be committed any more: every partition is closed until the next start.
@@ -360,6 +366,8 @@ impl<I: Io> Shard<I> {
             }
             Message::Command(command) => self.on_command(command, reply_to),
             Message::Group { partition, request } => self.on_group(partition, *request, reply_to),
+            Message::Enter(address) => self.on_enter(address, reply_to),
+            Message::Leave(address) => self.on_leave(address, reply_to),
             Message::Metrics => {
                 let snapshot = self.snapshot();
                 self.route.reply(reply_to, Reply::Metrics(Box::new(snapshot)));
@@ -385,6 +393,12 @@ impl<I: Io> Shard<I> {
             }
         }
     }
+}
+
+/// Fetch sessions of one shard, of those of the node.
+fn session_share(image: &Image, shard_count: usize) -> usize {
+    let all = image.broker_config().requests.fetch_sessions_max;
+    usize::try_from(all).expect("usize fits").div_ceil(shard_count)
 }
 
 /// Takes letters of the other shards, for ever.

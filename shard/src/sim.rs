@@ -739,7 +739,7 @@ impl Io for SimIo {
     }
 
     fn peer(&self, socket: &SimSocket) -> String {
-        format!("client-{}", socket.0.end.connection())
+        format!("127.0.0.1:{}", socket.0.end.connection() % 65_536)
     }
 
     fn unread_bytes(&self, socket: &SimSocket) -> u64 {

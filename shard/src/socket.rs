@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::{Buf, Bytes};
+use replication::config::broker::ConnectionLimits;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::file::{RingFile, is_interrupted};
@@ -22,9 +23,6 @@ use crate::ring::inbox::{Arrivals, Inbox, Next, NextArrival};
 use crate::ring::pool::Received;
 use crate::ring::request::{PARTS_MAX, Request, Vectors};
 use crate::ring::system;
-
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 4096;
 
 /// A connection. Ends with the last clone.
 #[derive(Clone)]
@@ -45,14 +43,60 @@ pub struct RingListener {
     arrivals: Rc<Arrivals>,
 }
 
-pub(crate) fn listen(ring: &Ring, address: SocketAddr) -> io::Result<RingListener> {
+/// What the configuration says of the connections of a listener.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketRules {
+    /// Connections that wait to be accepted.
+    pub backlog: u32,
+    /// `None`: the kernel chooses.
+    pub send_buffer_bytes: Option<u32>,
+    pub receive_buffer_bytes: Option<u32>,
+}
+
+impl SocketRules {
+    /// For tests and tools on this machine.
+    pub const PLAIN: Self =
+        Self { backlog: 128, send_buffer_bytes: None, receive_buffer_bytes: None };
+}
+
+impl From<&ConnectionLimits> for SocketRules {
+    fn from(limits: &ConnectionLimits) -> Self {
+        Self {
+            backlog: limits.backlog,
+            send_buffer_bytes: limits.send_buffer_bytes,
+            receive_buffer_bytes: limits.receive_buffer_bytes,
+        }
+    }
+}
+
+pub(crate) fn listen(
+    ring: &Ring,
+    address: SocketAddr,
+    rules: SocketRules,
+) -> io::Result<RingListener> {
+    let socket = Rc::new(OwnedFd::from(listening(address, rules)?));
+    Ok(RingListener { ring: ring.clone(), socket, arrivals: Rc::default() })
+}
+
+/// Its connections have its buffers.
+fn listening(address: SocketAddr, rules: SocketRules) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
+    if let Some(bytes) = rules.send_buffer_bytes {
+        socket.set_send_buffer_size(buffer_bytes(bytes))?;
+    }
+    if let Some(bytes) = rules.receive_buffer_bytes {
+        socket.set_recv_buffer_size(buffer_bytes(bytes))?;
+    }
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    let socket = Rc::new(OwnedFd::from(socket));
-    Ok(RingListener { ring: ring.clone(), socket, arrivals: Rc::default() })
+    socket.listen(i32::try_from(rules.backlog).unwrap_or(i32::MAX))?;
+    Ok(socket)
+}
+
+/// The kernel has twice as many, and bounds of its own.
+fn buffer_bytes(bytes: u32) -> usize {
+    usize::try_from(bytes).expect("usize fits")
 }
 
 pub(crate) fn connect(ring: &Ring, address: SocketAddr) -> io::Result<RingSocket> {
@@ -263,4 +307,28 @@ async fn send_cached(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+
+    use super::{SocketRules, listening};
+
+    #[test]
+    fn connections_have_the_buffers_that_the_listener_was_told() {
+        let any_port = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        let rules = SocketRules {
+            send_buffer_bytes: Some(40_000),
+            receive_buffer_bytes: Some(50_000),
+            ..SocketRules::PLAIN
+        };
+        let listener = listening(any_port, rules).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let _peer = TcpStream::connect(address).unwrap();
+        let (connection, _) = listener.accept().unwrap();
+        // The kernel keeps as much again for its own use.
+        assert_eq!(connection.send_buffer_size().unwrap(), 80_000);
+        assert_eq!(connection.recv_buffer_size().unwrap(), 100_000);
+    }
 }

@@ -4,6 +4,7 @@
 //! Strongest first: changed for this node, changed for every node, the file, the default.
 //! Within one of these, the stronger of two names of one setting wins.
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -109,8 +110,8 @@ pub struct TopicRules {
 pub struct ConnectionLimits {
     pub count_max: u32,
     pub per_address_max: u32,
-    /// Addresses as written, with a bound of their own.
-    pub per_address_overrides: Vec<(String, u32)>,
+    /// Addresses with a bound of their own; of one that is named twice the last holds.
+    pub per_address_overrides: Vec<(IpAddr, u32)>,
     /// `None`: for ever.
     pub idle_ms_max: Option<i64>,
     pub backlog: u32,

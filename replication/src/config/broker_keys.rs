@@ -10,9 +10,6 @@ const NO_RECOMPRESSION: &str = "batches are stored as their producer compressed 
 const NO_RETENTION: &str = "old segments are not deleted yet";
 const NO_CLEANUP: &str = "old segments are neither deleted nor compacted yet";
 const NO_JITTER: &str = "segments close without jitter yet";
-const NO_SOCKET_RULES: &str = "the kernel's own limits hold yet";
-const NO_CONNECTION_LIMITS: &str = "connections are not counted against limits yet";
-const NO_SESSION_LIMIT: &str = "fetch sessions have a fixed limit yet";
 
 static HONOURED: &[Definition] = &[
     key(
@@ -243,11 +240,10 @@ static HONOURED: &[Definition] = &[
         "max.connections",
         Kind::Int,
         Some("2147483647"),
-        "Connections of this node; more are not accepted.",
+        "Connections of this node; more wait until one has ended.",
     )
     .checked(Check::AtLeast(0))
-    .updated(Update::ClusterWide)
-    .without_effect(NO_CONNECTION_LIMITS),
+    .updated(Update::ClusterWide),
     key(
         "max.connections.per.ip",
         Kind::Int,
@@ -255,25 +251,22 @@ static HONOURED: &[Definition] = &[
         "Connections from one address; more are closed.",
     )
     .checked(Check::AtLeast(0))
-    .updated(Update::ClusterWide)
-    .without_effect(NO_CONNECTION_LIMITS),
+    .updated(Update::ClusterWide),
     key(
         "max.connections.per.ip.overrides",
         Kind::Text,
         Some(""),
-        "Addresses with another max.connections.per.ip: address:count, ...",
+        "Addresses with another max.connections.per.ip: address:count, ... Names are not looked up.",
     )
     .checked(Check::AddressCounts)
-    .updated(Update::ClusterWide)
-    .without_effect(NO_CONNECTION_LIMITS),
+    .updated(Update::ClusterWide),
     key(
         "max.incremental.fetch.session.cache.slots",
         Kind::Int,
         Some("1000"),
-        "Fetch sessions kept on this node.",
+        "Fetch sessions kept on this node, a share of them on each core.",
     )
-    .checked(Check::AtLeast(0))
-    .without_effect(NO_SESSION_LIMIT),
+    .checked(Check::AtLeast(0)),
     key(
         "max.request.partition.size.limit",
         Kind::Int,
@@ -354,19 +347,17 @@ static HONOURED: &[Definition] = &[
     key(
         "socket.listen.backlog.size",
         Kind::Int,
-        Some("50"),
-        "Connections that wait to be accepted.",
+        Some("4096"),
+        "Connections that wait to be accepted, on each core and listener. Kafka's default is 50.",
     )
-    .checked(Check::AtLeast(1))
-    .without_effect(NO_SOCKET_RULES),
+    .checked(Check::AtLeast(1)),
     key(
         "socket.receive.buffer.bytes",
         Kind::Int,
         Some("-1"),
         "The kernel's receive buffer of a connection; -1 lets the kernel choose.",
     )
-    .checked(Check::AtLeast(-1))
-    .without_effect(NO_SOCKET_RULES),
+    .checked(Check::AtLeast(-1)),
     key(
         "socket.request.max.bytes",
         Kind::Int,
@@ -380,8 +371,7 @@ static HONOURED: &[Definition] = &[
         Some("-1"),
         "The kernel's send buffer of a connection; -1 lets the kernel choose.",
     )
-    .checked(Check::AtLeast(-1))
-    .without_effect(NO_SOCKET_RULES),
+    .checked(Check::AtLeast(-1)),
     key(
         "unclean.leader.election.enable",
         Kind::Boolean,

@@ -4,6 +4,7 @@
 //! Invariant: a value that passed [`Definition::canonical`] is in one spelling, and parses as the
 //! key's type.
 
+use core::net::IpAddr;
 use std::borrow::Cow;
 
 use crate::limits::CONFIG_VALUE_BYTES_MAX;
@@ -168,7 +169,7 @@ impl Definition {
                     Err(format!("String must be one of: {}", values.join(", ")))
                 }
                 Check::AddressCounts if address_counts(text).is_none() => {
-                    Err("must be address:count, ...".to_owned())
+                    Err("must be address:count, ..., and a name is no address".to_owned())
                 }
                 _ => Ok(text.to_owned()),
             },
@@ -249,11 +250,11 @@ pub fn split(text: &str) -> Vec<&str> {
 /// `address:count, ...`; the last colon counts, as an IPv6 address has its own. `None` if it is not
 /// so.
 #[must_use]
-pub fn address_counts(text: &str) -> Option<Vec<(String, u32)>> {
+pub fn address_counts(text: &str) -> Option<Vec<(IpAddr, u32)>> {
     let pair = |item: &str| {
         let (address, count) = item.rsplit_once(':')?;
-        let count = count.trim().parse().ok()?;
-        (!address.trim().is_empty()).then(|| (address.trim().to_owned(), count))
+        let address = address.trim().trim_matches(['[', ']']).parse::<IpAddr>().ok()?;
+        Some((address.to_canonical(), count.trim().parse().ok()?))
     };
     split(text).into_iter().map(pair).collect()
 }
@@ -365,9 +366,12 @@ mod tests {
 
     #[test]
     fn overrides_of_addresses() {
-        let want =
-            |pairs: &[(&str, u32)]| Some(pairs.iter().map(|(a, n)| ((*a).into(), *n)).collect());
-        assert_eq!(address_counts("127.0.0.1:200, ::1:3"), want(&[("127.0.0.1", 200), ("::1", 3)]));
+        let want = |pairs: &[(&str, u32)]| {
+            Some(pairs.iter().map(|(a, n)| (a.parse().unwrap(), *n)).collect())
+        };
+        let pairs = [("127.0.0.1", 200), ("::1", 3), ("::2", 4), ("10.0.0.1", 5)];
+        assert_eq!(address_counts("127.0.0.1:200, ::1:3,[::2]:4,::ffff:10.0.0.1:5"), want(&pairs));
+        assert_eq!(address_counts("localhost:1"), None);
         assert_eq!(address_counts(""), want(&[]));
         assert_eq!(address_counts("127.0.0.1"), None);
         assert_eq!(address_counts("a:-1"), None);

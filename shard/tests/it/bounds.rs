@@ -7,6 +7,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig,
+};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, ApiVersionsResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+use net::api::ApiKey;
 use net::client;
 use net::fetch::FetchRequest;
 use shard::cause::Cause;
@@ -345,4 +354,86 @@ fn what_is_no_request_is_closed_at_once_and_counted_by_its_kind() {
             assert_eq!(closed(&client.counted().await), want);
         }
     });
+}
+
+#[test]
+fn a_connection_past_max_connections_waits_until_there_is_a_place() {
+    play(&[("max.connections", "2")], async |client: Client| {
+        let first = known(&client).await;
+        let mut second = Wire::connect(&client.io, client.node).await;
+        let request = ApiVersionsRequest::default();
+        let answer: Result<ApiVersionsResponse, _> =
+            second.call(ApiKey::ApiVersions, 0, &request).await;
+        assert_eq!(answer.unwrap().error_code, 0);
+        let third = connect(&client).await;
+        send(&client, &third, ASK).await;
+        let (io, before) = (client.io.clone(), client.io.now());
+        client.io.spawn(Class::Foreground, async move {
+            io.sleep(MINUTE).await;
+            io.shutdown(&first);
+        });
+        assert!(!client.io.receive(&third).await.unwrap().is_empty());
+        check_seconds(client.io.now().since(before), 60, 61);
+        let fourth = connect(&client).await;
+        send(&client, &fourth, ASK).await;
+        let before = client.io.now();
+        raise(&mut second, "max.connections", "3").await;
+        assert!(!client.io.receive(&fourth).await.unwrap().is_empty());
+        check_seconds(client.io.now().since(before), 0, 1);
+        assert_eq!(closed(&client.counted().await), BTreeMap::from([(Cause::Full, 2)]));
+    });
+}
+
+/// Sets a config of every broker.
+async fn raise(wire: &mut Wire, key: &'static str, value: &'static str) {
+    let config = AlterableConfig::default()
+        .with_name(StrBytes::from_static_str(key))
+        .with_value(Some(StrBytes::from_static_str(value)));
+    let resource = AlterConfigsResource::default().with_resource_type(4).with_configs(vec![config]);
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    let answer: Result<IncrementalAlterConfigsResponse, _> =
+        wire.call(ApiKey::IncrementalAlterConfigs, 1, &request).await;
+    assert_eq!(answer.unwrap().responses[0].error_code, 0);
+}
+
+#[test]
+fn a_connection_past_those_of_its_address_is_closed_at_once() {
+    for settings in [
+        [("max.connections.per.ip", "2"), ("max.connections.per.ip.overrides", "10.1.1.1:9")],
+        [("max.connections.per.ip", "9"), ("max.connections.per.ip.overrides", "127.0.0.1:2")],
+    ] {
+        play(&settings, async |client: Client| {
+            let first = known(&client).await;
+            let _second = known(&client).await;
+            let third = connect(&client).await;
+            check_seconds(end_of(&client, &third).await, 0, 1);
+            assert_eq!(closed(&client.counted().await), BTreeMap::from([(Cause::AddressFull, 1)]));
+            client.io.shutdown(&first);
+            client.io.sleep(Duration::from_secs(1)).await;
+            known(&client).await;
+        });
+    }
+}
+
+#[test]
+fn fetch_sessions_are_shared_out_over_the_cores() {
+    // Two cores: each connection may begin one session on its own.
+    for (slots, want) in [("0", [false, false]), ("2", [true, false])] {
+        play(
+            &[("max.incremental.fetch.session.cache.slots", slots)],
+            async move |client: Client| {
+                client.create("t", 1).await;
+                let mut wire = Wire::connect(&client.io, client.node).await;
+                for has_session in want {
+                    let request =
+                        FetchRequest { session_epoch: 0, ..fetch(&[(by_name("t"), &[0])]) };
+                    let envelope = wire.envelope(12);
+                    wire.send(client::encode_fetch(&envelope, &request)).await.unwrap();
+                    let body = wire.receive(ApiKey::Fetch, &envelope).await.unwrap();
+                    let answer = client::decode_fetch(12, &body).unwrap();
+                    assert_eq!(answer.session_id != 0, has_session, "{slots}");
+                }
+            },
+        );
+    }
 }

@@ -14,7 +14,7 @@ use shard::io::{Class, Io, Open, Sync};
 use shard::mailbox;
 use shard::reactor::RingIo;
 use shard::reactor::launch::{Budget, launch, start};
-use shard::socket::RingSocket;
+use shard::socket::{RingSocket, SocketRules};
 
 use crate::conformance::{self, Side};
 
@@ -74,7 +74,7 @@ fn on_ring<F: Future<Output = ()> + 'static>(
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 async fn pair(io: &RingIo) -> (Side<RingIo>, Side<RingIo>) {
-    let listener = io.listen(ANY_PORT).unwrap();
+    let listener = io.listen(ANY_PORT, SocketRules::PLAIN).unwrap();
     let one = io.connect(listener.local_address().unwrap()).unwrap();
     let other = io.accept(&listener).await.unwrap();
     (Side { io: io.clone(), socket: one }, Side { io: io.clone(), socket: other })
@@ -156,7 +156,7 @@ fn many_connections_share_the_buffers() {
     const COUNT: usize = 300;
     const BYTES: usize = 100_000;
     on_ring("many", |io| async move {
-        let listener = io.listen(ANY_PORT).unwrap();
+        let listener = io.listen(ANY_PORT, SocketRules::PLAIN).unwrap();
         let address = listener.local_address().unwrap();
         let done = Rc::new(Cell::new(0));
         for _ in 0..COUNT {
@@ -287,7 +287,7 @@ fn other_threads_wake_a_shard() {
 fn a_shard_ends_with_operations_under_way() {
     on_ring("end", |io| async move {
         let (one, other) = pair(&io).await;
-        let listener = io.listen(ANY_PORT).unwrap();
+        let listener = io.listen(ANY_PORT, SocketRules::PLAIN).unwrap();
         let tasks = io.clone();
         io.spawn(Class::Foreground, async move {
             let received = tasks.receive(&other.socket).await;
@@ -324,7 +324,7 @@ fn connections_leave_descriptors_to_files() {
     let directory = Directory::new("descriptors");
     let budget = Budget { descriptor_count: 0, ..budget() };
     launch(&cores(1), &directory.0, &budget, |_, io| async move {
-        let listener = io.listen(ANY_PORT).unwrap();
+        let listener = io.listen(ANY_PORT, SocketRules::PLAIN).unwrap();
         let _waiting = io.connect(listener.local_address().unwrap()).unwrap();
         let served = Rc::new(Cell::new(false));
         let (at_the_door, is_served) = (io.clone(), Rc::clone(&served));
