@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# Apache Kafka's own commands against a broker of one node: kafka-commands.sh BROKER
+# Each does its work, and its output is looked at. The broker's node id is read from the cluster.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+broker=$1
+topic=commands-$$-$RANDOM
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+say() { echo "kafka-commands: $*" >&2; exit 1; }
+
+try() { # CLASS ARGUMENT...: its output is in $work/said
+  local class=$1; shift
+  [[ $class == *.*.* ]] || class=org.apache.kafka.tools.$class
+  "$here/../suites/kafka.sh" tool "$class" --bootstrap-server "$broker" "$@" >"$work/said" 2>"$work/complained"
+}
+
+run() { # CLASS ARGUMENT...
+  try "$@" || say "$*: exit code $?: $(tail -n 5 "$work/said" "$work/complained")"
+}
+
+refused() { # PATTERN CLASS ARGUMENT...: it fails, and says why
+  local pattern=$1; shift
+  if try "$@"; then say "$*: it is not refused: $(cat "$work/said")"; fi
+  grep -Eq -- "$pattern" "$work/said" "$work/complained" || say "$*: no '$pattern' in: $(cat "$work/said" "$work/complained")"
+}
+
+says() { # PATTERN...: each is in what the last command said
+  local pattern
+  for pattern in "$@"; do
+    grep -Eq -- "$pattern" "$work/said" || say "no '$pattern' in: $(cat "$work/said" "$work/complained")"
+  done
+}
+
+# Topics: made, described by pages, grown, listed.
+run TopicCommand --create --topic "$topic" --partitions 3 --replication-factor 1 --config max.message.bytes=100000
+run TopicCommand --describe --topic "$topic" --partition-size-limit-per-response 2
+says "PartitionCount: 3" "max.message.bytes=100000" "Partition: 2.*Leader: [0-9]+.*Isr: [0-9]+"
+node=$(sed -nE 's/.*Partition: 0.*Leader: ([0-9]+).*/\1/p' "$work/said")
+run TopicCommand --alter --topic "$topic" --partitions 4
+run TopicCommand --describe --topic "$topic"
+says "PartitionCount: 4"
+run TopicCommand --list
+says "^$topic$"
+
+# Records of an idempotent producer, their offsets, who wrote them, and their deletion.
+"$here/../suites/kafka.sh" tool org.apache.kafka.tools.ProducerPerformance --topic "$topic" --num-records 400 --record-size 100 \
+  --throughput -1 --producer-props "bootstrap.servers=$broker" enable.idempotence=true >"$work/said" 2>&1 ||
+  say "ProducerPerformance: $(cat "$work/said")"
+says "^400 records sent"
+run GetOffsetShell --topic "$topic"
+[ "$(awk -F: '{ sum += $3 } END { print sum }' "$work/said")" = 400 ] || say "other offsets: $(cat "$work/said")"
+full=$(awk -F: '$3 > 0 { print $2; exit }' "$work/said")
+run TransactionsCommand describe-producers --topic "$topic" --partition "$full"
+says "^ProducerId" "^[0-9]+[[:space:]]+0[[:space:]]"
+printf '{"version": 1, "partitions": [{"topic": "%s", "partition": %d, "offset": 1}]}' "$topic" "$full" >"$work/offsets.json"
+run DeleteRecordsCommand --offset-json-file "$work/offsets.json"
+says "partition: $topic-$full.*low_watermark: 1"
+run GetOffsetShell --topic "$topic" --partitions "$full" --time earliest
+says "^$topic:$full:1$"
+
+# Leaders and replicas: all is where it shall be, and another broker is refused.
+run LeaderElectionCommand --election-type preferred --topic "$topic" --partition 0
+says "Valid replica already elected for partitions? $topic-0"
+run LeaderElectionCommand --election-type preferred --all-topic-partitions
+assign() { printf '{"version": 1, "partitions": [{"topic": "%s", "partition": 0, "replicas": [%s]}]}' "$topic" "$1" >"$work/assign.json"; }
+assign "$node"
+run reassign.ReassignPartitionsCommand --reassignment-json-file "$work/assign.json" --execute
+says "Successfully started partition reassignment for $topic-0"
+run reassign.ReassignPartitionsCommand --reassignment-json-file "$work/assign.json" --verify
+says "Reassignment of partition $topic-0 is completed"
+run reassign.ReassignPartitionsCommand --list
+says "No partition reassignments found"
+assign $((node + 1))
+refused 'no such broker|[Uu]nknown broker' reassign.ReassignPartitionsCommand --reassignment-json-file "$work/assign.json" --execute
+
+# Directories, quorum, features, versions.
+run LogDirsCommand --describe --topic-list "$topic"
+says "\"partition\":\"$topic-0\""
+run MetadataQuorumCommand describe --status
+says "^LeaderId: +$node$" "^HighWatermark: +[0-9]+$" "^CurrentVoters:.*\"id\": $node"
+run MetadataQuorumCommand describe --replication
+says "^$node[[:space:]].*Leader"
+run FeatureCommand describe
+run BrokerApiVersionsCommand
+says "DescribeTopicPartitions\(75\)"
+
+# Configs of topics and brokers.
+run kafka.admin.ConfigCommand --alter --entity-type topics --entity-name "$topic" --add-config retention.ms=123456789
+run kafka.admin.ConfigCommand --describe --entity-type topics --entity-name "$topic"
+says "retention.ms=123456789 .*DYNAMIC_TOPIC_CONFIG:retention.ms=123456789"
+run kafka.admin.ConfigCommand --alter --entity-type topics --entity-name "$topic" --delete-config retention.ms
+run kafka.admin.ConfigCommand --describe --entity-type topics
+says "Dynamic configs for topic $topic are"
+run kafka.admin.ConfigCommand --describe --entity-type brokers --entity-name "$node" --all
+says "^  listeners=.*STATIC_BROKER_CONFIG:listeners"
+
+run TopicCommand --delete --topic "$topic"
+run TopicCommand --list
+if grep -qx "$topic" "$work/said"; then say "the topic is there after its deletion"; fi
