@@ -41,6 +41,8 @@ pub enum ApiKey {
     UpdateFeatures,
     DescribeCluster,
     DescribeProducers,
+    ConsumerGroupHeartbeat,
+    ConsumerGroupDescribe,
     ListConfigResources,
     DescribeTopicPartitions,
 }
@@ -61,7 +63,7 @@ pub struct Api {
 
 /// Produce 0-2 are advertised and not answered: without them older librdkafka turns off compression
 /// and idempotence (KAFKA-18659).
-pub const APIS: [Api; 36] = [
+pub const APIS: [Api; 38] = [
     Api { advertised_first: 0, ..row(ApiKey::Produce, 0, 3, 13, 9) },
     row(ApiKey::Fetch, 1, 4, 18, 12),
     row(ApiKey::ListOffsets, 2, 1, 11, 6),
@@ -96,6 +98,8 @@ pub const APIS: [Api; 36] = [
     row(ApiKey::UpdateFeatures, 57, 0, 2, 0),
     row(ApiKey::DescribeCluster, 60, 0, 2, 0),
     row(ApiKey::DescribeProducers, 61, 0, 0, 0),
+    row(ApiKey::ConsumerGroupHeartbeat, 68, 0, 1, 0),
+    row(ApiKey::ConsumerGroupDescribe, 69, 0, 1, 0),
     row(ApiKey::ListConfigResources, 74, 0, 1, 0),
     row(ApiKey::DescribeTopicPartitions, 75, 0, 0, 0),
 ];
@@ -156,8 +160,10 @@ impl ApiKey {
             Self::UpdateFeatures => &APIS[31],
             Self::DescribeCluster => &APIS[32],
             Self::DescribeProducers => &APIS[33],
-            Self::ListConfigResources => &APIS[34],
-            Self::DescribeTopicPartitions => &APIS[35],
+            Self::ConsumerGroupHeartbeat => &APIS[34],
+            Self::ConsumerGroupDescribe => &APIS[35],
+            Self::ListConfigResources => &APIS[36],
+            Self::DescribeTopicPartitions => &APIS[37],
         }
     }
 
@@ -217,6 +223,8 @@ impl ApiKey {
             | Self::OffsetDelete
             | Self::DescribeQuorum
             | Self::UpdateFeatures
+            | Self::ConsumerGroupHeartbeat
+            | Self::ConsumerGroupDescribe
             | Self::DescribeCluster
             | Self::DescribeProducers
             | Self::ListConfigResources
@@ -262,6 +270,8 @@ impl ApiKey {
             Self::UpdateFeatures => "UpdateFeatures",
             Self::DescribeCluster => "DescribeCluster",
             Self::DescribeProducers => "DescribeProducers",
+            Self::ConsumerGroupHeartbeat => "ConsumerGroupHeartbeat",
+            Self::ConsumerGroupDescribe => "ConsumerGroupDescribe",
             Self::ListConfigResources => "ListConfigResources",
             Self::DescribeTopicPartitions => "DescribeTopicPartitions",
         }

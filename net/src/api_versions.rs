@@ -2,14 +2,20 @@
 //!
 //! The answer follows from the request alone.
 
-use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::api_versions_response::{
+    ApiVersion, FinalizedFeatureKey, SupportedFeatureKey,
+};
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
+use kafka_protocol::protocol::StrBytes;
 
 use crate::api::{APIS, Api, ApiKey};
 use crate::error_code::ErrorCode;
 
 /// First version whose requests name the client's software.
 const SOFTWARE_FROM: i16 = 3;
+
+/// At 1, clients may use the consumer protocol (KIP-848).
+const GROUP_FEATURE: StrBytes = StrBytes::from_static_str("group.version");
 
 /// Everything that is spoken, or INVALID_REQUEST and nothing to a client with an odd name.
 #[must_use]
@@ -18,7 +24,18 @@ pub fn answer(request: &ApiVersionsRequest, version: i16) -> ApiVersionsResponse
     if version >= SOFTWARE_FROM && !named {
         return ApiVersionsResponse::default().with_error_code(ErrorCode::INVALID_REQUEST.get());
     }
-    ApiVersionsResponse::default().with_api_keys(APIS.iter().map(advertised).collect())
+    ApiVersionsResponse::default()
+        .with_api_keys(APIS.iter().map(advertised).collect())
+        .with_supported_features(vec![
+            SupportedFeatureKey::default().with_name(GROUP_FEATURE).with_max_version(1),
+        ])
+        .with_finalized_features_epoch(0)
+        .with_finalized_features(vec![
+            FinalizedFeatureKey::default()
+                .with_name(GROUP_FEATURE)
+                .with_min_version_level(1)
+                .with_max_version_level(1),
+        ])
 }
 
 /// The answer to a version that is not spoken: which versions of ApiVersions are.

@@ -6,15 +6,16 @@ mod codes;
 
 use kafka_protocol::messages::{
     AlterConfigsResponse, AlterPartitionReassignmentsResponse, AlterReplicaLogDirsResponse,
-    ApiVersionsResponse, CreatePartitionsResponse, CreateTopicsResponse, DeleteGroupsResponse,
-    DeleteRecordsResponse, DeleteTopicsResponse, DescribeClusterResponse, DescribeConfigsResponse,
-    DescribeGroupsResponse, DescribeLogDirsResponse, DescribeProducersResponse,
-    DescribeQuorumResponse, DescribeTopicPartitionsResponse, ElectLeadersResponse,
-    FindCoordinatorResponse, HeartbeatResponse, IncrementalAlterConfigsResponse,
-    InitProducerIdResponse, JoinGroupResponse, LeaveGroupResponse, ListConfigResourcesResponse,
-    ListGroupsResponse, ListOffsetsResponse, ListPartitionReassignmentsResponse, MetadataResponse,
-    OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchResponse, OffsetForLeaderEpochResponse,
-    SyncGroupResponse, UpdateFeaturesResponse,
+    ApiVersionsResponse, ConsumerGroupDescribeResponse, ConsumerGroupHeartbeatResponse,
+    CreatePartitionsResponse, CreateTopicsResponse, DeleteGroupsResponse, DeleteRecordsResponse,
+    DeleteTopicsResponse, DescribeClusterResponse, DescribeConfigsResponse, DescribeGroupsResponse,
+    DescribeLogDirsResponse, DescribeProducersResponse, DescribeQuorumResponse,
+    DescribeTopicPartitionsResponse, ElectLeadersResponse, FindCoordinatorResponse,
+    HeartbeatResponse, IncrementalAlterConfigsResponse, InitProducerIdResponse, JoinGroupResponse,
+    LeaveGroupResponse, ListConfigResourcesResponse, ListGroupsResponse, ListOffsetsResponse,
+    ListPartitionReassignmentsResponse, MetadataResponse, OffsetCommitResponse,
+    OffsetDeleteResponse, OffsetFetchResponse, OffsetForLeaderEpochResponse, SyncGroupResponse,
+    UpdateFeaturesResponse,
 };
 use kafka_protocol::protocol::Encodable;
 
@@ -63,6 +64,8 @@ pub enum Response<R> {
     ListPartitionReassignments(ListPartitionReassignmentsResponse),
     DescribeQuorum(DescribeQuorumResponse),
     UpdateFeatures(UpdateFeaturesResponse),
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatResponse),
+    ConsumerGroupDescribe(ConsumerGroupDescribeResponse),
     DescribeProducers(DescribeProducersResponse),
     ListConfigResources(ListConfigResourcesResponse),
     DescribeTopicPartitions(DescribeTopicPartitionsResponse),
@@ -105,6 +108,8 @@ impl<R> Response<R> {
             Self::ListPartitionReassignments(_) => ApiKey::ListPartitionReassignments,
             Self::DescribeQuorum(_) => ApiKey::DescribeQuorum,
             Self::UpdateFeatures(_) => ApiKey::UpdateFeatures,
+            Self::ConsumerGroupHeartbeat(_) => ApiKey::ConsumerGroupHeartbeat,
+            Self::ConsumerGroupDescribe(_) => ApiKey::ConsumerGroupDescribe,
             Self::DescribeProducers(_) => ApiKey::DescribeProducers,
             Self::ListConfigResources(_) => ApiKey::ListConfigResources,
             Self::DescribeTopicPartitions(_) => ApiKey::DescribeTopicPartitions,
@@ -176,6 +181,8 @@ impl<R> Response<R> {
                 generated(&mut frame, reply, &body)?;
             }
             Self::UpdateFeatures(body) => generated(&mut frame, reply, &body)?,
+            Self::ConsumerGroupHeartbeat(body) => generated(&mut frame, reply, &body)?,
+            Self::ConsumerGroupDescribe(body) => generated(&mut frame, reply, &body)?,
             Self::DescribeProducers(body) => generated(&mut frame, reply, &body)?,
             Self::ListConfigResources(body) => generated(&mut frame, reply, &body)?,
             Self::DescribeTopicPartitions(body) => generated(&mut frame, reply, &body)?,

@@ -25,6 +25,7 @@ pub enum Kind {
     Array(&'static Self),
     /// An array of structs.
     Structs(&'static Struct),
+    Struct(&'static Struct),
     /// A struct that may be null.
     Optional(&'static Struct),
 }
@@ -170,6 +171,7 @@ impl Rewrite<'_, '_> {
                     self.copy_struct(schema)?;
                 }
             }
+            Kind::Struct(schema) => self.copy_struct(schema)?,
             Kind::Optional(schema) => {
                 let is_null = self.reader.slice(1)?.first().is_none_or(|mark| 0x80 <= *mark);
                 self.writer.raw(if is_null { &ABSENT } else { &PRESENT });

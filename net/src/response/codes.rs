@@ -80,6 +80,8 @@ impl<R> Response<R> {
                 partition_codes!(body.topics, raw);
             }
             Self::UpdateFeatures(body) => raw(body.error_code),
+            Self::ConsumerGroupHeartbeat(body) => raw(body.error_code),
+            Self::ConsumerGroupDescribe(body) => codes!(body.groups, raw),
             Self::DescribeProducers(body) => partition_codes!(body.topics, raw),
             Self::ListConfigResources(body) => raw(body.error_code),
             Self::DescribeTopicPartitions(body) => codes!(body.topics, raw),

@@ -39,6 +39,8 @@ pub const fn schema(api: ApiKey) -> Option<&'static Struct> {
         ApiKey::ListPartitionReassignments => &LIST_PARTITION_REASSIGNMENTS,
         ApiKey::DescribeQuorum => &DESCRIBE_QUORUM,
         ApiKey::UpdateFeatures => &UPDATE_FEATURES,
+        ApiKey::ConsumerGroupHeartbeat => &CONSUMER_GROUP_HEARTBEAT,
+        ApiKey::ConsumerGroupDescribe => &CONSUMER_GROUP_DESCRIBE,
         ApiKey::DescribeProducers => &DESCRIBE_PRODUCERS,
         ApiKey::ListConfigResources => &LIST_CONFIG_RESOURCES,
         ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
@@ -357,4 +359,27 @@ const DESCRIBE_TOPIC_PARTITIONS: Struct = Struct::new(&[
         Field::new(Kind::String),
         Field::new(I32), // partition
     ]))),
+]);
+
+const CONSUMER_GROUP_HEARTBEAT: Struct = Struct::new(&[
+    Field::new(Kind::String),                                 // group
+    Field::new(Kind::String),                                 // member
+    Field::new(I32),                                          // epoch
+    Field::new(Kind::String).nullable(),                      // instance
+    Field::new(Kind::String).nullable(),                      // rack
+    Field::new(I32),                                          // rebalance timeout
+    Field::new(Kind::Array(&Kind::String)).nullable(),        // topics
+    Field::from(Kind::String, 1).nullable(),                  // expression
+    Field::new(Kind::String).nullable(),                      // assignor
+    Field::new(Kind::Structs(&ID_AND_PARTITIONS)).nullable(), // owned
+]);
+
+const ID_AND_PARTITIONS: Struct = Struct::new(&[
+    Field::new(UUID),
+    Field::new(Kind::Array(&I32)), // partitions
+]);
+
+const CONSUMER_GROUP_DESCRIBE: Struct = Struct::new(&[
+    Field::new(Kind::Array(&Kind::String)),
+    Field::new(BYTE), // include operations
 ]);

@@ -38,6 +38,8 @@ pub const fn schema(api: ApiKey) -> Option<&'static Struct> {
         ApiKey::ListPartitionReassignments => &LIST_PARTITION_REASSIGNMENTS,
         ApiKey::DescribeQuorum => &DESCRIBE_QUORUM,
         ApiKey::UpdateFeatures => &UPDATE_FEATURES,
+        ApiKey::ConsumerGroupHeartbeat => &CONSUMER_GROUP_HEARTBEAT,
+        ApiKey::ConsumerGroupDescribe => &CONSUMER_GROUP_DESCRIBE,
         ApiKey::DescribeProducers => &DESCRIBE_PRODUCERS,
         ApiKey::ListConfigResources => &LIST_CONFIG_RESOURCES,
         ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
@@ -565,3 +567,52 @@ const DESCRIBE_TOPIC_PARTITIONS: Struct = Struct::new(&[
         Field::new(I32), // partition
     ]))),
 ]);
+
+const CONSUMER_GROUP_HEARTBEAT: Struct = Struct::new(&[
+    Field::new(I32),                     // throttle
+    Field::new(I16),                     // error
+    Field::new(Kind::String).nullable(), // message
+    Field::new(Kind::String).nullable(), // member
+    Field::new(I32),                     // epoch
+    Field::new(I32),                     // interval
+    Field::new(Kind::Optional(&Struct::new(&[Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(UUID),
+        Field::new(Kind::Array(&I32)), // partitions
+    ])))])))
+    .nullable(),
+]);
+
+const CONSUMER_GROUP_DESCRIBE: Struct = Struct::new(&[
+    Field::new(I32), // throttle
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(I16),                     // error
+        Field::new(Kind::String).nullable(), // message
+        Field::new(Kind::String),            // group
+        Field::new(Kind::String),            // state
+        Field::new(I32),                     // epoch
+        Field::new(I32),                     // assignment epoch
+        Field::new(Kind::String),            // assignor
+        Field::new(Kind::Structs(&CONSUMER)),
+        Field::new(I32), // operations
+    ]))),
+]);
+
+const CONSUMER: Struct = Struct::new(&[
+    Field::new(Kind::String),               // member
+    Field::new(Kind::String).nullable(),    // instance
+    Field::new(Kind::String).nullable(),    // rack
+    Field::new(I32),                        // epoch
+    Field::new(Kind::String),               // client id
+    Field::new(Kind::String),               // client host
+    Field::new(Kind::Array(&Kind::String)), // topics
+    Field::new(Kind::String).nullable(),    // expression
+    Field::new(Kind::Struct(&NAMED_ASSIGNMENT)),
+    Field::new(Kind::Struct(&NAMED_ASSIGNMENT)), // target
+    Field::from(BYTE, 1),                        // type
+]);
+
+const NAMED_ASSIGNMENT: Struct = Struct::new(&[Field::new(Kind::Structs(&Struct::new(&[
+    Field::new(UUID),
+    Field::new(Kind::String),
+    Field::new(Kind::Array(&I32)), // partitions
+])))]);

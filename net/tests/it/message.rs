@@ -112,6 +112,7 @@ impl Generator<'_> {
                     self.fields(schema);
                 }
             }
+            Kind::Struct(schema) => self.fields(schema),
             Kind::Optional(schema) => self.optional(schema),
         }
     }

@@ -52,6 +52,8 @@ fn request_bytes(version: i16, request: &Request) -> Vec<u8> {
         Request::ListPartitionReassignments(body) => encoded(version, body),
         Request::DescribeQuorum(body) => encoded(version, body),
         Request::UpdateFeatures(body) => encoded(version, body),
+        Request::ConsumerGroupHeartbeat(body) => encoded(version, body),
+        Request::ConsumerGroupDescribe(body) => encoded(version, body),
         Request::DescribeProducers(body) => encoded(version, body),
         Request::ListConfigResources(body) => encoded(version, body),
         Request::DescribeTopicPartitions(body) => encoded(version, body),
@@ -116,6 +118,12 @@ pub(crate) fn response(
         }
         ApiKey::DescribeQuorum => Response::DescribeQuorum(decode_response(api, version, body)?),
         ApiKey::UpdateFeatures => Response::UpdateFeatures(decode_response(api, version, body)?),
+        ApiKey::ConsumerGroupHeartbeat => {
+            Response::ConsumerGroupHeartbeat(decode_response(api, version, body)?)
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            Response::ConsumerGroupDescribe(decode_response(api, version, body)?)
+        }
         ApiKey::DescribeProducers => {
             Response::DescribeProducers(decode_response(api, version, body)?)
         }

@@ -252,7 +252,7 @@ mod tests {
             .filter_map(|it| it.to_digit(16))
             .map(|it| u8::try_from(it).unwrap())
             .collect();
-        digits.chunks(2).map(|pair| pair[0] * 16 + pair[1]).collect()
+        digits.chunks(2).map(|pair| (pair[0] << 4) | pair[1]).collect()
     }
 
     const OFFSET_KEY: &str = "0001 0001 67 0001 74 00000003";

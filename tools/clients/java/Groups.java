@@ -34,15 +34,18 @@ import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
  */
 final class Groups {
     static final int PARTITIONS = 6;
+    /** No assignor of the client's: KIP-848, in which the broker assigns. */
+    static final String CONSUMER = "consumer";
 
     public static void main(String[] arguments) throws Exception {
         String broker = arguments[0];
         try (Admin admin = Check.admin(broker)) {
-            for (String assignor : List.of("Range", "RoundRobin", "Sticky", "CooperativeSticky")) {
+            for (String assignor : List.of("Range", "RoundRobin", "Sticky", "CooperativeSticky", CONSUMER)) {
                 new Groups(broker, admin, assignor).rebalances();
             }
-            new Groups(broker, admin, "Range").staticMembers();
-            new Groups(broker, admin, "CooperativeSticky").staticMembers();
+            for (String assignor : List.of("Range", "CooperativeSticky", CONSUMER)) {
+                new Groups(broker, admin, assignor).staticMembers();
+            }
             new Groups(broker, admin, "Range").administration();
         }
     }
@@ -80,11 +83,16 @@ final class Groups {
         Member(String instance) {
             this.instance = instance;
             Object[] more = {
-                "group.id", group, "session.timeout.ms", "6000", "heartbeat.interval.ms", "300", "max.poll.interval.ms", "6000",
-                "metadata.max.age.ms", "500", "auto.offset.reset", "earliest", "fetch.max.wait.ms", "100",
-                "partition.assignment.strategy", "org.apache.kafka.clients.consumer." + assignor + "Assignor",
+                "group.id", group, "max.poll.interval.ms", "6000", "metadata.max.age.ms", "500", "auto.offset.reset", "earliest",
+                "fetch.max.wait.ms", "100",
             };
             var list = new ArrayList<Object>(List.of(more));
+            if (assignor.equals(CONSUMER)) {
+                list.addAll(List.of("group.protocol", "consumer"));
+            } else {
+                list.addAll(List.of("session.timeout.ms", "6000", "heartbeat.interval.ms", "300"));
+                list.addAll(List.of("partition.assignment.strategy", "org.apache.kafka.clients.consumer." + assignor + "Assignor"));
+            }
             if (instance != null) {
                 list.addAll(List.of("group.instance.id", instance));
             }
