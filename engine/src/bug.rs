@@ -68,10 +68,14 @@ pub enum Bug {
     AnswersOvertake,
     /// Of those who wait for a durable end one is told, the others with the next write.
     WaiterForgottenOnWake,
+    /// Retention by bytes drops one segment too many.
+    RetentionTakesOneMore,
+    /// Retention by time asks when a segment began, not when its last record was written.
+    RetentionBySegmentAge,
 }
 
 impl Bug {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::AckBeforeFlush,
         Self::WriteErrorIgnored,
         Self::HighWatermarkAhead,
@@ -100,6 +104,8 @@ impl Bug {
         Self::ReplyOnWrongConnection,
         Self::AnswersOvertake,
         Self::WaiterForgottenOnWake,
+        Self::RetentionTakesOneMore,
+        Self::RetentionBySegmentAge,
     ];
 
     /// The one with this name.

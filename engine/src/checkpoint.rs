@@ -26,7 +26,7 @@ use crate::fields::{Fields, Malformed};
 use crate::manifest::Manifest;
 
 const MAGIC: u64 = 0x4f44_5241_4445_4b43;
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const COUNT_AT: usize = 32;
 const MANIFESTS_AT: usize = 36;
 const CRC_BYTES: usize = 4;

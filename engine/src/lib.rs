@@ -20,6 +20,7 @@ pub mod manifest;
 pub mod producers;
 pub mod records;
 pub mod recovery;
+pub mod retention;
 pub mod scrub;
 pub mod segment;
 pub mod sidecar;

@@ -22,6 +22,7 @@ use crate::log::commit::Commit;
 use crate::log::segments::{Segments, end_point};
 use crate::manifest::{Manifest, ManifestParts};
 use crate::producers::{Producers, SequenceError, Verdict};
+use crate::retention::Retention;
 use crate::segment::{MaxTimestamp, Phase, Segment};
 use crate::sidecar;
 
@@ -46,6 +47,8 @@ pub struct Point {
 pub struct Rules {
     pub segment_bytes_max: u64,
     pub segment_ms_max: i64,
+    /// A segment closes up to so much earlier, each by another time.
+    pub segment_jitter_ms_max: i64,
     pub index_interval_bytes: u64,
 }
 
@@ -408,11 +411,16 @@ impl Log {
         self.producers.expire(now, expiration_ms);
     }
 
-    /// Where `begin_append` would put a batch of `bytes`: its segment, and the position there.
+    /// Where `begin_append` would put the batch: its segment, and the position there.
     #[must_use]
-    pub fn next_place(&self, bytes: u32, now: Timestamp, rules: &Rules) -> (Offset, FilePos) {
+    pub fn next_place(
+        &self,
+        summary: &Summary,
+        now: Timestamp,
+        rules: &Rules,
+    ) -> (Offset, FilePos) {
         let end = self.log_end();
-        if self.must_roll(u64::from(bytes), now, rules) {
+        if self.must_roll(summary, now, rules) {
             (end.offset, FilePos::ZERO)
         } else {
             (end.segment, end.pos)
@@ -425,11 +433,11 @@ impl Log {
     /// If its sequence verdict is not `Fresh`.
     pub fn begin_append(&mut self, summary: &Summary, now: Timestamp, rules: &Rules) -> Append {
         assert!(self.sequence_verdict(summary) == Ok(Verdict::Fresh));
-        let rolled = self.must_roll(u64::from(summary.len_bytes), now, rules);
-        if rolled {
+        if self.must_roll(summary, now, rules) {
             self.roll(now);
         }
         let at = self.log_end();
+        let rolled = at.pos == FilePos::ZERO;
         let leader_epoch = self.epochs.latest();
         self.place(summary, leader_epoch, now, rules.index_interval_bytes);
         let Point { offset: base_offset, segment, pos } = at;
@@ -503,6 +511,7 @@ impl Log {
     pub fn on_flushed(&mut self, flush: Flush) {
         assert!(flush.id == self.id, "a token of another partition");
         self.commit.on_flushed(flush.end);
+        self.commit.forward(&self.segments);
         self.check();
     }
 
@@ -557,6 +566,28 @@ impl Log {
         assert!(self.since_checkpoint.sealed_end <= checkpointed.sealed_end);
         self.since_checkpoint.sealed_end = checkpointed.sealed_end;
         self.check();
+    }
+
+    /// Whether the active segment shall be closed although nothing is appended.
+    #[must_use]
+    pub fn is_roll_due(&self, now: Timestamp, rules: &Rules) -> bool {
+        self.can_roll() && self.age_ms(now) >= self.age_ms_max(rules)
+    }
+
+    /// Closes the active segment if it has anything. What is appended next begins another one.
+    pub fn roll_idle(&mut self, now: Timestamp) {
+        if self.can_roll() {
+            self.roll(now);
+            self.since_checkpoint.dirty = true;
+            self.check();
+        }
+    }
+
+    /// Where the log would start if everything went that `retention` does not keep. `None`: all stays.
+    #[must_use]
+    pub fn retained_from(&self, now: Timestamp, retention: &Retention) -> Option<Offset> {
+        let from = retention.kept_from(self.segments.reaching(self.start.offset), now);
+        from.filter(|from| self.start.offset < *from)
     }
 
     /// Raises the log start, if `to` is above it: `None` if there is nothing to do. Nobody sees it
@@ -707,19 +738,46 @@ impl Log {
         self.check();
     }
 
-    fn must_roll(&self, bytes: u64, now: Timestamp, rules: &Rules) -> bool {
+    fn must_roll(&self, summary: &Summary, now: Timestamp, rules: &Rules) -> bool {
         let active = self.segments.active();
-        if active.is_empty() || self.segments.closing().count() >= CLOSING_COUNT_MAX {
+        if !self.can_roll() {
             return false;
         }
-        let age_ms = now.get().saturating_sub(active.created_at().get());
-        active.end_pos().get() + bytes > rules.segment_bytes_max || age_ms >= rules.segment_ms_max
+        let bytes = active.end_pos().get() + u64::from(summary.len_bytes);
+        let newest = summary.max_timestamp;
+        let span_ms = active.first_timestamp().map_or(0, |it| ms_since(it, newest));
+        let age_ms = self.age_ms(now).max(span_ms);
+        bytes > rules.segment_bytes_max || age_ms >= self.age_ms_max(rules)
+    }
+
+    fn can_roll(&self) -> bool {
+        let is_behind = self.segments.closing().count() >= CLOSING_COUNT_MAX;
+        !self.segments.active().is_empty() && !is_behind
+    }
+
+    /// By the broker's clock.
+    fn age_ms(&self, now: Timestamp) -> i64 {
+        ms_since(self.segments.active().created_at(), now)
+    }
+
+    /// Each segment has its own, the same at every look: not all that begin at once end at once.
+    fn age_ms_max(&self, rules: &Rules) -> i64 {
+        let jitter_ms_max = rules.segment_jitter_ms_max.min(rules.segment_ms_max);
+        if jitter_ms_max <= 0 {
+            return rules.segment_ms_max;
+        }
+        let crc = crc32c::crc32c(&self.id.topic.get());
+        let crc = crc32c::crc32c_append(crc, &self.id.index.get().to_be_bytes());
+        let base = self.segments.active().base();
+        let crc = crc32c::crc32c_append(crc, &base.get().to_be_bytes());
+        rules.segment_ms_max - i64::from(crc) % jitter_ms_max
     }
 
     fn roll(&mut self, created_at: Timestamp) {
         let mut producers = Vec::new();
         self.producers.encode(&mut producers);
         self.segments.roll(created_at, producers);
+        self.commit.forward(&self.segments);
     }
 
     fn place(
@@ -776,6 +834,10 @@ impl Log {
     }
 }
 
+fn ms_since(earlier: Timestamp, now: Timestamp) -> i64 {
+    now.get().saturating_sub(earlier.get())
+}
+
 fn locate_in(segment: &Segment, offset: Offset) -> Located {
     let start = (FilePos::ZERO, segment.base());
     let entry = segment.index().at_or_before(offset);
@@ -792,10 +854,15 @@ mod tests {
     };
     use crate::manifest::Manifest;
     use crate::records::builder::BatchBuilder;
+    use crate::retention::Retention;
     use crate::sidecar::Sidecar;
 
-    const RULES: Rules =
-        Rules { segment_bytes_max: 1000, segment_ms_max: 5000, index_interval_bytes: 0 };
+    const RULES: Rules = Rules {
+        segment_bytes_max: 1000,
+        segment_ms_max: 5000,
+        segment_jitter_ms_max: 0,
+        index_interval_bytes: 0,
+    };
     const BATCH_BYTES: u64 = 300;
 
     fn log() -> Log {
@@ -857,11 +924,83 @@ mod tests {
     fn segments_roll_by_bytes_and_by_age() {
         let mut log = log();
         let rolled: Vec<bool> = (0..4).map(|now| append(&mut log, now).rolled).collect();
-        assert_eq!(rolled, [false, false, false, true]);
+        assert_eq!(rolled, [true, false, false, true]);
         assert!(!append(&mut log, 5002).rolled, "its first record came at 3");
         let append = append(&mut log, 5003);
         assert!(append.rolled);
         assert_eq!((append.segment, append.pos), (Offset::new(10), FilePos::ZERO));
+    }
+
+    #[test]
+    fn segments_roll_by_the_time_that_their_records_span() {
+        let mut log = log();
+        let now = Timestamp::new(0);
+        let mut is_rolled = |time| log.begin_append(&summary(time), now, &RULES).rolled;
+        assert!(is_rolled(100_000), "the first of its segment");
+        assert!(!is_rolled(104_999));
+        assert!(is_rolled(105_000));
+        assert!(!is_rolled(9), "what is older opens nothing");
+    }
+
+    #[test]
+    fn jitter_closes_segments_earlier_each_by_its_own_time() {
+        let rules = Rules { segment_jitter_ms_max: 1000, ..RULES };
+        let mut ages = Vec::new();
+        let mut log = log();
+        for round in 0..10 {
+            let begun = round * 100_000;
+            let _append = log.begin_append(&summary(0), Timestamp::new(begun), &rules);
+            let due = (0..=5000).find(|age| log.is_roll_due(Timestamp::new(begun + age), &rules));
+            ages.push(due.expect("at the latest after segment.ms"));
+            flush_all(&mut log);
+            log.roll_idle(Timestamp::new(begun));
+            seal_all(&mut log);
+        }
+        assert!(ages.iter().all(|age| (4001..=5000).contains(age)), "{ages:?}");
+        ages.sort_unstable();
+        ages.dedup();
+        assert!(ages.len() > 5, "{ages:?}");
+    }
+
+    #[test]
+    fn an_idle_segment_closes_and_the_next_append_begins_another() {
+        let mut log = log();
+        append_many(&mut log, 1);
+        assert!(!log.is_roll_due(Timestamp::new(4999), &RULES));
+        assert!(log.is_roll_due(Timestamp::new(5000), &RULES));
+        log.roll_idle(Timestamp::new(5000));
+        assert!(!log.is_roll_due(Timestamp::new(i64::MAX), &RULES), "an empty one stays");
+        log.roll_idle(Timestamp::new(6000));
+        assert_eq!(log.segments().len(), 2);
+        flush_all(&mut log);
+        seal_all(&mut log);
+        let manifest = checkpoint(&mut log);
+        assert_eq!(Log::restore(manifest).log_end(), log.log_end());
+        let append = append(&mut log, 7000);
+        assert_eq!((append.base_offset.get(), append.segment.get()), (2, 2));
+        assert!(append.rolled, "the journal is told of the segment");
+    }
+
+    #[test]
+    fn a_log_may_lose_all_of_its_segments_and_goes_on() {
+        let mut log = log();
+        append_many(&mut log, 2);
+        let retention = Retention { age_ms_max: Some(10), bytes_max: None };
+        assert_eq!(log.retained_from(Timestamp::new(11), &retention), None);
+        assert_eq!(log.retained_from(Timestamp::new(12), &retention), Some(Offset::new(4)));
+        flush_all(&mut log);
+        log.roll_idle(Timestamp::new(12));
+        let deletion = log.begin_delete(Offset::new(4)).expect("durable").expect("above");
+        log.on_deleted(deletion);
+        assert_eq!(log.retained_from(Timestamp::new(i64::MAX), &retention), None);
+        seal_all(&mut log);
+        let _manifest = checkpoint(&mut log);
+        log.on_unlinked(Offset::ZERO);
+        assert_eq!((log.segments().len(), log.unflushed_bytes()), (1, 0));
+        let append = append(&mut log, 20);
+        assert_eq!(append.base_offset, Offset::new(4));
+        flush_all(&mut log);
+        assert_eq!(log.durable_end(), log.log_end());
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::id::{Offset, PartitionId};
 use crate::producers::Producers;
 use crate::segment::{Phase, Segment};
 
-const SEGMENT_BYTES_MIN: usize = 61;
+const SEGMENT_BYTES_MIN: usize = 69;
 
 /// A decoded one; a log encodes its own.
 #[derive(Debug, PartialEq, Eq)]

@@ -397,7 +397,12 @@ mod tests {
 
     fn manifest(batch_count: i64) -> Manifest {
         let mut log = Log::new(partition(), NOW, LeaderEpoch::ZERO);
-        let rules = Rules { segment_bytes_max: 9999, segment_ms_max: 9, index_interval_bytes: 0 };
+        let rules = Rules {
+            segment_bytes_max: 9999,
+            segment_ms_max: 9,
+            segment_jitter_ms_max: 0,
+            index_interval_bytes: 0,
+        };
         for offset in 0..batch_count {
             let bytes = stored(offset);
             let summary = batch::Batch::parse(&bytes).unwrap().summary().unwrap();

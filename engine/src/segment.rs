@@ -63,6 +63,8 @@ pub struct Segment {
     end: Offset,
     end_pos: FilePos,
     created_at: Timestamp,
+    /// The largest timestamp of its first batch.
+    first_timestamp: Timestamp,
     max_timestamp: MaxTimestamp,
     chain: Chain,
     index: Index,
@@ -76,6 +78,7 @@ impl Segment {
             end: base,
             end_pos: FilePos::ZERO,
             created_at,
+            first_timestamp: Timestamp::NONE,
             max_timestamp: MaxTimestamp { timestamp: Timestamp::NONE, batch: base },
             chain: Chain { crc: 0, end: FilePos::ZERO },
             index: Index::new(),
@@ -102,6 +105,12 @@ impl Segment {
     #[must_use]
     pub const fn created_at(&self) -> Timestamp {
         self.created_at
+    }
+
+    /// `None` if its first batch has none.
+    #[must_use]
+    pub fn first_timestamp(&self) -> Option<Timestamp> {
+        (self.first_timestamp > Timestamp::NONE).then_some(self.first_timestamp)
     }
 
     /// `None` if no record has a timestamp.
@@ -138,6 +147,7 @@ impl Segment {
         assert!(self.phase == Phase::Active, "only the active segment grows");
         if self.is_empty() {
             self.created_at = now; // Its age counts from its first record.
+            self.first_timestamp = summary.max_timestamp.max(Timestamp::NONE);
         }
         let bytes = u64::from(summary.len_bytes);
         self.index.on_batch(self.end, bytes, summary.max_timestamp, index_interval_bytes);
@@ -178,6 +188,7 @@ impl Segment {
 
     /// ```text
     /// i64 base offset, i64 end offset, u64 bytes, i64 created at (ms)
+    /// i64 first timestamp
     /// i64 max timestamp, i64 base offset of its batch
     /// u32 chained checksum, u64 where it ends
     /// u8  phase: 0 active, 1 closing, 2 sealed
@@ -188,6 +199,7 @@ impl Segment {
         bytes.put_i64(self.end.get());
         bytes.put_u64(self.end_pos.get());
         bytes.put_i64(self.created_at.get());
+        bytes.put_i64(self.first_timestamp.get());
         bytes.put_i64(self.max_timestamp.timestamp.get());
         bytes.put_i64(self.max_timestamp.batch.get());
         bytes.put_u32(self.chain.crc);
@@ -208,6 +220,7 @@ impl Segment {
         let (base, end) = (fields.offset()?, fields.offset()?);
         let end_pos = fields.pos()?;
         let created_at = fields.timestamp()?;
+        let first_timestamp = fields.timestamp()?;
         let timestamp = fields.timestamp()?;
         let max_timestamp = MaxTimestamp { timestamp, batch: fields.offset()? };
         let chain = Chain { crc: fields.u32()?, end: fields.pos()? };
@@ -223,11 +236,21 @@ impl Segment {
         if i64::try_from(end_pos.get()).is_err() {
             return Err(Malformed::OutOfRange);
         }
-        if !ordered || !inside || timestamp < Timestamp::NONE {
+        if !ordered || !inside || first_timestamp < Timestamp::NONE || timestamp < first_timestamp {
             return Err(Malformed::Unordered);
         }
         let index = Index::starting_at(end_pos, timestamp);
-        Ok(Self { base, end, end_pos, created_at, max_timestamp, chain, index, phase })
+        Ok(Self {
+            base,
+            end,
+            end_pos,
+            created_at,
+            first_timestamp,
+            max_timestamp,
+            chain,
+            index,
+            phase,
+        })
     }
 
     fn check(&self) {

@@ -190,6 +190,7 @@ fn log_rules(scene: &Scene) -> log::Rules {
     log::Rules {
         segment_bytes_max: if scene.small_segments { 1000 } else { 1 << 30 },
         segment_ms_max: i64::MAX,
+        segment_jitter_ms_max: 0,
         index_interval_bytes: 4096,
     }
 }

@@ -159,7 +159,7 @@ pub async fn make_last<I: Io>(shard: &Rc<Shard<I>>) -> io::Result<()> {
 }
 
 async fn make_alone<I: Io>(shard: &Rc<Shard<I>>) -> Result<(), StoreError> {
-    let sequence = shard.commit.next_sequence();
+    let sequence = shard.commit.begin_checkpoint();
     if Bug::JournalRecycledEarly.is_on() {
         shard.commit.on_checkpoint(sequence);
     }

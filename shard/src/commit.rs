@@ -99,6 +99,8 @@ pub struct Commit<I: Io> {
     generation: Cell<Generation>,
     /// Written straight to segments since the last checkpoint.
     direct_bytes: Cell<u64>,
+    /// Files wait for a checkpoint that does not need them.
+    is_asked: Cell<bool>,
     /// Rings when a checkpoint should be made.
     pressed: Bell,
     /// Rings when a checkpoint has freed journal files.
@@ -119,6 +121,7 @@ impl<I: Io> Default for Commit<I> {
             made: Bell::default(),
             generation: Cell::new(Generation::new(0, 0)),
             direct_bytes: Cell::new(0),
+            is_asked: Cell::new(false),
             pressed: Bell::default(),
             freed: Bell::default(),
             committed: Bell::default(),
@@ -132,6 +135,12 @@ impl<I: Io> Commit<I> {
     #[must_use]
     pub fn next_pressed(&self) -> Answer<()> {
         self.pressed.next()
+    }
+
+    /// Asks for a checkpoint: files can go when there is one.
+    pub fn ask_checkpoint(&self) {
+        self.is_asked.set(true);
+        self.pressed.ring();
     }
 
     /// Asks for a look at whether a checkpoint is due.
@@ -239,6 +248,12 @@ impl<I: Io> Commit<I> {
         self.plan.borrow().next_sequence()
     }
 
+    /// As `next_sequence`, for a checkpoint: whoever asks for one from now on asks for another.
+    pub fn begin_checkpoint(&self) -> u64 {
+        self.is_asked.set(false);
+        self.next_sequence()
+    }
+
     /// A checkpoint holds everything that frames before `sequence` told.
     pub fn on_checkpoint(&self, sequence: u64) {
         self.plan.borrow_mut().on_checkpoint(sequence);
@@ -256,7 +271,8 @@ impl<I: Io> Commit<I> {
     /// Whether a checkpoint is due by what was written.
     #[must_use]
     pub fn wants_checkpoint(&self) -> bool {
-        self.direct_bytes.get() >= CHECKPOINT_DIRECT_BYTES || self.plan.borrow().wants_checkpoint()
+        let is_much = self.direct_bytes.get() >= CHECKPOINT_DIRECT_BYTES;
+        is_much || self.is_asked.get() || self.plan.borrow().wants_checkpoint()
     }
 
     /// When the journal is nearly full, all but what a checkpoint needs must wait for one.

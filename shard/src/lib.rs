@@ -41,6 +41,7 @@ pub mod reactor;
 pub mod reader;
 pub mod recovery;
 pub mod removal;
+pub mod retention;
 pub mod ring;
 pub mod room;
 pub mod route;

@@ -110,6 +110,9 @@ pub const SCRUB_PAUSE_MIN: Duration = Duration::from_millis(10);
 /// How often the scrubber looks whether there is anything to scrub.
 pub const SCRUB_LOOK: Duration = Duration::from_secs(60);
 
+/// Partitions whose policy is looked at before other tasks run.
+pub const CLEANED_PER_TURN_MAX: usize = 64;
+
 /// Bytes of records checked before other tasks run.
 pub const ADMISSION_SLICE_BYTES: usize = 128 * 1024;
 /// Slices of one batch after which the rest is done in the slow lane.

@@ -153,7 +153,7 @@ pub enum Behaviour {
     Gauge,
 }
 
-/// Everything a shard counts. To add one: a variant, and its row in `describe`.
+/// Everything a shard counts. To add one: a variant, and its row in `words`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Metric {
     Batches,
@@ -179,6 +179,7 @@ pub enum Metric {
     DiskRefusals,
     Shortages,
     ScrubbedBytes,
+    RetentionDeletions,
     Partitions,
     PartitionsFenced,
     PartitionsCached,
@@ -187,7 +188,7 @@ pub enum Metric {
 }
 
 impl Metric {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Batches,
         Self::Records,
         Self::BytesReceived,
@@ -211,6 +212,7 @@ impl Metric {
         Self::DiskRefusals,
         Self::Shortages,
         Self::ScrubbedBytes,
+        Self::RetentionDeletions,
         Self::Partitions,
         Self::PartitionsFenced,
         Self::PartitionsCached,
@@ -220,74 +222,68 @@ impl Metric {
 
     /// Name as Prometheus wants it (without prefix), behaviour, and what it says.
     #[must_use]
-    pub const fn describe(self) -> (&'static str, Behaviour, &'static str) {
-        use Behaviour::{Counter, Gauge};
+    pub fn describe(self) -> (&'static str, Behaviour, &'static str) {
+        let (name, help) = self.words();
+        let is_counter = name.ends_with("_total");
+        (name, if is_counter { Behaviour::Counter } else { Behaviour::Gauge }, help)
+    }
+
+    /// The name of a counter ends in `_total`.
+    const fn words(self) -> (&'static str, &'static str) {
         match self {
-            Self::Batches => ("batches_total", Counter, "record batches appended"),
-            Self::Records => ("records_total", Counter, "records appended"),
-            Self::BytesReceived => ("received_bytes_total", Counter, "bytes read from sockets"),
-            Self::BytesSent => ("sent_bytes_total", Counter, "bytes written to sockets"),
-            Self::ConnectionsAccepted => {
-                ("connections_accepted_total", Counter, "connections accepted")
-            }
-            Self::ConnectionsOpen => ("connections_open", Gauge, "connections now"),
+            Self::Batches => ("batches_total", "record batches appended"),
+            Self::Records => ("records_total", "records appended"),
+            Self::BytesReceived => ("received_bytes_total", "bytes read from sockets"),
+            Self::BytesSent => ("sent_bytes_total", "bytes written to sockets"),
+            Self::ConnectionsAccepted => ("connections_accepted_total", "connections accepted"),
+            Self::ConnectionsOpen => ("connections_open", "connections now"),
             Self::ConnectionsEvicted => (
                 "connections_evicted_total",
-                Counter,
                 "connections closed because they were slow while memory was short",
             ),
             Self::MemoryWaits => {
-                ("memory_waits_total", Counter, "requests that waited for memory before their body")
+                ("memory_waits_total", "requests that waited for memory before their body")
             }
-            Self::MemoryUsedBytes => ("memory_used_bytes", Gauge, "bytes of the budget in use"),
+            Self::MemoryUsedBytes => ("memory_used_bytes", "bytes of the budget in use"),
             Self::MemoryRequestBytes => {
-                ("memory_request_bytes", Gauge, "bytes that requests hold until they are answered")
+                ("memory_request_bytes", "bytes that requests hold until they are answered")
             }
             Self::MemoryAnswerBytes => {
-                ("memory_answer_bytes", Gauge, "bytes that answers hold until they are taken")
+                ("memory_answer_bytes", "bytes that answers hold until they are taken")
             }
-            Self::JournalFrames => {
-                ("journal_frames_total", Counter, "group commits to the journal")
-            }
-            Self::JournalBytes => ("journal_bytes_total", Counter, "bytes written to the journal"),
-            Self::SegmentWrites => ("segment_writes_total", Counter, "writes to segment files"),
-            Self::SegmentBytes => {
-                ("segment_bytes_total", Counter, "bytes written to segment files")
-            }
-            Self::Checkpoints => ("checkpoints_total", Counter, "checkpoints completed"),
-            Self::DiskErrors => {
-                ("disk_errors_total", Counter, "failed operations on files of logs")
-            }
-            Self::DamagesFound => {
-                ("damages_found_total", Counter, "ranges of stored records found damaged")
-            }
+            Self::JournalFrames => ("journal_frames_total", "group commits to the journal"),
+            Self::JournalBytes => ("journal_bytes_total", "bytes written to the journal"),
+            Self::SegmentWrites => ("segment_writes_total", "writes to segment files"),
+            Self::SegmentBytes => ("segment_bytes_total", "bytes written to segment files"),
+            Self::Checkpoints => ("checkpoints_total", "checkpoints completed"),
+            Self::DiskErrors => ("disk_errors_total", "failed operations on files of logs"),
+            Self::DamagesFound => ("damages_found_total", "ranges of stored records found damaged"),
             Self::DiskLevel => (
                 "disk_level",
-                Gauge,
                 "0 ok, 1 warn, 2 throttle, 3 no topic or partition is made, 4 nothing is appended",
             ),
-            Self::DiskFreeBytes => {
-                ("disk_free_bytes", Gauge, "free bytes of the data directory's disk")
-            }
+            Self::DiskFreeBytes => ("disk_free_bytes", "free bytes of the data directory's disk"),
             Self::DiskRefusals => {
-                ("disk_refusals_total", Counter, "batches not appended as the disk was full")
+                ("disk_refusals_total", "batches not appended as the disk was full")
             }
             Self::Shortages => (
                 "shortages_total",
-                Counter,
                 "file operations that found no room or no descriptor, to be tried again",
             ),
-            Self::ScrubbedBytes => ("scrubbed_bytes_total", Counter, "bytes read to check them"),
-            Self::Partitions => ("partitions", Gauge, "partitions on the shard"),
+            Self::ScrubbedBytes => ("scrubbed_bytes_total", "bytes read to check them"),
+            Self::RetentionDeletions => {
+                ("retention_deletions_total", "times that a policy deleted old records")
+            }
+            Self::Partitions => ("partitions", "partitions on the shard"),
             Self::PartitionsFenced => {
-                ("partitions_fenced", Gauge, "partitions closed by a disk fault until restart")
+                ("partitions_fenced", "partitions closed by a disk fault until restart")
             }
             Self::PartitionsCached => {
-                ("partitions_write_caching", Gauge, "partitions acknowledged from memory")
+                ("partitions_write_caching", "partitions acknowledged from memory")
             }
-            Self::MessagesSent => ("messages_sent_total", Counter, "messages sent to other shards"),
+            Self::MessagesSent => ("messages_sent_total", "messages sent to other shards"),
             Self::MailboxFull => {
-                ("mailbox_full_total", Counter, "times a shard waited for room in a mailbox")
+                ("mailbox_full_total", "times a shard waited for room in a mailbox")
             }
         }
     }

@@ -1,17 +1,17 @@
 //! Questions about a log's offsets at its owner: by time, by epoch, its ends; and deletion of records.
 
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use engine::bug::Bug;
 use engine::extent::Extent;
 use engine::id::{LeaderEpoch, Offset, Timestamp};
-use engine::log::Log;
 use engine::records::lookup::{Lookup, Progress, Wanted};
 
 use crate::commit::Note;
 use crate::fetch::check_epoch;
-use crate::files::{segment_path, sidecar_path};
+use crate::files::{partition_dir, segment_path, sidecar_path};
 use crate::io::{Class, Io};
 use crate::lane::Sliced;
 use crate::limits::{ADMISSION_SLICE_BYTES, DECOMPRESSED_BYTES_MAX};
@@ -189,18 +189,27 @@ impl<I: Io> Shard<I> {
             return Err(ReadError::OutOfRange);
         }
         self.wait_until_durable(&partition, to).await;
+        self.raise_log_start(&partition, to).await
+    }
+
+    /// Everything before `to`, which must be durable, is deleted: the log's start is durable before
+    /// anybody sees it, or a file goes. Answers where the log starts then.
+    pub async fn raise_log_start(
+        &self,
+        partition: &Rc<Partition<I>>,
+        to: Offset,
+    ) -> Result<Offset, ReadError> {
         let deletion = partition.change_log(|log| log.begin_delete(to));
         let Some(deletion) = deletion.map_err(|_beyond| ReadError::OutOfRange)? else {
             return Ok(partition.with_log(|log| log.log_start()));
         };
         let log_start = deletion.log_start();
-        let note = Note::LogStart { partition: item.partition, log_start };
-        let noted = self.commit.note(note);
+        let noted = self.commit.note(Note::LogStart { partition: partition.id(), log_start });
         if !Bug::DeleteRecordsEarly.is_on() && !noted.wait().await {
             return Err(ReadError::Fenced);
         }
         partition.change_log(|log| log.on_deleted(deletion));
-        self.drop_segments(&partition).await;
+        self.drop_segments(partition).await;
         Ok(log_start)
     }
 
@@ -218,23 +227,34 @@ impl<I: Io> Shard<I> {
 
     /// Removes the files of segments that lie wholly before the log's start.
     pub async fn drop_segments(&self, partition: &Rc<Partition<I>>) {
-        while let Some(segment) = partition.with_log(|log| log.expired_segments().next()) {
-            self.files.forget(partition.id(), segment);
-            self.checked.borrow_mut().forget(partition.id(), segment);
-            let paths =
-                [sidecar_path(partition.id(), segment), segment_path(partition.id(), segment)];
-            for path in paths {
-                if let Err(error) = self.io.unlink(&path).await {
+        let id = partition.id();
+        let expired: Vec<Offset> = partition.with_log(|log| log.expired_segments().collect());
+        if expired.is_empty() {
+            return;
+        }
+        for segment in &expired {
+            self.files.forget(id, *segment);
+            self.checked.borrow_mut().forget(id, *segment);
+            for path in [sidecar_path(id, *segment), segment_path(id, *segment)] {
+                if let Err(error) = self.io.unlink(&path).await
+                    && error.kind() != io::ErrorKind::NotFound
+                {
                     tracing::warn!(%path, %error, "the file of deleted records stays");
                 }
             }
-            let is_expired = |log: &mut Log| log.expired_segments().next() == Some(segment);
-            partition.change_log(|log| {
-                if is_expired(log) {
-                    log.on_unlinked(segment); // Another deletion may have been faster.
-                }
-            });
         }
+        // A name that a power cut brings back would be nobody's.
+        if let Err(error) = self.io.sync_dir(&partition_dir(id)).await {
+            tracing::warn!(partition = ?id, %error, "deleted files may come back with a power cut");
+        }
+        partition.change_log(|log| {
+            for segment in expired {
+                // Another deletion may have been faster.
+                if log.expired_segments().next() == Some(segment) {
+                    log.on_unlinked(segment);
+                }
+            }
+        });
     }
 }
 

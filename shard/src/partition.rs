@@ -16,6 +16,7 @@ use engine::extent::Extent;
 use engine::id::{FilePos, LeaderEpoch, Offset, PartitionId, Timestamp};
 use engine::log::{Checkpointing, Flush, Journaling, Log, Point, Rules, Seal};
 use engine::producers::Verdict;
+use engine::retention::Retention;
 use replication::config::topic::{Clock, Durability, TopicConfig};
 
 use crate::buffer::{Block, DiskRange};
@@ -382,6 +383,33 @@ impl<I: Io> Partition<I> {
         state.log.on_sealed(seal);
     }
 
+    /// Closes the active segment if it is old, or if nothing of it is kept. True if it was closed.
+    pub fn roll_idle(&self, now: Timestamp) -> bool {
+        let state = &mut *self.state.borrow_mut();
+        if state.condition != Condition::Open {
+            return false;
+        }
+        let (log, rules) = (&state.log, state.rules());
+        let end = log.log_end();
+        let kept_from = state.retention().and_then(|it| log.retained_from(now, &it));
+        let is_spent = kept_from.unwrap_or_else(|| log.log_start()) == end.offset;
+        let is_due = log.is_roll_due(now, &rules) || (is_spent && end.pos > FilePos::ZERO);
+        if is_due && end.segment < end.offset {
+            state.log.roll_idle(now);
+        }
+        state.log.log_end().segment != end.segment
+    }
+
+    /// Where the log shall start by its policy. `None`: where it does.
+    #[must_use]
+    pub fn retained_from(&self, now: Timestamp) -> Option<Offset> {
+        let state = self.state.borrow();
+        if state.condition != Condition::Open {
+            return None;
+        }
+        state.retention().and_then(|it| state.log.retained_from(now, &it))
+    }
+
     /// Disk space is reserved for `segment` up to the answer.
     #[must_use]
     pub fn allocated(&self, segment: Offset) -> u64 {
@@ -591,11 +619,23 @@ impl<I: Io> State<I> {
         Produced { slot, log_start: Some(self.log.log_start()), result: Err(error) }
     }
 
+    /// `None`: its records are kept for ever.
+    fn retention(&self) -> Option<Retention> {
+        let replication::config::topic::Retention { bytes_max, age_ms_max } = self.config.retention;
+        let deletes = self.config.cleanup.deletes() && self.log.id() != METADATA;
+        deletes.then_some(Retention { age_ms_max, bytes_max })
+    }
+
     fn rules(&self) -> Rules {
         let segment = &self.config.segment;
         Rules {
             segment_bytes_max: segment.bytes_max.into(),
-            segment_ms_max: segment.age_ms_max,
+            segment_ms_max: match self.config.cleanup {
+                // What is not closed is not compacted.
+                it if it.compacts() => segment.age_ms_max.min(self.config.compaction.lag_ms_max),
+                _ => segment.age_ms_max,
+            },
+            segment_jitter_ms_max: segment.jitter_ms_max,
             index_interval_bytes: segment.index_interval_bytes.into(),
         }
     }
@@ -610,7 +650,7 @@ impl<I: Io> State<I> {
     ) -> Produce {
         let rules = self.rules();
         let admitted = &item.admitted;
-        let (segment, pos) = self.log.next_place(admitted.summary.len_bytes, now, &rules);
+        let (segment, pos) = self.log.next_place(&admitted.summary, now, &rules);
         if !self.tail.is_warm(segment, pos) {
             return Produce::Cold(item);
         }

@@ -21,7 +21,6 @@ use crate::limits::{BLOCK_BYTES, SCRUB_BYTES, SCRUB_LOOK, SCRUB_PAUSE_MIN};
 use crate::metrics::Metric;
 use crate::partition::Partition;
 use crate::shard::Shard;
-use crate::signal;
 
 /// A sealed segment of one of the shard's partitions.
 type Place = (PartitionId, Offset);
@@ -39,10 +38,10 @@ pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
                     tracing::error!(%path, %error, "a sealed segment cannot be read to be checked");
                 }
             }
-            Some(_) => wait(&shard, SCRUB_LOOK).await, // It is switched off.
+            Some(_) => shard.pause(SCRUB_LOOK).await, // It is switched off.
             None => {
                 last = None;
-                wait(&shard, SCRUB_LOOK).await;
+                shard.pause(SCRUB_LOOK).await;
             }
         }
     }
@@ -79,14 +78,6 @@ fn pause<I: Io>(shard: &Shard<I>) -> Option<Duration> {
     Some((period / read_count).max(SCRUB_PAUSE_MIN))
 }
 
-/// For so long, or until the shard stops.
-async fn wait<I: Io>(shard: &Shard<I>, duration: Duration) {
-    let phased = shard.phased.next();
-    if !shard.is_stopping() {
-        signal::either(phased, shard.timers.at(shard.io.now().plus(duration))).await;
-    }
-}
-
 async fn scrub<I: Io>(
     shard: &Rc<Shard<I>>,
     partition: &Rc<Partition<I>>,
@@ -98,7 +89,7 @@ async fn scrub<I: Io>(
     let pause = pause(shard).unwrap_or(SCRUB_LOOK);
     let mut scrub = Scrub::new(stretch);
     while let Some(at) = scrub.wants() {
-        wait(shard, pause).await;
+        shard.pause(pause).await;
         let is_here = partition.with_log(|log| log.segment_end(base).is_some());
         if shard.is_stopping() || !is_here {
             return Ok(()); // Its records were deleted.

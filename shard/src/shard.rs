@@ -210,6 +210,14 @@ impl<I: Io> Shard<I> {
         }
     }
 
+    /// For so long, or until the broker begins to stop.
+    pub async fn pause(&self, duration: Duration) {
+        let phased = self.phased.next();
+        if !self.is_stopping() {
+            signal::either(phased, self.timers.at(self.io.now().plus(duration))).await;
+        }
+    }
+
     #[must_use]
     pub fn cluster_id(&self) -> String {
         self.cluster_id.borrow().clone()
@@ -435,4 +443,5 @@ pub fn start_tasks<I: Io>(shard: &Rc<Shard<I>>) {
     io.spawn(Class::Foreground, crate::commit::run(Rc::clone(shard)));
     io.spawn(Class::Foreground, crate::checkpoint::run(Rc::clone(shard)));
     io.spawn(Class::Background, crate::scrubber::run(Rc::clone(shard)));
+    io.spawn(Class::Background, crate::retention::run(Rc::clone(shard)));
 }

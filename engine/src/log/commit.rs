@@ -5,6 +5,7 @@
 
 use crate::id::Offset;
 use crate::log::Point;
+use crate::log::segments::Segments;
 
 /// Ranges that the journal has and no contiguous prefix reaches yet. A flush covers all that is
 /// pending, so there are hardly ever two.
@@ -88,6 +89,13 @@ impl Commit {
         self.flushed = end;
         self.journaled.retain(|it| it.end.offset > end.offset);
         self.check();
+    }
+
+    /// What ends where a segment ends is said as the beginning of the next one: the file that holds the
+    /// end may go, or be compacted.
+    pub(crate) fn forward(&mut self, segments: &Segments) {
+        self.flushed = segments.forward(self.flushed);
+        self.claimed = segments.forward(self.claimed);
     }
 
     fn journaled_from(&self, start: Point) -> Point {

@@ -7,9 +7,7 @@ mod refused;
 use crate::config::definition::{Check, Definition, Kind, Treatment, Update};
 
 const NO_RECOMPRESSION: &str = "batches are stored as their producer compressed them";
-const NO_RETENTION: &str = "old segments are not deleted yet";
-const NO_CLEANUP: &str = "old segments are neither deleted nor compacted yet";
-const NO_JITTER: &str = "segments close without jitter yet";
+const NO_CLEANUP: &str = "old segments are deleted, but not compacted yet";
 
 static HONOURED: &[Definition] = &[
     key(
@@ -183,34 +181,29 @@ static HONOURED: &[Definition] = &[
     .checked(Check::In(&["CreateTime", "LogAppendTime"]))
     .updated(Update::ClusterWide),
     key("log.retention.bytes", Kind::Long, Some("-1"), "The default of retention.bytes.")
-        .updated(Update::ClusterWide)
-        .without_effect(NO_RETENTION),
+        .updated(Update::ClusterWide),
     key(
         "log.retention.check.interval.ms",
         Kind::Long,
         Some("300000"),
         "How often old segments are looked for.",
     )
-    .checked(Check::AtLeast(1))
-    .without_effect(NO_RETENTION),
+    .checked(Check::AtLeast(1)),
     key(
         "log.retention.hours",
         Kind::Int,
         Some("168"),
         "The default of retention.ms, in hours, if neither log.retention.ms nor \
          log.retention.minutes is set.",
-    )
-    .without_effect(NO_RETENTION),
+    ),
     key(
         "log.retention.minutes",
         Kind::Int,
         None,
         "The default of retention.ms, in minutes, if log.retention.ms is not set.",
-    )
-    .without_effect(NO_RETENTION),
+    ),
     key("log.retention.ms", Kind::Long, None, "The default of retention.ms.")
-        .updated(Update::ClusterWide)
-        .without_effect(NO_RETENTION),
+        .updated(Update::ClusterWide),
     key(
         "log.roll.hours",
         Kind::Int,
@@ -224,12 +217,10 @@ static HONOURED: &[Definition] = &[
         Some("0"),
         "The default of segment.jitter.ms, in hours, if log.roll.jitter.ms is not set.",
     )
-    .checked(Check::AtLeast(0))
-    .without_effect(NO_JITTER),
+    .checked(Check::AtLeast(0)),
     key("log.roll.jitter.ms", Kind::Long, None, "The default of segment.jitter.ms.")
         .checked(Check::AtLeast(0))
-        .updated(Update::ClusterWide)
-        .without_effect(NO_JITTER),
+        .updated(Update::ClusterWide),
     key("log.roll.ms", Kind::Long, None, "The default of segment.ms.")
         .checked(Check::AtLeast(1))
         .updated(Update::ClusterWide),

@@ -7,9 +7,7 @@ const MINUTE_MS: i64 = 60_000;
 
 const NOT_COMPACTING: &str = "compaction is not active yet";
 const NO_RECOMPRESSION: &str = "batches are stored as their producer compressed them";
-const NO_RETENTION: &str = "old segments are not deleted yet";
-const NO_CLEANUP: &str = "old segments are neither deleted nor compacted yet";
-const NO_JITTER: &str = "segments close without jitter yet";
+const NO_CLEANUP: &str = "old segments are deleted, but not compacted yet";
 const NO_TIERS: &str = "there is no remote storage yet";
 const ONE_REPLICA: &str = "partitions do not move between brokers yet";
 
@@ -262,8 +260,7 @@ pub static TOPIC_KEYS: &[Definition] = &[
         &[same("log.retention.bytes")],
         "Old segments are deleted while a partition (not the topic) is larger than this; -1 is \
          no limit.",
-    )
-    .without_effect(NO_RETENTION),
+    ),
     key(
         "retention.ms",
         Kind::Long,
@@ -275,8 +272,7 @@ pub static TOPIC_KEYS: &[Definition] = &[
         ],
         "Segments are deleted once their last record is older than this; -1 is for ever.",
     )
-    .checked(Check::AtLeast(-1))
-    .without_effect(NO_RETENTION),
+    .checked(Check::AtLeast(-1)),
     key(
         "segment.bytes",
         Kind::Int,
@@ -301,8 +297,7 @@ pub static TOPIC_KEYS: &[Definition] = &[
         &[same("log.roll.jitter.ms"), scaled("log.roll.jitter.hours", HOUR_MS)],
         "Segments close up to so much earlier than segment.ms, so that not all close at once.",
     )
-    .checked(Check::AtLeast(0))
-    .without_effect(NO_JITTER),
+    .checked(Check::AtLeast(0)),
     key(
         "segment.ms",
         Kind::Long,

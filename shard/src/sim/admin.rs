@@ -24,6 +24,7 @@ use crate::sim::SimIo;
 use crate::sim::chance::Chance;
 use crate::sim::failure::Check;
 use crate::sim::history::{Durability, Event};
+use crate::sim::policy::Policy;
 use crate::sim::recorder::{Recorder, Target};
 use crate::sim::wire::{Gone, Wire};
 
@@ -37,6 +38,7 @@ pub struct Wish {
     pub durability: Durability,
     /// Segments roll by time: Kafka's smallest segment is larger than what a run writes.
     pub segment_ms: u64,
+    pub policy: Policy,
 }
 
 /// A topic as the broker describes it.
@@ -79,8 +81,9 @@ impl Admin {
             topic: wish.name.clone(),
             topic_id,
             partition,
-            log: self.recorder.log(wish.durability),
+            log: self.recorder.log(wish.durability, wish.policy),
             durability: wish.durability,
+            policy: wish.policy,
         });
         let targets: Vec<Target> = logs.collect();
         self.recorder.on_targets(&targets);
@@ -159,6 +162,12 @@ impl Admin {
                 .with_value(Some(StrBytes::from_string(value)))
         };
         let mut configs = vec![config("segment.ms", wish.segment_ms.to_string())];
+        if let Some(ms) = wish.policy.retention_ms {
+            configs.push(config("retention.ms", ms.to_string()));
+        }
+        if let Some(bytes) = wish.policy.retention_bytes {
+            configs.push(config("retention.bytes", bytes.to_string()));
+        }
         if wish.durability == Durability::Memory {
             configs.push(config("write.caching", "true".to_owned()));
         }

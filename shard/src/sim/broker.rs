@@ -98,6 +98,9 @@ pub fn config(overrides: &[(String, String)]) -> NodeConfig {
         ("offsets.topic.num.partitions", "3"),
         // Runs last for minutes.
         ("odradek.scrub.period.ms", "20000"),
+        ("log.retention.check.interval.ms", "1000"),
+        // Unless a topic says something else.
+        ("log.retention.ms", "-1"),
     ];
     let properties: Vec<Property> = properties.iter().map(property).collect();
     NodeConfig::from_properties(&properties, overrides).expect("a sound configuration")

@@ -241,7 +241,7 @@ impl Checker {
                 let bounds = Bounds { log_start: *log_start, high_watermark };
                 self.on_read(*reader, log, bounds, seen)
             }
-            Event::OutOfRange { reader, log } => self.on_out_of_range(*reader, *log),
+            Event::OutOfRange { reader, log, .. } => self.on_out_of_range(*reader, *log),
             Event::FoundStart { reader, log, log_start } => {
                 let before = self.answer(*reader, *log)?.bounds;
                 self.log(*log)?.on_start(*log, before, *log_start)
@@ -841,7 +841,8 @@ mod tests {
         check(&events, Err(Violation::StartBack { log: LOG, was: at(1), is: at(0) }));
         let events = [written.to_vec(), vec![cut]].concat();
         check(&events, Err(Violation::StartAhead { log: LOG, asked: at(0), is: at(1) }));
-        let out_of_range = Event::OutOfRange { reader: READER, log: LOG };
+        let position = at(1);
+        let out_of_range = Event::OutOfRange { reader: READER, log: LOG, position };
         let events = [written.to_vec(), vec![asked(1), out_of_range]].concat();
         check(&events, Err(Violation::NotInRange { log: LOG, position: at(1) }));
     }

@@ -123,6 +123,24 @@ impl Consumer {
         }
     }
 
+    /// Asks for the start and the end of each log.
+    pub async fn bounds(mut self) -> Vec<(Target, Offset, Offset)> {
+        let mut found = Vec::new();
+        while let Some(course) = self.courses.first() {
+            let target = course.target.clone();
+            let mut wire = Wire::connect(&self.io, self.node).await;
+            let start = list_offsets(&mut wire, &target, EARLIEST).await;
+            let end = list_offsets(&mut wire, &target, LATEST).await;
+            if let (Ok((ErrorCode::NONE, start)), Ok((ErrorCode::NONE, end))) = (start, end)
+                && let Some((start, end)) = Offset::checked(start).zip(Offset::checked(end))
+            {
+                found.push((target, start, end));
+                self.courses.remove(0);
+            }
+        }
+        found
+    }
+
     /// Reads the logs from their start to their end.
     pub async fn read_whole(mut self) {
         while !self.courses.is_empty() {
@@ -320,8 +338,8 @@ impl Consumer {
                 false
             }
             (ErrorCode::OFFSET_OUT_OF_RANGE, ..) => {
-                course.position = None;
-                self.recorder.record(&Event::OutOfRange { reader, log });
+                let position = course.position.take().unwrap_or(Offset::ZERO);
+                self.recorder.record(&Event::OutOfRange { reader, log, position });
                 false
             }
             (error, ..) => {

@@ -20,6 +20,8 @@ pub enum Check {
     Damage,
     /// The scenario, at partitions that a full disk has closed.
     Room,
+    /// The scenario, at records that should be gone.
+    Retention,
     /// The scenario, at the time it takes until all is well after the last fault.
     Liveness,
     /// A client, at an answer that does not come although no fault is active.

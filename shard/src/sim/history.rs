@@ -156,6 +156,7 @@ pub enum Event {
     OutOfRange {
         reader: ReaderId,
         log: LogId,
+        position: Offset,
     },
     /// Its answer: where the log starts.
     FoundStart {
@@ -234,8 +235,8 @@ impl Event {
                 row.begin(7).u32(reader.0).u32(log.0).offset(*log_start).offset(*last_stable);
                 row.offset(*high_watermark).seen(seen);
             }
-            Self::OutOfRange { reader, log } => {
-                row.begin(8).u32(reader.0).u32(log.0);
+            Self::OutOfRange { reader, log, position } => {
+                row.begin(8).u32(reader.0).u32(log.0).offset(*position);
             }
             Self::FoundStart { reader, log, log_start } => {
                 row.begin(14).u32(reader.0).u32(log.0).offset(*log_start);
@@ -400,7 +401,7 @@ impl Fields<'_> {
                 let seen = (0..self.u32()?).map(|_| self.seen()).collect::<Option<Vec<_>>>()?;
                 Event::Read { reader, log, log_start, last_stable, high_watermark, seen }
             }
-            8 => Event::OutOfRange { reader, log },
+            8 => Event::OutOfRange { reader, log, position: self.offset()? },
             9 => Event::Unanswered { reader, log },
             13 => Event::Final { reader, log },
             14 => Event::FoundStart { reader, log, log_start: self.offset()? },
@@ -469,7 +470,7 @@ mod tests {
                 high_watermark,
                 seen: vec![seen(None), seen(Some(VALUE))],
             },
-            Event::OutOfRange { reader, log },
+            Event::OutOfRange { reader, log, position: high_watermark },
             Event::FoundStart { reader, log, log_start },
             Event::FoundEnd { reader, log, high_watermark },
             Event::Unanswered { reader, log },

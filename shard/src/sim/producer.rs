@@ -25,6 +25,7 @@ use crate::sim::SimIo;
 use crate::sim::chance::Chance;
 use crate::sim::failure::Check;
 use crate::sim::history::{Durability, Event, Retries, Value, WriterId};
+use crate::sim::policy::Made;
 use crate::sim::recorder::{Recorder, Target};
 use crate::sim::wire::{Gone, Wire};
 
@@ -225,6 +226,14 @@ impl Producer {
         };
         self.next_sequences[target] += count;
         let count = u32::try_from(count).expect("a batch is small");
+        self.recorder.on_made(Made {
+            writer: self.writer,
+            log: self.targets[target].log,
+            first,
+            count,
+            timestamp: self.io.wall(),
+            bytes: u64::try_from(bytes.len()).expect("a batch is small"),
+        });
         Unanswered { target, first, count, bytes: Bytes::from(bytes) }
     }
 

@@ -8,10 +8,12 @@ use std::rc::Rc;
 
 use engine::id::{Offset, PartitionId, PartitionIndex, TopicId};
 
+use crate::io::Io;
 use crate::sim::SimIo;
 use crate::sim::checker::{Checker, Tally, Violation};
 use crate::sim::failure::{Check, Failure};
 use crate::sim::history::{Durability, Event, LogId, ReaderId, Retries, WriterId};
+use crate::sim::policy::{Made, Policies, Policy};
 
 /// A partition, as clients address it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +23,14 @@ pub struct Target {
     pub partition: i32,
     pub log: LogId,
     pub durability: Durability,
+    pub policy: Policy,
 }
 
 struct Book {
     io: SimIo,
     run: u32,
     checker: RefCell<Checker>,
+    policies: RefCell<Policies>,
     failure: RefCell<Option<Failure>>,
     next_id: Cell<u32>,
     ending: RefCell<BTreeSet<LogId>>,
@@ -56,6 +60,7 @@ impl Recorder {
             io,
             run,
             checker: RefCell::new(Checker::new(run)),
+            policies: RefCell::default(),
             failure: RefCell::default(),
             next_id: Cell::new(1),
             ending: RefCell::default(),
@@ -72,6 +77,14 @@ impl Recorder {
     }
 
     pub fn record(&self, event: &Event) {
+        let before = self.0.policies.borrow_mut().before(event, self.0.io.wall());
+        if let Some(before) = before {
+            self.judge(&before);
+        }
+        self.judge(event);
+    }
+
+    fn judge(&self, event: &Event) {
         let mut bytes = Vec::new();
         event.encode(&mut bytes);
         let numbers = [40, u64::from(crc32c::crc32c(&bytes)), 0];
@@ -113,8 +126,9 @@ impl Recorder {
     }
 
     #[must_use]
-    pub fn log(&self, durability: Durability) -> LogId {
+    pub fn log(&self, durability: Durability, policy: Policy) -> LogId {
         let log = LogId(self.issue());
+        self.0.policies.borrow_mut().on_log(log, policy);
         self.record(&Event::LogMade { log, durability });
         log
     }
@@ -139,6 +153,11 @@ impl Recorder {
     #[must_use]
     pub fn reader(&self) -> ReaderId {
         ReaderId(self.issue())
+    }
+
+    /// A batch that will be sent.
+    pub fn on_made(&self, made: Made) {
+        self.0.policies.borrow_mut().on_made(made);
     }
 
     #[must_use]

@@ -25,6 +25,7 @@ use crate::sim::failure::{Check, Failure};
 use crate::sim::history::{Durability, Event, Retries};
 use crate::sim::member::{Member, Roll, Ways};
 use crate::sim::net::Weather;
+use crate::sim::policy::Policy;
 use crate::sim::producer::{Habits, Producer, TOPIC_IDS_FROM};
 use crate::sim::recorder::{Recorder, Target};
 use crate::sim::session::SESSIONS_FROM;
@@ -37,6 +38,8 @@ const LIVENESS: Duration = Duration::from_secs(300);
 
 /// Of a disk on which journal files are as small as they get.
 const SMALL_DISK_BYTES: u64 = 64 << 20;
+/// Longest time from a record's last permitted moment to its end: some looks at its log.
+const EXPIRY_MAX: Duration = Duration::from_secs(10);
 
 /// All pauses of a slow producer, less than `LIVENESS` by far.
 const SLOW_NANOS_MAX: u64 = 150_000_000_000;
@@ -177,9 +180,16 @@ impl Plan {
             plan.crowd(&mut chance);
         } else if chance.one_in(2) {
             plan.slow_down(&mut chance);
+            if chance.one_in(3) {
+                plan.retain(&mut chance);
+            }
         }
         let mut chance = Chance::new(mix(seed ^ DAMAGE_SALT));
-        plan.damage = chance.one_in(DAMAGE_ODDS).then(|| Damage::pick(&mut chance));
+        // What a policy deletes cannot be asked for.
+        let keeps_all = plan.topics.iter().all(|it| it.policy == Policy::default());
+        if keeps_all && chance.one_in(DAMAGE_ODDS) {
+            plan.damage = Some(Damage::pick(&mut chance));
+        }
         let mut chance = Chance::new(mix(seed ^ GROUP_SALT));
         // A group whose records are damaged has no coordinator until they are mended.
         if plan.damage.is_none() && chance.one_in(GROUP_ODDS) {
@@ -191,6 +201,19 @@ impl Plan {
     /// A group reads one of the topics.
     fn gather(&mut self, chance: &mut Chance) {
         self.members = (0..chance.between(1, 5)).map(|_| ways(chance)).collect();
+    }
+
+    /// Logs that keep little: by age, by bytes, or both. Their clocks are right, as what is kept
+    /// depends on them.
+    fn retain(&mut self, chance: &mut Chance) {
+        for wish in &mut self.topics {
+            wish.durability = Durability::Device;
+            let retention_ms = chance.one_in(2).then(|| 1_000 << chance.between(0, 5));
+            let is_small = retention_ms.is_none() || chance.one_in(3);
+            let retention_bytes = is_small.then(|| chance.between(1, 100_000));
+            wish.policy = Policy { retention_ms, retention_bytes };
+        }
+        self.phases.iter_mut().for_each(|phase| phase.clock = Clock::default());
     }
 
     /// Clients that pause for seconds: what goes by the clock has its time. Segments roll, checkpoints
@@ -309,6 +332,7 @@ fn wish(chance: &mut Chance, name: String) -> Wish {
         partition_count: 1 + i32::from(chance.one_in(2)) * 2,
         durability: if chance.one_in(4) { Durability::Memory } else { Durability::Device },
         segment_ms: 1 << chance.between(7, 14),
+        policy: Policy::default(),
     }
 }
 
@@ -468,6 +492,7 @@ impl<'plan> Run<'plan> {
         self.inflict(Moment::Running);
         self.crash(Crash::Power, self.plan.shard_count)?;
         self.read_all()?;
+        self.expire()?;
         self.recorder.finish().map_err(|it| Check::History.failed(format!("{it} at the end")))?;
         Ok(Report {
             tally: self.recorder.tally(),
@@ -741,6 +766,34 @@ impl<'plan> Run<'plan> {
         Ok(())
     }
 
+    /// What is kept by age only, and is not written to any more, is empty after a while.
+    fn expire(&mut self) -> Result<(), Failure> {
+        let ages = self.plan.topics.iter().filter_map(|wish| wish.policy.retention_ms);
+        let Some(longest) = ages.max().and_then(|it| u64::try_from(it).ok()) else {
+            return Ok(());
+        };
+        let (io, node, recorder) = (self.world.outside(), self.node, self.recorder.clone());
+        let topics = Rc::clone(&self.topics);
+        recorder.begin_work();
+        io.clone().spawn(Class::Foreground, async move {
+            io.sleep(Duration::from_millis(longest) + EXPIRY_MAX).await;
+            let targets = topics.borrow().concat();
+            let is_aged = |target: &Target| target.policy.retention_ms.is_some();
+            let targets: Vec<Target> = targets.into_iter().filter(is_aged).collect();
+            let consumer = Consumer::new(&io, node, &recorder, whole_reader(), targets);
+            for (target, start, end) in consumer.bounds().await {
+                if start != end {
+                    let log = target.log.0;
+                    let what = format!("log {log} still has old records, from {start} to {end}");
+                    recorder.fail(Check::Retention, what);
+                }
+            }
+            recorder.end_work();
+        });
+        let recorder = self.recorder.clone();
+        self.wait(LIVENESS, || !recorder.is_busy(), "the logs' bounds cannot be asked for")
+    }
+
     /// Reads every log whole, and compares the topics with what they should be.
     fn read_all(&mut self) -> Result<(), Failure> {
         let (io, node, recorder) = (self.world.outside(), self.node, self.recorder.clone());
@@ -750,15 +803,8 @@ impl<'plan> Run<'plan> {
         recorder.begin_work();
         io.clone().spawn(Class::Foreground, async move {
             compare(&io, node, &recorder, &topics).await;
-            let manners = Manners {
-                version: 12,
-                max_wait_ms: 0,
-                max_bytes: 1 << 20,
-                isolation_level: 0,
-                pause_nanos: 1,
-            };
             let targets = topics.borrow().concat();
-            let consumer = Consumer::new(&io, node, &recorder, manners, targets);
+            let consumer = Consumer::new(&io, node, &recorder, whole_reader(), targets);
             let consumer = if is_in_session { consumer.in_session() } else { consumer };
             consumer.read_whole().await;
             if let Some(roll) = roll {
@@ -810,6 +856,12 @@ fn is_over(until: Until, steps: Steps) -> impl Fn() -> bool {
             stored_from.get().is_some_and(|from| steps.count() >= from + count)
         }
     }
+}
+
+/// Of who reads a log from its start to its end.
+const fn whole_reader() -> Manners {
+    let (version, max_wait_ms, max_bytes) = (12, 0, 1 << 20);
+    Manners { version, max_wait_ms, max_bytes, isolation_level: 0, pause_nanos: 1 }
 }
 
 /// Runs a client that has an end.

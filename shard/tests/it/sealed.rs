@@ -21,6 +21,7 @@ use shard::sim::broker;
 use shard::sim::consumer::{Consumer, Manners};
 use shard::sim::disk::Crash;
 use shard::sim::history::{Durability, Retries};
+use shard::sim::policy::Policy;
 use shard::sim::producer::{Habits, Producer};
 use shard::sim::recorder::{Recorder, Target};
 use shard::sim::wire::Wire;
@@ -39,6 +40,7 @@ fn segments() -> (World, Recorder, Target) {
         partition_count: 1,
         durability: Durability::Device,
         segment_ms: 128,
+        policy: Policy::default(),
     };
     let mut admin = Admin::new(&io, 0, &recorder);
     let targets = finish(&mut world, &io, async move { admin.create(&wish).await });

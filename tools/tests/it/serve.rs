@@ -38,12 +38,11 @@ fn topics_are_created_shown_changed_and_deleted() {
     let answer = |arguments: &[&str]| broker.answer(arguments, "");
 
     let created = broker.run(
-        &["topic", "create", "events", "-p", "2", "-c", "retention.ms=9", "-c", "segment.ms=99"],
+        &["topic", "create", "events", "-p", "2", "-c", "preallocate=true", "-c", "segment.ms=99"],
         "",
     );
     assert_eq!(created.out, "events: created, 2 partitions, replication factor 1\n");
-    let remark =
-        "odradek: retention.ms=9 is stored but has no effect: old segments are not deleted yet\n";
+    let remark = "odradek: preallocate=true is stored but has no effect: they always do\n";
     assert_eq!(created.error, remark);
     refused(&broker, &["topic", "create", "events"], "", "TopicAlreadyExists");
     assert_eq!(
@@ -64,7 +63,7 @@ fn topics_are_created_shown_changed_and_deleted() {
         "events: segment.ms has its default\nevents: has 3 partitions\n"
     );
     let described = &json(&answer(&["topic", "describe", "events", "--json"]))[0];
-    assert_eq!(described["configs"], json(r#"{"retention.ms": "9"}"#));
+    assert_eq!(described["configs"], json(r#"{"preallocate": "true"}"#));
     assert_eq!(described["partitions"].as_array().map(Vec::len), Some(3));
     assert_eq!(described["partitions"][2]["end"], 0);
     assert_eq!(described["acknowledged"], "when the records are on the device");

@@ -143,6 +143,7 @@ impl World {
         let rules = Rules {
             segment_bytes_max: 10_000 + self.dice.below(4) * 5000,
             segment_ms_max: i64::MAX,
+            segment_jitter_ms_max: 0,
             index_interval_bytes: self.dice.below(3) * 700,
         };
         let partition = self.partitions.get_mut(&key).unwrap();
