@@ -14,8 +14,9 @@ use crate::error_code::ErrorCode;
 /// First version whose requests name the client's software.
 const SOFTWARE_FROM: i16 = 3;
 
-/// At 1, clients may use the consumer protocol (KIP-848).
-const GROUP_FEATURE: StrBytes = StrBytes::from_static_str("group.version");
+/// The feature, and its level from which on clients may use the consumer protocol (KIP-848).
+pub const GROUP_FEATURE: &str = "group.version";
+pub const GROUP_LEVEL: i16 = 1;
 
 /// Everything that is spoken, or INVALID_REQUEST and nothing to a client with an odd name.
 #[must_use]
@@ -27,14 +28,16 @@ pub fn answer(request: &ApiVersionsRequest, version: i16) -> ApiVersionsResponse
     ApiVersionsResponse::default()
         .with_api_keys(APIS.iter().map(advertised).collect())
         .with_supported_features(vec![
-            SupportedFeatureKey::default().with_name(GROUP_FEATURE).with_max_version(1),
+            SupportedFeatureKey::default()
+                .with_name(StrBytes::from_static_str(GROUP_FEATURE))
+                .with_max_version(GROUP_LEVEL),
         ])
         .with_finalized_features_epoch(0)
         .with_finalized_features(vec![
             FinalizedFeatureKey::default()
-                .with_name(GROUP_FEATURE)
-                .with_min_version_level(1)
-                .with_max_version_level(1),
+                .with_name(StrBytes::from_static_str(GROUP_FEATURE))
+                .with_min_version_level(GROUP_LEVEL)
+                .with_max_version_level(GROUP_LEVEL),
         ])
 }
 

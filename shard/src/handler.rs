@@ -191,6 +191,9 @@ async fn respond<I: Io>(
         Body::ConsumerGroupHeartbeat(body) => Response::ConsumerGroupHeartbeat(
             consumer_groups::heartbeat(shard, connection, request, body).await,
         ),
+        Body::ConsumerGroupDescribe(body) => {
+            Response::ConsumerGroupDescribe(consumer_groups::describe(shard, body).await)
+        }
         Body::SyncGroup(body) => Response::SyncGroup(groups::sync(shard, body, version).await),
         Body::Heartbeat(body) => Response::Heartbeat(groups::heartbeat(shard, body).await),
         Body::LeaveGroup(body) => Response::LeaveGroup(groups::leave(shard, body, version).await),
@@ -235,9 +238,6 @@ async fn respond_to_admin<I: Io>(
             Response::ListPartitionReassignments(replicas::list_reassignments())
         }
         Body::DescribeQuorum(body) => Response::DescribeQuorum(quorum::describe(shard, body).await),
-        Body::ConsumerGroupDescribe(body) => {
-            Response::ConsumerGroupDescribe(consumer_groups::describe(shard, body).await)
-        }
         Body::UpdateFeatures(body) => Response::UpdateFeatures(features::update(&body)),
         Body::DescribeProducers(body) => {
             Response::DescribeProducers(producers::describe(shard, body).await)
@@ -258,6 +258,7 @@ async fn respond_to_admin<I: Io>(
         Body::Produce(_)
         | Body::Fetch(_)
         | Body::ConsumerGroupHeartbeat(_)
+        | Body::ConsumerGroupDescribe(_)
         | Body::ListOffsets(_)
         | Body::DeleteRecords(_)
         | Body::OffsetForLeaderEpoch(_)

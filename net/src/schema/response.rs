@@ -578,8 +578,7 @@ const CONSUMER_GROUP_HEARTBEAT: Struct = Struct::new(&[
     Field::new(Kind::Optional(&Struct::new(&[Field::new(Kind::Structs(&Struct::new(&[
         Field::new(UUID),
         Field::new(Kind::Array(&I32)), // partitions
-    ])))])))
-    .nullable(),
+    ])))]))),
 ]);
 
 const CONSUMER_GROUP_DESCRIBE: Struct = Struct::new(&[

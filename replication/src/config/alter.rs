@@ -188,7 +188,7 @@ impl<'a> Target<'a> {
                 refuse(Reason::InvalidRequest, "Log levels are set where the broker is started.")
             }
             CLIENT_METRICS => refuse(Reason::InvalidRequest, "Clients are not asked for metrics."),
-            GROUP => refuse(Reason::InvalidRequest, "Consumer groups are not served yet."),
+            GROUP => refuse(Reason::InvalidRequest, "A group has no configuration of its own yet."),
             _ => refuse(Reason::InvalidRequest, format!("Unknown resource type {resource_type}")),
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::config::definition::{Check, Definition, Kind, Treatment, Update};
 
-const NO_GROUPS: &str = "consumer groups are not served yet";
+const NO_GROUPS: &str = "a group has no configuration of its own yet";
 const NO_TELEMETRY: &str = "clients are not asked for metrics";
 
 /// In alphabetical order.

@@ -355,18 +355,31 @@ fn producers_are_described_by_their_last_batch() {
 }
 
 #[test]
-fn no_feature_is_advertised_or_updated() {
+fn the_one_feature_stays_at_its_one_level() {
     play(&[], async |client: Client| {
         let request = ApiVersionsRequest::default()
             .with_client_software_name(text("sim"))
             .with_client_software_version(text("1"));
         let versions: ApiVersionsResponse = client.ask(ApiKey::ApiVersions, 4, &request).await;
-        assert!(versions.supported_features.is_empty() && versions.finalized_features.is_empty());
+        let supported = versions.supported_features.iter();
+        let supported: Vec<_> = supported.map(|it| (&*it.name, it.max_version)).collect();
+        let finalized = versions.finalized_features.iter();
+        let finalized: Vec<_> = finalized.map(|it| (&*it.name, it.max_version_level)).collect();
+        assert_eq!(
+            (supported, finalized),
+            (vec![("group.version", 1)], vec![("group.version", 1)])
+        );
         for version in 0..=2 {
             let update = |name: &str| FeatureUpdateKey::default().with_feature(text(name));
             let long = "x".repeat(30_000);
-            for (updates, want) in [(vec![], 0), (vec![update("share.version"), update(&long)], 95)]
-            {
+            let group = |level| update("group.version").with_max_version_level(level);
+            let cases = [
+                (vec![], 0),
+                (vec![group(1)], 0),
+                (vec![group(1), group(0)], 95),
+                (vec![update("share.version"), update(&long)], 95),
+            ];
+            for (updates, want) in cases {
                 let request = UpdateFeaturesRequest::default().with_feature_updates(updates);
                 let answer: UpdateFeaturesResponse =
                     client.ask(ApiKey::UpdateFeatures, version, &request).await;

@@ -6,7 +6,7 @@ use crate::config::definition::{Check, Definition, Kind, Treatment, Update};
 const CORES: &str = "each core runs one thread that does everything";
 const QUORUM: &str = "this node is its own quorum";
 const ONE_NODE: &str = "this cluster has one node";
-const CONSUMERS: &str = "groups of the consumer protocol (KIP-848) are not served yet";
+const CONSUMERS: &str = "a group has no configuration of its own yet, and the broker's values hold";
 const STREAMS: &str = "groups of the streams protocol are not served yet";
 const COORDINATORS: &str = "a coordinator is a part of the shard that owns its partition";
 const SHARES: &str = "share groups are not served yet";
