@@ -24,9 +24,11 @@ simulate --seed N --step K       replays a short run that is crashed at step K
   --jobs N                       so many processes (default: one for each core)
   --without WORDS                a replay of a smaller plan, as a failure prints it
   --shrink SECONDS               how long a failing plan is made smaller (default 60)
+  --damage                       with a damage below the broker in each long run whose topics keep all
   --bug NAME                     by a broker with this bug
 simulate --bugs                  lists the bugs that a build with `--cfg zoo` has";
 
+const DAMAGE: &str = "--damage";
 const SHRINK_SECONDS: u64 = 60;
 const PROGRESS_PAUSE: Duration = Duration::from_secs(10);
 
@@ -56,6 +58,7 @@ struct Replay {
 
 fn main() -> ExitCode {
     let mut words: Vec<String> = std::env::args().skip(1).collect();
+    words.retain(|word| word != DAMAGE);
     let jobs = option(&mut words, "--jobs").map(|jobs| jobs.parse().ok());
     let without = option(&mut words, "--without");
     let seconds = option(&mut words, "--shrink");
@@ -143,11 +146,16 @@ fn fresh() -> u32 {
     since.map_or(0, |since| since.subsec_nanos())
 }
 
+fn has_damage() -> bool {
+    std::env::args().any(|word| word == DAMAGE)
+}
+
 impl Replay {
     /// Of a failure that a run has printed.
     fn of(failure: &str) -> Option<Self> {
         let (_, words) = failure.rsplit_once("simulate ")?;
-        let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+        let words = words.split_whitespace().filter(|word| *word != DAMAGE);
+        let words: Vec<String> = words.map(str::to_owned).collect();
         match parse(&words, None)? {
             Job::Replay(replay) => Some(replay),
             _ => None,
@@ -155,7 +163,8 @@ impl Replay {
     }
 
     fn plan(&self) -> Plan {
-        self.step.map_or_else(|| Plan::long(self.seed), |step| Plan::crash_point(self.seed, step))
+        let long = if has_damage() { Plan::damaged } else { Plan::long };
+        self.step.map_or_else(|| long(self.seed), |step| Plan::crash_point(self.seed, step))
     }
 
     fn words(&self) -> String {
@@ -163,7 +172,8 @@ impl Replay {
         let list: Vec<String> = self.removals.iter().map(Removal::to_string).collect();
         let without =
             if list.is_empty() { String::new() } else { format!(" --without {}", list.join(",")) };
-        format!("--seed {}{step}{without}", self.seed)
+        let damage = if has_damage() { format!(" {DAMAGE}") } else { String::new() };
+        format!("--seed {}{step}{damage}{without}", self.seed)
     }
 
     /// Runs it and tells its story.
@@ -225,7 +235,14 @@ fn announce(words: String) {
 fn spawn(words: &[&str]) -> std::io::Result<Child> {
     let program = std::env::current_exe()?;
     let bug = std::env::args().skip_while(|word| word != "--bug").take(2);
-    Command::new(program).args(words).args(bug).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()
+    let damage = has_damage().then_some(DAMAGE);
+    let options = bug.chain(damage.map(str::to_owned));
+    Command::new(program)
+        .args(words)
+        .args(options)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
 }
 
 /// Runs worlds one after another, and prints a line for each.

@@ -12,7 +12,7 @@ use crate::io::Io;
 use crate::limits::CLEANED_PER_TURN_MAX;
 use crate::metrics::Metric;
 use crate::partition::Partition;
-use crate::shard::Shard;
+use crate::shard::{Phase, Shard};
 use crate::writer;
 
 /// Until the shard stops.
@@ -21,6 +21,9 @@ pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
         let pause_ms = shard.image().broker_config().retention_check_interval_ms;
         let pause = Duration::from_millis(u64::try_from(pause_ms).unwrap_or(1));
         shard.pause(pause).await;
+        if shard.phase.get() != Phase::Serving {
+            continue; // The journal has no file yet: nothing may be written.
+        }
         for (count, partition) in shard.partitions().iter().enumerate() {
             if shard.is_stopping() {
                 return; // The last checkpoint may be made without what would follow.

@@ -7,11 +7,11 @@
 //! a crash cut short, or from what an earlier life left, there is none: `RELIABILITY.md` lists that.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use engine::batch::{self, Batch, HEADER_BYTES};
 use engine::checkpoint::Checkpoint;
-use engine::id::{FilePos, Offset, PartitionId};
-use engine::index::Index;
+use engine::id::{Offset, PartitionId};
 use engine::journal::{BLOCK_BYTES, Frame, Generation};
 use engine::log::Log;
 use engine::segment::Segment;
@@ -179,7 +179,7 @@ fn misdirect(disk: &mut Disk, chance: &mut Chance, from: Spot, to: Spot) {
 }
 
 /// Some sectors in a row, of those that a spot fills or begins or ends in.
-fn sectors(chance: &mut Chance, spot: Spot) -> std::ops::Range<u64> {
+fn sectors(chance: &mut Chance, spot: Spot) -> Range<u64> {
     let (first, end) = (spot.from / SECTOR, spot.end.div_ceil(SECTOR));
     let count = [1, 2, 8, 16][chance.index(4)].min(end - first);
     let start = chance.between(first, end - count + 1);
@@ -428,7 +428,6 @@ impl Due {
     }
 
     fn on_segment(&mut self, disk: &Disk, id: PartitionId, base: Offset, path: &str) {
-        let index = sidecar(disk, id, base).map(|(_, it)| it.index).filter(Index::is_complete);
         let Some((ino, bytes)) = disk.find(path) else { return };
         let Some((seen, lasting)) = Self::seen(disk, ino) else {
             self.on_sidecar(disk, id, base);
@@ -449,16 +448,21 @@ impl Due {
             }
             self.is_damaged = true;
             self.is_noticeable &= is_noticeable(&seen[pos..], first);
-            // Past a header that cannot be read the way goes on at the next place that is known.
+            let (own, rest) = (first..next, next..end);
+            self.push(id, own, lasting);
+            // Past a header that cannot be read the way goes on at the next place that the index names:
+            // one that a start had to make anew may name none.
             let header = pos..pos + HEADER_BYTES;
-            let after = FilePos::new(wide(range.end));
-            let mark = || index.as_ref()?.entries().iter().find(|it| it.pos >= after);
-            let end = if bytes[header.clone()] == seen[header] {
-                next
-            } else {
-                mark().map_or(end, |mark| mark.offset)
-            };
-            self.unreadable.push(Unreadable { partition: id, first, end, is_lasting: lasting });
+            if bytes[header.clone()] != seen[header] {
+                self.push(id, rest, false);
+            }
+        }
+    }
+
+    fn push(&mut self, partition: PartitionId, range: Range<Offset>, is_lasting: bool) {
+        if range.start < range.end {
+            let Range { start: first, end } = range;
+            self.unreadable.push(Unreadable { partition, first, end, is_lasting });
         }
     }
 

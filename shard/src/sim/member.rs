@@ -55,6 +55,8 @@ struct Told {
     /// Members that have done enough, and what they own in which generation.
     settled: BTreeMap<u32, (i32, BTreeSet<i32>)>,
     member_count: u32,
+    /// All have settled once: everybody may end.
+    is_over: bool,
 }
 
 /// What is known of a partition's committed offset.
@@ -87,6 +89,7 @@ impl Roll {
             offsets: BTreeMap::new(),
             settled: BTreeMap::new(),
             member_count: 0,
+            is_over: false,
         })))
     }
 
@@ -146,7 +149,13 @@ impl Roll {
         let is_one = told.settled.values().all(|it| it.0 == generation);
         let owned: usize = told.settled.values().map(|it| it.1.len()).sum();
         let count = usize::try_from(told.member_count).expect("a few");
-        is_one && told.settled.len() == count && owned == told.partition_count
+        told.is_over |= is_one && told.settled.len() == count && owned == told.partition_count;
+        told.is_over
+    }
+
+    fn is_over(&self) -> bool {
+        let told = self.0.borrow();
+        told.is_over || told.recorder.has_failed()
     }
 
     fn unsettle(&self, member: u32) {
@@ -242,11 +251,14 @@ impl Member {
                     Err(Gone) => break,
                 }
                 self.roll.unsettle(self.number);
-                if self.roll.0.borrow().recorder.has_failed() {
+                if self.roll.is_over() {
                     return;
                 }
             }
             self.roll.unsettle(self.number);
+            if self.roll.is_over() {
+                return;
+            }
         }
     }
 

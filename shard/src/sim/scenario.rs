@@ -145,11 +145,9 @@ pub enum Harm {
     Unreadable(usize),
 }
 
-/// One in so many long runs has a damage.
-const DAMAGE_ODDS: u64 = 4;
 /// Parts the chance of damages from that of everything else.
 const DAMAGE_SALT: u64 = 0x5dea_d5ec_7045_0001;
-/// One in so many of the others has a group.
+/// One in so many long runs has a group.
 const GROUP_ODDS: u64 = 3;
 /// Likewise, of groups.
 const GROUP_SALT: u64 = 0x60_0bed_5eed_0002;
@@ -184,16 +182,22 @@ impl Plan {
                 plan.retain(&mut chance);
             }
         }
-        let mut chance = Chance::new(mix(seed ^ DAMAGE_SALT));
-        // What a policy deletes cannot be asked for.
-        let keeps_all = plan.topics.iter().all(|it| it.policy == Policy::default());
-        if keeps_all && chance.one_in(DAMAGE_ODDS) {
-            plan.damage = Some(Damage::pick(&mut chance));
-        }
         let mut chance = Chance::new(mix(seed ^ GROUP_SALT));
-        // A group whose records are damaged has no coordinator until they are mended.
-        if plan.damage.is_none() && chance.one_in(GROUP_ODDS) {
+        if chance.one_in(GROUP_ODDS) {
             plan.gather(&mut chance);
+        }
+        plan
+    }
+
+    /// A long run with a damage, if its topics keep all: what a policy deletes cannot be asked for. A
+    /// group whose records are damaged has no coordinator until they are mended, so it has none.
+    #[must_use]
+    pub fn damaged(seed: u64) -> Self {
+        let mut plan = Self::long(seed);
+        let mut chance = Chance::new(mix(seed ^ DAMAGE_SALT));
+        if plan.topics.iter().all(|it| it.policy == Policy::default()) {
+            plan.damage = Some(Damage::pick(&mut chance));
+            plan.members.clear();
         }
         plan
     }
