@@ -30,10 +30,12 @@ pub(crate) mod mount;
 const MOUNTS: &str = "/proc/self/mountinfo";
 
 /// What `--dev` sets; `--set` beats it.
-const DEV: [(&str, &str); 3] = [
+const DEV: [(&str, &str); 4] = [
     ("listeners", "PLAINTEXT://127.0.0.1:9092"),
     ("log.dirs", "odradek-data"),
     ("auto.create.topics.enable", "true"),
+    // The first member of a group waits for nobody.
+    ("group.initial.rebalance.delay.ms", "0"),
 ];
 
 const EXAMPLES: &str = "\
