@@ -6,14 +6,17 @@
 //!
 //! Must never: do I/O, read a clock, draw a random number, await. Ids, times and host names are
 //! arguments.
-//! It knows no wire format of Kafka's: refusals are closed enums, and `shard` has the table to
-//! error codes.
+//! It knows no request and no response of Kafka's wire: refusals are closed enums, and `shard` has the
+//! table to error codes. What groups write down, and what consumers say to each other through it, is
+//! Kafka's own: other tools read it.
 //!
 //! The order in which to call it:
 //! 1. a command on the present image gives events;
 //! 2. the events are written to the metadata log, and are durable;
 //! 3. [`cluster::Cluster::apply`] changes the state, and the image goes to every shard;
 //! 4. the client is answered.
+//!
+//! `group` has an order of its own, for the coordinators of groups.
 //!
 //! At start the log's snapshot and events are applied in their order before anything is served.
 
