@@ -324,15 +324,18 @@ const LEAVE_GROUP: Struct = Struct::new(&[
     ),
 ]);
 
+/// An error for each partition of each topic.
+const TOPIC_CODES: Kind = Kind::Structs(&Struct::new(&[
+    Field::new(Kind::String),
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(I32), // index
+        Field::new(I16), // error
+    ]))),
+]));
+
 const OFFSET_COMMIT: Struct = Struct::new(&[
     Field::from(I32, 3), // throttle
-    Field::new(Kind::Structs(&Struct::new(&[
-        Field::new(Kind::String),
-        Field::new(Kind::Structs(&Struct::new(&[
-            Field::new(I32), // index
-            Field::new(I16), // error
-        ]))),
-    ]))),
+    Field::new(TOPIC_CODES),
 ]);
 
 const FETCHED_OFFSETS: Kind = Kind::Structs(&Struct::new(&[
@@ -403,24 +406,12 @@ const DELETE_GROUPS: Struct = Struct::new(&[
 const OFFSET_DELETE: Struct = Struct::new(&[
     Field::new(I16), // error
     Field::new(I32), // throttle
-    Field::new(Kind::Structs(&Struct::new(&[
-        Field::new(Kind::String),
-        Field::new(Kind::Structs(&Struct::new(&[
-            Field::new(I32), // index
-            Field::new(I16), // error
-        ]))),
-    ]))),
+    Field::new(TOPIC_CODES),
 ]);
 
 const ALTER_REPLICA_LOG_DIRS: Struct = Struct::new(&[
     Field::new(I32), // throttle
-    Field::new(Kind::Structs(&Struct::new(&[
-        Field::new(Kind::String),
-        Field::new(Kind::Structs(&Struct::new(&[
-            Field::new(I32), // index
-            Field::new(I16), // error
-        ]))),
-    ]))),
+    Field::new(TOPIC_CODES),
 ]);
 
 const ELECT_LEADERS: Struct = Struct::new(&[
