@@ -358,11 +358,9 @@ fn skip(partition: PartitionId, offset: Offset, error: impl std::fmt::Debug) {
 /// Whether it may need room on the disk.
 fn writes(request: &Request) -> bool {
     match request {
-        Request::Join(_)
-        | Request::Sync(_)
-        | Request::Leave(_)
-        | Request::Commit(_)
-        | Request::ConsumerHeartbeat(_) => true,
+        Request::Join(_) | Request::Sync(_) | Request::Leave(_) | Request::Commit(_) => true,
+        // A member that only says that it is there must not be taken for gone on a full disk.
+        Request::ConsumerHeartbeat(beat) => beat.epoch <= 0,
         Request::Heartbeat(_)
         | Request::Fetch(_)
         | Request::List(_)
