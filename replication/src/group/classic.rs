@@ -814,16 +814,8 @@ impl ClassicGroup {
         Some(member)
     }
 
-    /// KIP-345: a static member must be the one that the group knows under its lasting name.
     fn check_member(&self, identity: &Identity) -> Result<(), GroupError> {
-        if let Some(instance) = &identity.instance {
-            let known = self.instances.get(instance).ok_or(GroupError::UnknownMember)?;
-            if *known != identity.member {
-                return Err(GroupError::FencedInstance);
-            }
-        }
-        let is_known = self.members.contains_key(&identity.member);
-        if is_known { Ok(()) } else { Err(GroupError::UnknownMember) }
+        identity.check(&self.instances, &self.members)
     }
 
     fn touch(&mut self, step: &Step<'_>, id: &str) {
@@ -914,7 +906,8 @@ impl Member {
 
 /// As UUIDs are written.
 pub(crate) fn hyphenated(draw: u128) -> String {
-    let hex = format!("{draw:032x}");
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+    let part = |from: u32, bits: u32| (draw >> from) & ((1 << bits) - 1);
+    let [first, second, third, fourth] =
+        [(96, 32), (80, 16), (64, 16), (48, 16)].map(|(from, bits)| part(from, bits));
+    format!("{first:08x}-{second:04x}-{third:04x}-{fourth:04x}-{:012x}", part(0, 48))
 }

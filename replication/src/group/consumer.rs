@@ -243,16 +243,8 @@ impl ConsumerGroup {
         has_place.then_some(Place::New).ok_or(GroupError::GroupFull)
     }
 
-    /// KIP-345: a static member must be the one that the group knows under its lasting name.
     pub(crate) fn check_member(&self, identity: &Identity) -> Result<(), GroupError> {
-        if let Some(instance) = &identity.instance {
-            let known = self.instances.get(instance).ok_or(GroupError::UnknownMember)?;
-            if *known != identity.member {
-                return Err(GroupError::FencedInstance);
-            }
-        }
-        let is_known = self.members.contains_key(&identity.member);
-        if is_known { Ok(()) } else { Err(GroupError::UnknownMember) }
+        identity.check(&self.instances, &self.members)
     }
 
     pub(crate) fn heartbeat(

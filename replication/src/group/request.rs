@@ -2,6 +2,7 @@
 //!
 //! Knows no version of Kafka's wire; texts are already known to be short enough to be written down.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -49,6 +50,25 @@ pub struct Identity {
     pub member: Arc<str>,
     /// KIP-345: the name that stays over restarts.
     pub instance: Option<Arc<str>>,
+}
+
+impl Identity {
+    /// Whether it is one of `members`. KIP-345: a static member must be the one that the group knows
+    /// under its lasting name.
+    pub(crate) fn check<T>(
+        &self,
+        instances: &BTreeMap<Arc<str>, Arc<str>>,
+        members: &BTreeMap<Arc<str>, T>,
+    ) -> Result<(), GroupError> {
+        if let Some(instance) = &self.instance {
+            let known = instances.get(instance).ok_or(GroupError::UnknownMember)?;
+            if *known != self.member {
+                return Err(GroupError::FencedInstance);
+            }
+        }
+        let is_known = members.contains_key(&self.member);
+        if is_known { Ok(()) } else { Err(GroupError::UnknownMember) }
+    }
 }
 
 /// KIP-394: what a member without an id gets.
