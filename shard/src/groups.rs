@@ -458,3 +458,45 @@ impl<I: Io> Shard<I> {
         outputs.into_iter().for_each(|(partition, output)| self.give(partition, output));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use replication::group::ConsumerTiming;
+    use replication::group::request::{ConsumerHeartbeat, Identity, Naming, Request};
+
+    use super::writes;
+
+    #[track_caller]
+    fn check(epoch: i32, want: bool) {
+        let beat = ConsumerHeartbeat {
+            group: "g".into(),
+            identity: Identity { member: "m".into(), instance: None },
+            epoch,
+            rack: None,
+            client_id: "c".into(),
+            client_host: "/h".into(),
+            rebalance_ms: None,
+            names: None,
+            regex: None,
+            assignor: None,
+            owned: None,
+            naming: Naming::ByMember,
+            timing: ConsumerTiming {
+                session_ms: 45_000,
+                heartbeat_ms: 5_000,
+                assignment_interval_ms: 0,
+            },
+            draw: 0,
+        };
+        assert_eq!(writes(&Request::ConsumerHeartbeat(beat)), want, "epoch {epoch}");
+    }
+
+    #[test]
+    fn a_full_disk_lets_members_say_that_they_are_there_but_nobody_come_or_go() {
+        check(1, false);
+        check(7, false);
+        check(0, true);
+        check(-1, true);
+        check(-2, true);
+    }
+}
