@@ -384,9 +384,10 @@ impl<I: Io> Partition<I> {
     }
 
     /// Closes the active segment if it is old, or if nothing of it is kept. True if it was closed.
+    /// Not while its end is read back: the block that comes is where the log ends.
     pub fn roll_idle(&self, now: Timestamp) -> bool {
         let state = &mut *self.state.borrow_mut();
-        if state.condition != Condition::Open {
+        if state.condition != Condition::Open || state.cold.is_some() {
             return false;
         }
         let (log, rules) = (&state.log, state.rules());

@@ -19,7 +19,7 @@ use shard::metrics::Metric;
 use shard::sim::admin::{Admin, Wish};
 use shard::sim::broker;
 use shard::sim::consumer::{Consumer, Manners};
-use shard::sim::disk::Crash;
+use shard::sim::disk::{Crash, Faults};
 use shard::sim::history::{Durability, Retries};
 use shard::sim::policy::Policy;
 use shard::sim::producer::{Habits, Producer};
@@ -31,6 +31,14 @@ use crate::recovery::{HOUR, finish, idle, put, start, world};
 
 /// A world whose broker was killed at rest, with a topic of several sealed segments.
 fn segments() -> (World, Recorder, Target) {
+    let (mut world, recorder, target) = produced(80);
+    idle(&mut world);
+    world.crash(0, Crash::Process);
+    (world, recorder, target)
+}
+
+/// A world with a topic of short segments, the last of them not closed.
+fn produced(request_count: usize) -> (World, Recorder, Target) {
     let mut world = world(1);
     start(&mut world, 1);
     let io = world.outside();
@@ -44,22 +52,31 @@ fn segments() -> (World, Recorder, Target) {
     };
     let mut admin = Admin::new(&io, 0, &recorder);
     let targets = finish(&mut world, &io, async move { admin.create(&wish).await });
+    produce(&mut world, &recorder, &targets[0], Retries::Deduplicated, request_count);
+    (world, recorder, targets[0].clone())
+}
+
+fn produce(
+    world: &mut World,
+    recorder: &Recorder,
+    target: &Target,
+    retries: Retries,
+    request_count: usize,
+) {
     let habits = Habits {
-        retries: Retries::Deduplicated,
+        retries,
         acks: -1,
         depth: 1,
         version: 12,
-        request_count: 80,
+        request_count,
         value_bytes_max: 20_000,
         batch_bytes: None,
         codec: Codec::None,
         pause_nanos: 50_000_000,
     };
-    let producer = Producer::new(&io, 0, &recorder, habits, targets.clone());
-    finish(&mut world, &io, producer.run());
-    idle(&mut world);
-    world.crash(0, Crash::Process);
-    (world, recorder, targets[0].clone())
+    let io = world.outside();
+    let producer = Producer::new(&io, 0, recorder, habits, vec![target.clone()]);
+    finish(world, &io, producer.run());
 }
 
 /// How often each sidecar is opened while four consumers read the topic from its start to its end.
@@ -239,6 +256,20 @@ fn a_flipped_bit_in_a_sealed_batch_refuses_reads_of_that_batch_alone() {
         assert!(damaged < offset && offset < end, "byte {at}: {damaged} {offset} {end}");
         assert!(offset - damaged < 200, "byte {at}: the damage is one batch");
     }
+}
+
+#[test]
+fn a_segment_whose_end_is_read_back_for_a_long_time_is_not_closed_meanwhile() {
+    let (mut world, recorder, target) = produced(1);
+    world.crash(0, Crash::Process);
+    start(&mut world, 1);
+    // Mostly longer than the pause between two looks for segments that are old.
+    world.set_faults(0, Faults { stalls: 1, stall_nanos: 5_000_000_000, ..Faults::none() });
+    // Who has no producer id needs nothing of the disk before its first request.
+    produce(&mut world, &recorder, &target, Retries::Plain, 3);
+    world.set_faults(0, Faults::none());
+    world.crash(0, Crash::Process);
+    sidecars_opened_by_four(&mut world, &recorder, &target);
 }
 
 /// What a broker that scrubs every two seconds has counted, once `is_over` holds for it.
