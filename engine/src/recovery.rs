@@ -293,6 +293,8 @@ impl<'a> Entries<'a> {
         for entry in entries {
             sorted.push(entry)?;
         }
+        // What a closed partition had is journaled again, behind a batch that was on its way.
+        sorted.appends.make_contiguous().sort_by_key(|it| it.batch.base_offset());
         Ok(sorted)
     }
 
@@ -517,6 +519,15 @@ mod tests {
         let entries = [intent(0), append(0, &one, 1), append(0, &three, 3)];
         let files = [(0, file(&[0, 1, 2]))];
         check(Some(manifest(1)), &files, &entries, Ok(Some(found(4, &[(0, 3)], &[(0, 4)], &[]))));
+    }
+
+    #[test]
+    fn batches_that_were_journaled_again_come_before_later_ones_that_were_not() {
+        let [one, two, three] = [1, 2, 3].map(stored);
+        let entries = [append(0, &three, 3), append(0, &one, 1), append(0, &two, 2)];
+        let files = [(0, file(&[0]))];
+        let writes = &[(0, 1), (0, 2), (0, 3)];
+        check(Some(manifest(1)), &files, &entries, Ok(Some(found(4, writes, &[(0, 4)], &[]))));
     }
 
     #[test]
