@@ -43,6 +43,7 @@ const CODEC_BITS: u16 = 0b0000_0111;
 const LOG_APPEND_TIME_BIT: u16 = 0b0000_1000;
 const TRANSACTIONAL_BIT: u16 = 0b0001_0000;
 const CONTROL_BIT: u16 = 0b0010_0000;
+const DELETE_HORIZON_BIT: u16 = 0b0100_0000;
 
 const _: () = {
     assert!(CHECKED_AT + CHECKED_HEADER_BYTES == HEADER_BYTES);
@@ -59,7 +60,7 @@ pub enum BatchError {
     BadOffset,
     /// The leader epoch went back, or is none.
     BadEpoch,
-    /// No record, or more records than offsets.
+    /// More records than offsets.
     BadCount,
     BadCodec,
     BadChecksum,
@@ -86,7 +87,7 @@ pub enum Kind {
 pub struct Summary {
     /// Header included.
     pub len_bytes: u32,
-    /// At least 1.
+    /// 0 where compaction took all records out.
     pub record_count: u32,
     /// `record_count - 1`, or more where compaction took records out.
     pub last_offset_delta: u32,
@@ -212,6 +213,34 @@ impl<'a> Batch<'a> {
         self.header.attributes & CONTROL_BIT != 0
     }
 
+    /// From when on its markers of deleted keys may go. The records' times are told from there.
+    #[must_use]
+    pub fn delete_horizon(&self) -> Option<Timestamp> {
+        let has_horizon = self.header.attributes & DELETE_HORIZON_BIT != 0;
+        has_horizon.then(|| self.base_timestamp())
+    }
+
+    /// The batch with what a compaction leaves of its records: same offsets, epoch and sequences.
+    #[must_use]
+    pub fn remainder(&self, left: &Remainder<'_>) -> Vec<u8> {
+        let mut header = self.header;
+        match left.horizon {
+            _ if left.record_count == 0 => {
+                header.attributes &= !(CODEC_BITS | DELETE_HORIZON_BIT);
+                header.base_timestamp = Timestamp::NONE.get();
+                header.max_timestamp = Timestamp::NONE.get();
+            }
+            Some(horizon) => {
+                header.attributes |= DELETE_HORIZON_BIT;
+                header.base_timestamp = horizon.get();
+                header.max_timestamp = left.max_timestamp.get();
+            }
+            None => header.max_timestamp = left.max_timestamp.get(),
+        }
+        header.record_count = i32::try_from(left.record_count).unwrap_or(i32::MAX);
+        header.write(left.payload)
+    }
+
     #[must_use]
     pub fn producer_id(&self) -> i64 {
         self.header.producer_id
@@ -262,8 +291,7 @@ impl<'a> Batch<'a> {
         let bad_count = |_negative| BatchError::BadCount;
         let record_count = u32::try_from(header.record_count).map_err(bad_count)?;
         let last_offset_delta = u32::try_from(header.last_offset_delta).map_err(bad_count)?;
-        let record_index_last = record_count.checked_sub(1).ok_or(BatchError::BadCount)?;
-        if last_offset_delta < record_index_last {
+        if last_offset_delta < record_count.saturating_sub(1) {
             return Err(BatchError::BadCount);
         }
         Ok(Summary {
@@ -296,6 +324,44 @@ impl<'a> Batch<'a> {
         let first = Sequence::checked(self.header.base_sequence)?;
         Some(ProducerBatch { id, epoch, first, last: first.plus(last_offset_delta) })
     }
+}
+
+/// What a compaction leaves of a batch's records; by default none.
+#[derive(Clone, Copy, Debug)]
+pub struct Remainder<'a> {
+    pub record_count: usize,
+    pub max_timestamp: Timestamp,
+    /// Set for the first time; the records' times are told from it.
+    pub horizon: Option<Timestamp>,
+    /// The records, compressed as the batch is.
+    pub payload: &'a [u8],
+}
+
+impl Default for Remainder<'_> {
+    fn default() -> Self {
+        Self { record_count: 0, max_timestamp: Timestamp::NONE, horizon: None, payload: &[] }
+    }
+}
+
+/// A batch without records for the offsets from `base` to `base` + `last_offset_delta`.
+#[must_use]
+pub fn empty(base: Offset, last_offset_delta: i32, leader_epoch: LeaderEpoch) -> Vec<u8> {
+    let header = Header {
+        base_offset: base.get(),
+        length: 0,
+        leader_epoch: leader_epoch.get(),
+        magic: MAGIC,
+        crc: 0,
+        attributes: 0,
+        last_offset_delta,
+        base_timestamp: Timestamp::NONE.get(),
+        max_timestamp: Timestamp::NONE.get(),
+        producer_id: -1,
+        producer_epoch: -1,
+        base_sequence: -1,
+        record_count: 0,
+    };
+    header.write(&[])
 }
 
 /// How long the batch is that `bytes` begin with, though it need not be whole: 17 bytes are enough.
@@ -353,6 +419,33 @@ impl Header {
             base_sequence: i32::from_be_bytes(take(&mut fields)?),
             record_count: i32::from_be_bytes(take(&mut fields)?),
         })
+    }
+}
+
+impl Header {
+    /// The batch with these records: length and checksum are made anew.
+    fn write(&self, payload: &[u8]) -> Vec<u8> {
+        let len_bytes = HEADER_BYTES.saturating_add(payload.len());
+        let length = i32::try_from(len_bytes.saturating_sub(LENGTH_OVERHEAD_BYTES));
+        let mut checked = Vec::with_capacity(len_bytes);
+        checked.extend(self.attributes.to_be_bytes());
+        checked.extend(self.last_offset_delta.to_be_bytes());
+        checked.extend(self.base_timestamp.to_be_bytes());
+        checked.extend(self.max_timestamp.to_be_bytes());
+        checked.extend(self.producer_id.to_be_bytes());
+        checked.extend(self.producer_epoch.to_be_bytes());
+        checked.extend(self.base_sequence.to_be_bytes());
+        checked.extend(self.record_count.to_be_bytes());
+        checked.extend_from_slice(payload);
+
+        let mut bytes = Vec::with_capacity(len_bytes);
+        bytes.extend(self.base_offset.to_be_bytes());
+        bytes.extend(length.unwrap_or(i32::MAX).to_be_bytes());
+        bytes.extend(self.leader_epoch.to_be_bytes());
+        bytes.extend(self.magic.to_be_bytes());
+        bytes.extend(crc32c::crc32c(&checked).to_be_bytes());
+        bytes.extend_from_slice(&checked);
+        bytes
     }
 }
 
@@ -682,7 +775,6 @@ mod tests {
         check(23, &2_i32.to_be_bytes(), 0, Err(BatchError::BadChecksum));
         check(23, &0_i32.to_be_bytes(), 0, Err(BatchError::BadCount));
         check(23, &(-1_i32).to_be_bytes(), 0, Err(BatchError::BadCount));
-        check(57, &0_i32.to_be_bytes(), 0, Err(BatchError::BadCount));
         check(57, &(-1_i32).to_be_bytes(), 0, Err(BatchError::BadCount));
         check(21, &[0, 5], 0, Err(BatchError::BadCodec));
         check(21, &[1, 0], 0, Err(BatchError::BadChecksum));

@@ -72,10 +72,18 @@ pub enum Bug {
     RetentionTakesOneMore,
     /// Retention by time asks when a segment began, not when its last record was written.
     RetentionBySegmentAge,
+    /// A compaction drops the last record of a key, too.
+    LastOfKeyDropped,
+    /// The marker of a deleted key goes when it is first compacted.
+    TombstoneDroppedEarly,
+    /// The file that a compacted one replaces goes while the last checkpoint still counts on it.
+    ReplacedFileDroppedEarly,
+    /// A compacted segment is used before it is on the device.
+    CompactedUnsynced,
 }
 
 impl Bug {
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 34] = [
         Self::AckBeforeFlush,
         Self::WriteErrorIgnored,
         Self::HighWatermarkAhead,
@@ -106,6 +114,10 @@ impl Bug {
         Self::WaiterForgottenOnWake,
         Self::RetentionTakesOneMore,
         Self::RetentionBySegmentAge,
+        Self::LastOfKeyDropped,
+        Self::TombstoneDroppedEarly,
+        Self::ReplacedFileDroppedEarly,
+        Self::CompactedUnsynced,
     ];
 
     /// The one with this name.

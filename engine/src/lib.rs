@@ -1,4 +1,5 @@
-//! The log: record batches, segments, index, journal format, producer state, recovery.
+//! The log: record batches, segments, index, journal format, producer state, recovery, retention,
+//! compaction.
 //!
 //! Pure: bytes and times come in as arguments, plans come out.
 //! Nothing here opens a socket or a file, reads a clock, or awaits.
@@ -8,6 +9,7 @@ pub mod batch;
 pub mod bug;
 pub mod checkpoint;
 pub mod codec;
+pub mod compaction;
 pub mod epochs;
 pub mod extent;
 pub mod fields;

@@ -10,6 +10,7 @@
 //! its log is dropped, and recovery reads what is there.
 
 mod commit;
+mod compacted;
 pub(crate) mod segments;
 
 use crate::batch::{self, Batch, HEADER_BYTES, Patch, Summary};
@@ -19,11 +20,12 @@ use crate::id::{FilePos, LeaderEpoch, Offset, PartitionId, Timestamp};
 use crate::index::Index;
 use crate::journal::BLOCK_BYTES;
 use crate::log::commit::Commit;
+use crate::log::compacted::Compacted;
 use crate::log::segments::{Segments, end_point};
 use crate::manifest::{Manifest, ManifestParts};
 use crate::producers::{Producers, SequenceError, Verdict};
 use crate::retention::Retention;
-use crate::segment::{MaxTimestamp, Phase, Segment};
+use crate::segment::{MaxTimestamp, Phase, Segment, SegmentName};
 use crate::sidecar;
 
 /// Rolled segments that are not yet sealed. With so many the active one grows past its limits
@@ -195,6 +197,7 @@ impl Checkpointing {
 pub struct Checkpointed {
     id: PartitionId,
     sealed_end: Offset,
+    era: u64,
 }
 
 /// A LogStart entry that must be in the journal before it is answered or a file unlinked.
@@ -219,7 +222,7 @@ pub struct BeyondDurable;
 /// Where to begin to read: a batch begins at `scan_from`, at or before what is sought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Located {
-    pub segment: Offset,
+    pub segment: SegmentName,
     pub scan_from: FilePos,
     /// The base offset of the batch at `scan_from`, which no checksum of its own covers.
     pub base: Offset,
@@ -235,6 +238,7 @@ pub struct Log {
     commit: Commit,
     epochs: Epochs,
     producers: Producers,
+    compacted: Compacted,
     since_checkpoint: SinceCheckpoint,
     /// The segment whose sidecar is being written.
     sealing: Option<Offset>,
@@ -264,17 +268,19 @@ impl Log {
         let mut epochs = Epochs::new();
         epochs.assign(epoch, Offset::ZERO);
         let segments = Segments::new(created_at);
-        Self::with(id, Offset::ZERO, segments, epochs, Producers::new())
+        let compacted = Compacted::new(Offset::ZERO);
+        Self::with(id, Offset::ZERO, segments, epochs, Producers::new(), compacted)
     }
 
     /// As it was at the checkpoint. Indexes are missing until they are rebuilt.
     #[must_use]
     pub fn restore(manifest: Manifest) -> Self {
-        let Manifest { id, log_start, segments, epochs, mut producers } = manifest;
+        let Manifest { id, log_start, compacted_end, segments, epochs, mut producers } = manifest;
         if Bug::ProducersNotRestored.is_on() {
             producers = Producers::new();
         }
-        Self::with(id, log_start, Segments::restore(segments), epochs, producers)
+        let compacted = Compacted::new(compacted_end);
+        Self::with(id, log_start, Segments::restore(segments), epochs, producers, compacted)
     }
 
     fn with(
@@ -283,6 +289,7 @@ impl Log {
         segments: Segments,
         epochs: Epochs,
         producers: Producers,
+        compacted: Compacted,
     ) -> Self {
         let commit = Commit::new(segments.end());
         let start = LogStart { offset: log_start, durable: log_start };
@@ -295,6 +302,7 @@ impl Log {
             commit,
             epochs,
             producers,
+            compacted,
             since_checkpoint,
             sealing: None,
         };
@@ -552,11 +560,13 @@ impl Log {
         let parts = ManifestParts {
             id: self.id,
             log_start: self.start.offset,
+            compacted_end: self.compacted.end(),
             segments: self.segments.all(),
             epochs: &self.epochs,
             producers: &self.producers,
         };
-        let checkpointed = Checkpointed { id: self.id, sealed_end: self.segments.sealed_end() };
+        let (sealed_end, era) = (self.segments.sealed_end(), self.since_checkpoint.era);
+        let checkpointed = Checkpointed { id: self.id, sealed_end, era };
         Checkpointing { manifest: parts.encode(), target: self.log_end(), checkpointed }
     }
 
@@ -565,6 +575,7 @@ impl Log {
         assert!(checkpointed.id == self.id, "a token of another partition");
         assert!(self.since_checkpoint.sealed_end <= checkpointed.sealed_end);
         self.since_checkpoint.sealed_end = checkpointed.sealed_end;
+        self.compacted.on_checkpointed(checkpointed.era);
         self.check();
     }
 
@@ -678,23 +689,35 @@ impl Log {
         largest
     }
 
-    /// The end of a segment that is still there.
+    /// The end of a segment that is still there, and was not compacted meanwhile.
     #[must_use]
-    pub fn segment_end(&self, segment: Offset) -> Option<Point> {
-        self.segments.get(segment).map(end_point)
+    pub fn segment_end(&self, segment: impl Into<SegmentName>) -> Option<Point> {
+        self.named(segment.into()).map(end_point)
+    }
+
+    fn named(&self, name: SegmentName) -> Option<&Segment> {
+        self.segments.get(name.base).filter(|it| it.name() == name)
+    }
+
+    /// The file of the segment that begins with `base`.
+    #[must_use]
+    pub fn segment_name(&self, base: Offset) -> Option<SegmentName> {
+        self.segments.get(base).map(Segment::name)
     }
 
     /// `Some`: the index of the segment is unknown before this position, as after a restart.
     /// Lookups are right without it, and slow.
     #[must_use]
-    pub fn index_missing(&self, segment: Offset) -> Option<FilePos> {
-        let index = self.segments.get(segment)?.index();
+    pub fn index_missing(&self, segment: impl Into<SegmentName>) -> Option<FilePos> {
+        let index = self.named(segment.into())?.index();
         (!index.is_complete()).then(|| index.from())
     }
 
     /// `rebuilt` is complete and reaches what was missing. A segment that is gone is no error.
-    pub fn on_index_rebuilt(&mut self, segment: Offset, rebuilt: Index) {
-        if let Some(segment) = self.segments.get_mut(segment)
+    pub fn on_index_rebuilt(&mut self, segment: impl Into<SegmentName>, rebuilt: Index) {
+        let name = segment.into();
+        if let Some(segment) = self.segments.get_mut(name.base)
+            && segment.name() == name
             && !segment.index().is_complete()
         {
             segment.on_index_rebuilt(rebuilt);
@@ -842,7 +865,7 @@ fn locate_in(segment: &Segment, offset: Offset) -> Located {
     let start = (FilePos::ZERO, segment.base());
     let entry = segment.index().at_or_before(offset);
     let (scan_from, base) = entry.map_or(start, |it| (it.pos, it.offset));
-    Located { segment: segment.base(), scan_from, base, sealed: segment.is_sealed() }
+    Located { segment: segment.name(), scan_from, base, sealed: segment.is_sealed() }
 }
 
 #[cfg(test)]
@@ -1111,7 +1134,7 @@ mod tests {
         assert_eq!(log.expired_segments().collect::<Vec<_>>(), [Offset::new(6)]);
         assert_eq!(log.bytes(), 4 * BATCH_BYTES);
         assert!(log.locate(Offset::new(12)).is_none());
-        assert_eq!(log.locate(Offset::new(13)).map(|it| it.segment), Some(Offset::new(12)));
+        assert_eq!(log.locate(Offset::new(13)).map(|it| it.segment.base), Some(Offset::new(12)));
     }
 
     #[test]
@@ -1164,7 +1187,7 @@ mod tests {
         }
         let (largest, located) = log.max_timestamp().expect("records have times");
         assert_eq!((largest.timestamp, largest.batch), (Timestamp::new(9), Offset::new(2)));
-        assert_eq!((located.segment, located.scan_from), (Offset::ZERO, FilePos::new(300)));
+        assert_eq!((located.segment.base, located.scan_from), (Offset::ZERO, FilePos::new(300)));
     }
 
     #[test]
@@ -1175,7 +1198,7 @@ mod tests {
         }
         let at = |timestamp, from| {
             let located = log.locate_time(Timestamp::new(timestamp), Offset::new(from))?;
-            Some((located.segment.get(), located.scan_from.get()))
+            Some((located.segment.base.get(), located.scan_from.get()))
         };
         assert_eq!(at(0, 0), Some((0, 0)));
         assert_eq!(at(6, 0), Some((0, 300)));

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! 16B  topic id, u32 partition index
-//! i64  log start
+//! i64  log start, i64 compacted end
 //! u32  segment count, then the segments (segment.rs), ascending
 //!      epochs (epochs.rs)
 //!      producers (producers.rs)
@@ -23,13 +23,14 @@ use crate::id::{Offset, PartitionId};
 use crate::producers::Producers;
 use crate::segment::{Phase, Segment};
 
-const SEGMENT_BYTES_MIN: usize = 69;
+const SEGMENT_BYTES_MIN: usize = 73;
 
 /// A decoded one; a log encodes its own.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Manifest {
     pub(crate) id: PartitionId,
     pub(crate) log_start: Offset,
+    pub(crate) compacted_end: Offset,
     pub(crate) segments: Vec<Segment>,
     pub(crate) epochs: Epochs,
     pub(crate) producers: Producers,
@@ -44,8 +45,9 @@ impl Manifest {
     /// As it was when it was decoded.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let Self { id, log_start, segments, epochs, producers } = self;
-        ManifestParts { id: *id, log_start: *log_start, segments, epochs, producers }.encode()
+        let Self { id, log_start, compacted_end, segments, epochs, producers } = self;
+        let (id, log_start, compacted_end) = (*id, *log_start, *compacted_end);
+        ManifestParts { id, log_start, compacted_end, segments, epochs, producers }.encode()
     }
 
     /// Whether a segment file has bytes: they are on the device, and so are the names that lead there.
@@ -57,7 +59,7 @@ impl Manifest {
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut fields = Fields::new(bytes);
         let id = fields.partition()?;
-        let log_start = fields.offset()?;
+        let (log_start, compacted_end) = (fields.offset()?, fields.offset()?);
         let count = fields.count(SEGMENT_BYTES_MIN)?;
         let mut segments: Vec<Segment> = Vec::with_capacity(count);
         for _ in 0..count {
@@ -72,7 +74,10 @@ impl Manifest {
             segments.push(segment);
         }
         let active = segments.last().ok_or(Malformed::OutOfRange)?;
-        if *active.phase() != Phase::Active || log_start > active.end() {
+        if *active.phase() != Phase::Active
+            || log_start > active.end()
+            || compacted_end > active.base()
+        {
             return Err(Malformed::Unordered);
         }
         let epochs = Epochs::decode(&mut fields)?;
@@ -82,7 +87,7 @@ impl Manifest {
         }
         let producers = Producers::decode(&mut fields)?;
         fields.end()?;
-        Ok(Self { id, log_start, segments, epochs, producers })
+        Ok(Self { id, log_start, compacted_end, segments, epochs, producers })
     }
 }
 
@@ -91,6 +96,7 @@ impl Manifest {
 pub(crate) struct ManifestParts<'a> {
     pub(crate) id: PartitionId,
     pub(crate) log_start: Offset,
+    pub(crate) compacted_end: Offset,
     pub(crate) segments: &'a [Segment],
     pub(crate) epochs: &'a Epochs,
     pub(crate) producers: &'a Producers,
@@ -102,6 +108,7 @@ impl ManifestParts<'_> {
         bytes.put_slice(&self.id.topic.get());
         bytes.put_u32(self.id.index.get());
         bytes.put_i64(self.log_start.get());
+        bytes.put_i64(self.compacted_end.get());
         bytes.put_u32(u32::try_from(self.segments.len()).unwrap_or(u32::MAX));
         for segment in self.segments {
             segment.encode(&mut bytes);

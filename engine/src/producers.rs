@@ -4,7 +4,7 @@
 //! starts at 0, the last five batches are answered as they were, anything else is out of order.
 //! It knows neither the log nor the clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::BufMut;
 
@@ -108,6 +108,12 @@ impl Producers {
             last_sequence: producer.newest().last,
             last_timestamp: producer.newest().timestamp,
         })
+    }
+
+    /// The base offsets of the newest batch of each.
+    #[must_use]
+    pub fn newest_batches(&self) -> BTreeSet<Offset> {
+        self.by_id.values().map(|it| it.newest().base_offset).collect()
     }
 
     pub fn check(&self, batch: &ProducerBatch) -> Result<Verdict, SequenceError> {

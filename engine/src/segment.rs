@@ -49,6 +49,21 @@ pub(crate) enum Phase {
     Sealed,
 }
 
+/// Names the file of a segment among those of its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SegmentName {
+    pub base: Offset,
+    /// 0 as it was appended; one more with each compaction.
+    pub revision: u32,
+}
+
+impl From<Offset> for SegmentName {
+    /// As it was appended.
+    fn from(base: Offset) -> Self {
+        Self { base, revision: 0 }
+    }
+}
+
 /// The largest timestamp of a segment, and the batch that has it: the first of equal ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxTimestamp {
@@ -60,6 +75,7 @@ pub struct MaxTimestamp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     base: Offset,
+    revision: u32,
     end: Offset,
     end_pos: FilePos,
     created_at: Timestamp,
@@ -75,6 +91,7 @@ impl Segment {
     pub(crate) const fn new(base: Offset, created_at: Timestamp) -> Self {
         Self {
             base,
+            revision: 0,
             end: base,
             end_pos: FilePos::ZERO,
             created_at,
@@ -86,7 +103,12 @@ impl Segment {
         }
     }
 
-    /// The offset it begins with, which is its name.
+    #[must_use]
+    pub const fn name(&self) -> SegmentName {
+        SegmentName { base: self.base, revision: self.revision }
+    }
+
+    /// The offset it begins with.
     #[must_use]
     pub const fn base(&self) -> Offset {
         self.base
@@ -174,6 +196,13 @@ impl Segment {
         self.phase = Phase::Sealed;
     }
 
+    /// Of a compacted one that is whole.
+    pub(crate) fn seal_as(&mut self, revision: u32) {
+        assert!(self.phase == Phase::Active && 0 < revision);
+        self.revision = revision;
+        self.phase = Phase::Sealed;
+    }
+
     pub(crate) fn on_index_rebuilt(&mut self, rebuilt: Index) {
         self.index.complete_with(rebuilt);
         assert!(self.index.end() == self.end_pos);
@@ -187,7 +216,7 @@ impl Segment {
     }
 
     /// ```text
-    /// i64 base offset, i64 end offset, u64 bytes, i64 created at (ms)
+    /// i64 base offset, u32 revision, i64 end offset, u64 bytes, i64 created at (ms)
     /// i64 first timestamp
     /// i64 max timestamp, i64 base offset of its batch
     /// u32 chained checksum, u64 where it ends
@@ -196,6 +225,7 @@ impl Segment {
     /// ```
     pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
         bytes.put_i64(self.base.get());
+        bytes.put_u32(self.revision);
         bytes.put_i64(self.end.get());
         bytes.put_u64(self.end_pos.get());
         bytes.put_i64(self.created_at.get());
@@ -217,7 +247,7 @@ impl Segment {
 
     /// Without its index, which is rebuilt when it is needed.
     pub(crate) fn decode(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
-        let (base, end) = (fields.offset()?, fields.offset()?);
+        let (base, revision, end) = (fields.offset()?, fields.u32()?, fields.offset()?);
         let end_pos = fields.pos()?;
         let created_at = fields.timestamp()?;
         let first_timestamp = fields.timestamp()?;
@@ -236,12 +266,16 @@ impl Segment {
         if i64::try_from(end_pos.get()).is_err() {
             return Err(Malformed::OutOfRange);
         }
+        if revision > 0 && phase != Phase::Sealed {
+            return Err(Malformed::OutOfRange);
+        }
         if !ordered || !inside || first_timestamp < Timestamp::NONE || timestamp < first_timestamp {
             return Err(Malformed::Unordered);
         }
         let index = Index::starting_at(end_pos, timestamp);
         Ok(Self {
             base,
+            revision,
             end,
             end_pos,
             created_at,

@@ -230,7 +230,7 @@ impl Store {
     fn check(mut self) {
         for (_, base) in &self.appended {
             let located = self.log.locate(*base).expect("it is in the log");
-            assert!(located.segment <= *base);
+            assert!(located.segment.base <= *base);
         }
         let before = self.log.log_end();
         let checkpointing = self.log.begin_checkpoint();

@@ -315,6 +315,7 @@ impl<I: Io> Shard<I> {
             (Metric::PartitionsFenced, fenced),
             (Metric::MemoryUsedBytes, used),
             (Metric::PartitionsCached, cached),
+            (Metric::PartitionsUncompacted, self.compacting.given_up_count()),
         ];
         let mut recorder = self.recorder.borrow_mut();
         recorder.set(Metric::MemoryRequestBytes, self.permits.used_bytes());

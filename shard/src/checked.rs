@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use engine::id::{FilePos, Offset, PartitionId};
+use engine::id::{FilePos, PartitionId};
+use engine::segment::SegmentName;
 
 /// Forgetting costs a second check.
 const SEGMENTS_MAX: usize = 4096;
@@ -18,7 +19,7 @@ const RANGES_MAX: usize = 64;
 /// Damaged places that were reported. Past it they are reported anew.
 const DAMAGES_MAX: usize = 4096;
 
-type Key = (PartitionId, Offset);
+type Key = (PartitionId, SegmentName);
 
 /// Shared by the owner of a segment and whoever sends its bytes: whether a page of it was found gone.
 /// An atomic, as a sender on another shard finds it out, and the owner asks at the next fetch.
@@ -77,7 +78,7 @@ impl Checked {
     pub fn sound_from(
         &mut self,
         partition: PartitionId,
-        segment: Offset,
+        segment: SegmentName,
         pos: FilePos,
     ) -> Option<(FilePos, Loads)> {
         let sound = self.segments.get_mut(&(partition, segment))?;
@@ -94,7 +95,7 @@ impl Checked {
     pub fn on_sound(
         &mut self,
         partition: PartitionId,
-        segment: Offset,
+        segment: SegmentName,
         from: FilePos,
         end: FilePos,
     ) {
@@ -116,7 +117,12 @@ impl Checked {
     }
 
     /// True if the damage was not seen before: clients ask for it again and again.
-    pub fn on_damage(&mut self, partition: PartitionId, segment: Offset, pos: FilePos) -> bool {
+    pub fn on_damage(
+        &mut self,
+        partition: PartitionId,
+        segment: SegmentName,
+        pos: FilePos,
+    ) -> bool {
         if self.damaged.len() == DAMAGES_MAX {
             self.damaged.clear();
         }
@@ -124,7 +130,7 @@ impl Checked {
     }
 
     /// The file of a segment is gone.
-    pub fn forget(&mut self, partition: PartitionId, segment: Offset) {
+    pub fn forget(&mut self, partition: PartitionId, segment: SegmentName) {
         self.segments.remove(&(partition, segment));
     }
 }
@@ -133,10 +139,11 @@ impl Checked {
 mod tests {
     use super::{Checked, RANGES_MAX, SEGMENTS_MAX};
     use engine::id::{FilePos, Offset, PartitionId, PartitionIndex, TopicId};
+    use engine::segment::SegmentName;
 
     const PARTITION: PartitionId =
         PartitionId { topic: TopicId::ZERO, index: PartitionIndex::new(0) };
-    const SEGMENT: Offset = Offset::ZERO;
+    const SEGMENT: SegmentName = SegmentName { base: Offset::ZERO, revision: 0 };
 
     fn on_sound(checked: &mut Checked, from: u64, end: u64) {
         checked.on_sound(PARTITION, SEGMENT, FilePos::new(from), FilePos::new(end));
@@ -188,7 +195,8 @@ mod tests {
         }
         check(&mut checked, 9990, Some(9995));
         for segment in 1..10_000 {
-            checked.on_sound(PARTITION, Offset::new(segment), FilePos::ZERO, FilePos::new(1));
+            let segment = SegmentName::from(Offset::new(segment));
+            checked.on_sound(PARTITION, segment, FilePos::ZERO, FilePos::new(1));
         }
         assert_eq!(checked.segments.len(), SEGMENTS_MAX);
         assert!(checked.segments.values().all(|it| it.ranges.len() <= RANGES_MAX));

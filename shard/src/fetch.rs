@@ -151,7 +151,7 @@ impl<I: Io> Shard<I> {
                             let left = left.of_item(item);
                             let bytes = share(&found, left);
                             let end = found.pos.plus(bytes);
-                            let parts = partition.tail_bytes(found.segment, found.pos, end)?;
+                            let parts = partition.tail_bytes(found.segment.base, found.pos, end)?;
                             log.first_bytes = u64_of(found.extent.len_bytes);
                             log.parts = parts.into_iter().map(Part::Memory).collect();
                             log.is_cut = is_cut(&partition, &found, bytes, left);
@@ -178,6 +178,15 @@ impl<I: Io> Shard<I> {
     }
 
     async fn fetch_one(&self, item: &FetchItem, left: Left) -> Result<FetchedLog<I>, ReadError> {
+        loop {
+            match self.try_fetch(item, left).await {
+                Err(ReadError::Moved) => {} // A look at where it is now.
+                other => return other,
+            }
+        }
+    }
+
+    async fn try_fetch(&self, item: &FetchItem, left: Left) -> Result<FetchedLog<I>, ReadError> {
         let (partition, mut log) = self.begin_fetch(item)?;
         let Some(found) = self.find(&partition, Offset::new(item.offset)).await? else {
             return Ok(log);
@@ -200,7 +209,9 @@ impl<I: Io> Shard<I> {
         bytes: u64,
     ) -> Result<Vec<Part<I>>, ReadError> {
         let end = found.pos.plus(bytes);
-        if let Some(parts) = partition.tail_bytes(found.segment, found.pos, end) {
+        if found.segment.revision == 0
+            && let Some(parts) = partition.tail_bytes(found.segment.base, found.pos, end)
+        {
             return Ok(parts.into_iter().map(Part::Memory).collect());
         }
         if let Some(range) = self.sound_range(partition, found, end).await? {
@@ -229,7 +240,7 @@ impl<I: Io> Shard<I> {
         let file = self.files.get(id, segment, Use::Sealed).await;
         let file = file.map_err(|error| match Shortage::of(&error) {
             Some(_) => ReadError::Short,
-            None => ReadError::UnknownPartition, // It is gone.
+            None => reader::gone(partition, segment),
         })?;
         let start = Mark { pos: found.pos, offset: found.extent.base };
         let (partition, bytes) = (id, end.since(found.pos));
@@ -357,7 +368,7 @@ fn share(found: &Found, left: Left) -> u64 {
 /// So it is if there is no room for its first batch.
 fn is_cut<I: Io>(partition: &Partition<I>, found: &Found, bytes: u64, left: Left) -> bool {
     let end = partition.readable_end();
-    let is_at_end = found.segment == end.segment && end.pos <= found.pos.plus(bytes);
+    let is_at_end = found.segment.base == end.segment && end.pos <= found.pos.plus(bytes);
     let is_refused = bytes == 0 && left.first_bytes_max > 0;
     is_refused || (0 < bytes && bytes < left.bytes && !is_at_end)
 }

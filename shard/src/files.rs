@@ -8,6 +8,7 @@ use std::io;
 
 use engine::bug::Bug;
 use engine::id::{Offset, PartitionId, TopicId};
+use engine::segment::SegmentName;
 
 use crate::io::{Io, Open};
 use crate::room::{Shortage, StoreError};
@@ -23,13 +24,31 @@ pub fn partition_dir(partition: PartitionId) -> String {
 }
 
 #[must_use]
-pub fn segment_path(partition: PartitionId, segment: Offset) -> String {
-    format!("{}/{:020}.log", partition_dir(partition), segment.get())
+pub fn segment_path(partition: PartitionId, segment: impl Into<SegmentName>) -> String {
+    format!("{}/{}.log", partition_dir(partition), stem(segment.into()))
 }
 
 #[must_use]
-pub fn sidecar_path(partition: PartitionId, segment: Offset) -> String {
-    format!("{}/{:020}.idx", partition_dir(partition), segment.get())
+pub fn sidecar_path(partition: PartitionId, segment: impl Into<SegmentName>) -> String {
+    format!("{}/{}.idx", partition_dir(partition), stem(segment.into()))
+}
+
+fn stem(SegmentName { base, revision }: SegmentName) -> String {
+    match revision {
+        0 => format!("{:020}", base.get()),
+        revision => format!("{:020}.{revision}", base.get()),
+    }
+}
+
+/// Whose file, or sidecar, or half of one, has this name. `None`: it is not one of ours.
+#[must_use]
+pub fn segment_of(file_name: &str) -> Option<SegmentName> {
+    let whole = file_name.strip_suffix(".part").unwrap_or(file_name);
+    let found = whole.strip_suffix(".log").or_else(|| whole.strip_suffix(".idx"))?;
+    let (base, revision) = found.split_once('.').unwrap_or((found, "0"));
+    let base = Offset::checked(base.parse().ok()?)?;
+    let name = SegmentName { base, revision: revision.parse().ok()? };
+    (stem(name) == found).then_some(name)
 }
 
 /// What an open segment file is used for.
@@ -41,7 +60,7 @@ pub enum Use {
     Sealed,
 }
 
-type Key = (PartitionId, Offset, Use);
+type Key = (PartitionId, SegmentName, Use);
 
 struct OpenFile<F> {
     file: F,
@@ -69,9 +88,10 @@ impl<I: Io> Files<I> {
     pub async fn get(
         &self,
         partition: PartitionId,
-        segment: Offset,
+        segment: impl Into<SegmentName>,
         use_: Use,
     ) -> io::Result<I::File> {
+        let segment = segment.into();
         let key = (partition, segment, use_);
         if let Some(file) = self.find(key) {
             return Ok(file);
@@ -102,7 +122,7 @@ impl<I: Io> Files<I> {
         partition: PartitionId,
         segment: Offset,
     ) -> Result<I::File, StoreError> {
-        let key = (partition, segment, Use::Direct);
+        let key = (partition, segment.into(), Use::Direct);
         let dir = partition_dir(partition);
         let path = segment_path(partition, segment);
         let is_settled = self.settled.borrow().contains(&partition);
@@ -123,7 +143,8 @@ impl<I: Io> Files<I> {
     }
 
     /// Closes what is open of `segment`, so that it is opened anew.
-    pub fn forget(&self, partition: PartitionId, segment: Offset) {
+    pub fn forget(&self, partition: PartitionId, segment: impl Into<SegmentName>) {
+        let segment = segment.into();
         let open = &mut self.open.borrow_mut().1;
         for use_ in [Use::Direct, Use::Sealed] {
             open.remove(&(partition, segment, use_));
@@ -145,6 +166,28 @@ impl<I: Io> Files<I> {
         if open.len() > self.io.files_max() {
             let oldest = open.iter().min_by_key(|entry| entry.1.used_at).map(|entry| *entry.0);
             open.remove(&oldest.expect("there are some"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::id::Offset;
+    use engine::segment::SegmentName;
+
+    use super::{segment_of, stem};
+
+    #[test]
+    fn the_name_of_a_file_says_whose_it_is() {
+        let name = SegmentName { base: Offset::new(77), revision: 3 };
+        for suffix in ["log", "idx", "idx.part"] {
+            assert_eq!(segment_of(&format!("{}.{suffix}", stem(name))), Some(name));
+        }
+        let appended = SegmentName::from(Offset::new(77));
+        assert_eq!(segment_of("00000000000000000077.log"), Some(appended));
+        for strange in ["77.log", "00000000000000000077.0.log", "00000000000000000077.03.log", "x"]
+        {
+            assert_eq!(segment_of(strange), None, "{strange}");
         }
     }
 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use engine::admission::Admitted;
 use engine::id::{Offset, PartitionId};
 use engine::records::Records;
@@ -332,8 +333,7 @@ impl<I: Io> Shard<I> {
         let end = partition.readable_end().offset;
         let mut offset = partition.with_log(|log| log.log_start());
         while offset < end {
-            let Some(found) = self.find(partition, offset).await? else { break };
-            let batch = self.read_batch(partition, &found).await?;
+            let Some((batch, next)) = self.next_batch(partition, offset).await? else { break };
             let records = Records::new(&batch, DECOMPRESSED_BYTES_MAX);
             for record in records.map_err(|_error| ReadError::Damaged)? {
                 let record = record.map_err(|_error| ReadError::Damaged)?;
@@ -344,9 +344,33 @@ impl<I: Io> Shard<I> {
                     Err(error) => skip(partition.id(), at, error),
                 }
             }
-            offset = found.extent.end;
+            offset = next;
         }
         Ok(coordinator)
+    }
+
+    /// The batch with `offset` or the first one after it, and where the next one begins.
+    async fn next_batch(
+        &self,
+        partition: &Rc<Partition<I>>,
+        offset: Offset,
+    ) -> Result<Option<(Bytes, Offset)>, ReadError> {
+        loop {
+            match self.try_next_batch(partition, offset).await {
+                Err(ReadError::Moved) => {} // A look at where it is now.
+                other => return other,
+            }
+        }
+    }
+
+    async fn try_next_batch(
+        &self,
+        partition: &Rc<Partition<I>>,
+        offset: Offset,
+    ) -> Result<Option<(Bytes, Offset)>, ReadError> {
+        let Some(found) = self.find(partition, offset).await? else { return Ok(None) };
+        let batch = self.read_batch(partition, &found).await?;
+        Ok(Some((batch, found.extent.end)))
     }
 }
 

@@ -315,7 +315,7 @@ pub const fn read_code(error: ReadError) -> ErrorCode {
     match error {
         ReadError::UnknownPartition => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
         ReadError::OutOfRange => ErrorCode::OFFSET_OUT_OF_RANGE,
-        ReadError::Fenced | ReadError::Short => ErrorCode::KAFKA_STORAGE_ERROR,
+        ReadError::Fenced | ReadError::Short | ReadError::Moved => ErrorCode::KAFKA_STORAGE_ERROR,
         // What Kafka answers where it meets a corrupt record: a client says so instead of trying for ever.
         ReadError::Damaged => ErrorCode::CORRUPT_MESSAGE,
         ReadError::FencedEpoch => ErrorCode::FENCED_LEADER_EPOCH,

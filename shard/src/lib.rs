@@ -14,6 +14,7 @@ pub mod cause;
 pub mod checked;
 pub mod checkpoint;
 pub mod commit;
+pub mod compactor;
 pub mod connection;
 pub mod connections;
 pub mod controller;

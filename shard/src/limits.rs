@@ -110,6 +110,17 @@ pub const SCRUB_PAUSE_MIN: Duration = Duration::from_millis(10);
 /// How often the scrubber looks whether there is anything to scrub.
 pub const SCRUB_LOOK: Duration = Duration::from_secs(60);
 
+/// Bytes of a segment that the compactor reads or writes at a time.
+pub const COMPACTION_BYTES: usize = 256 * 1024;
+/// While clients are served, the compactor rests for so many times as long as it worked, and for how long
+/// at most.
+pub const COMPACTION_REST: u32 = 9;
+pub const COMPACTION_REST_MAX: Duration = Duration::from_millis(200);
+/// Its shortest pause between two looks at all logs.
+pub const COMPACTION_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// How often memory is looked for that nobody needs more urgently.
+pub const SPARE_LOOK: Duration = Duration::from_millis(50);
+
 /// Partitions whose policy is looked at before other tasks run.
 pub const CLEANED_PER_TURN_MAX: usize = 64;
 

@@ -14,6 +14,7 @@ use engine::journal::plan::JournalLimits;
 use engine::log::Log;
 use engine::producers::{ActiveProducer, SequenceError};
 use engine::scrub::Mark;
+use engine::segment::SegmentName;
 use replication::group;
 use replication::image::Image;
 
@@ -168,6 +169,8 @@ pub enum ReadError {
     Damaged,
     /// No file could be opened for want of descriptors.
     Short,
+    /// The segment was deleted, or compacted, meanwhile: never an answer, the shard looks again.
+    Moved,
     /// The epoch that the client knows is older than ours.
     FencedEpoch,
     /// The epoch that the client knows is newer than ours.
@@ -237,7 +240,7 @@ pub enum Part<I: Io> {
 pub struct FileRange<I: Io> {
     pub file: I::File,
     pub partition: PartitionId,
-    pub segment: Offset,
+    pub segment: SegmentName,
     /// A batch begins here.
     pub start: Mark,
     /// The segment's.

@@ -180,15 +180,21 @@ pub enum Metric {
     Shortages,
     ScrubbedBytes,
     RetentionDeletions,
+    CompactedBytes,
+    CompactedBytesLeft,
+    CompactedRecordsGone,
+    CompactionPasses,
+    CompactionPassMillis,
     Partitions,
     PartitionsFenced,
     PartitionsCached,
+    PartitionsUncompacted,
     MessagesSent,
     MailboxFull,
 }
 
 impl Metric {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 35] = [
         Self::Batches,
         Self::Records,
         Self::BytesReceived,
@@ -213,9 +219,15 @@ impl Metric {
         Self::Shortages,
         Self::ScrubbedBytes,
         Self::RetentionDeletions,
+        Self::CompactedBytes,
+        Self::CompactedBytesLeft,
+        Self::CompactedRecordsGone,
+        Self::CompactionPasses,
+        Self::CompactionPassMillis,
         Self::Partitions,
         Self::PartitionsFenced,
         Self::PartitionsCached,
+        Self::PartitionsUncompacted,
         Self::MessagesSent,
         Self::MailboxFull,
     ];
@@ -274,12 +286,24 @@ impl Metric {
             Self::RetentionDeletions => {
                 ("retention_deletions_total", "times that a policy deleted old records")
             }
+            Self::CompactedBytes => {
+                ("compacted_bytes_total", "bytes of segments that were compacted")
+            }
+            Self::CompactedBytesLeft => {
+                ("compacted_bytes_left_total", "bytes that were left of them")
+            }
+            Self::CompactedRecordsGone => ("compacted_records_total", "records compacted away"),
+            Self::CompactionPasses => ("compaction_passes_total", "compactions of a log"),
+            Self::CompactionPassMillis => ("compaction_pass_milliseconds", "of the last pass"),
             Self::Partitions => ("partitions", "partitions on the shard"),
             Self::PartitionsFenced => {
                 ("partitions_fenced", "partitions closed by a disk fault until restart")
             }
             Self::PartitionsCached => {
                 ("partitions_write_caching", "partitions acknowledged from memory")
+            }
+            Self::PartitionsUncompacted => {
+                ("partitions_uncompacted", "partitions whose compaction was given up; see the log")
             }
             Self::MessagesSent => ("messages_sent_total", "messages sent to other shards"),
             Self::MailboxFull => {
@@ -404,6 +428,12 @@ impl Recorder {
 
     pub fn add(&mut self, metric: Metric, count: u64) {
         self.metrics[index_of(metric)] += count;
+    }
+
+    /// As it stands.
+    #[must_use]
+    pub fn metric(&self, metric: Metric) -> u64 {
+        self.metrics[index_of(metric)]
     }
 
     pub fn set(&mut self, metric: Metric, value: u64) {

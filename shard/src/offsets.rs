@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use engine::bug::Bug;
 use engine::extent::Extent;
-use engine::id::{LeaderEpoch, Offset, Timestamp};
+use engine::id::{LeaderEpoch, Offset, PartitionId, Timestamp};
 use engine::records::lookup::{Lookup, Progress, Wanted};
+use engine::segment::SegmentName;
 
 use crate::commit::Note;
 use crate::fetch::check_epoch;
@@ -44,6 +45,15 @@ impl<I: Io> Shard<I> {
     }
 
     async fn list_offset(&self, query: &OffsetQuery) -> Result<FoundOffset, ReadError> {
+        loop {
+            match self.try_list_offset(query).await {
+                Err(ReadError::Moved) => {} // A look at where it is now.
+                other => return other,
+            }
+        }
+    }
+
+    async fn try_list_offset(&self, query: &OffsetQuery) -> Result<FoundOffset, ReadError> {
         let partition = self.readable(query.partition)?;
         check_epoch(query.leader_epoch)?;
         match query.spec {
@@ -82,7 +92,8 @@ impl<I: Io> Shard<I> {
             let end = partition.with_log(|log| log.segment_end(located.segment));
             match end {
                 Some(end) if end.offset > from => from = end.offset,
-                Some(_) | None => return Ok(NONE),
+                Some(_) => return Ok(NONE),
+                None => return Err(ReadError::Moved),
             }
         }
     }
@@ -225,36 +236,48 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Removes the files of segments that lie wholly before the log's start.
+    /// Removes the files of segments that lie wholly before the log's start, and of those that compacted
+    /// ones have replaced.
     pub async fn drop_segments(&self, partition: &Rc<Partition<I>>) {
         let id = partition.id();
-        let expired: Vec<Offset> = partition.with_log(|log| log.expired_segments().collect());
-        if expired.is_empty() {
+        let (expired, replaced) = partition.with_log(|log| {
+            let name = |base| log.segment_name(base).expect("it is one of the log's");
+            let expired: Vec<SegmentName> = log.expired_segments().map(name).collect();
+            (expired, log.droppable_files().collect::<Vec<_>>())
+        });
+        if expired.is_empty() && replaced.is_empty() {
             return;
         }
-        for segment in &expired {
-            self.files.forget(id, *segment);
-            self.checked.borrow_mut().forget(id, *segment);
-            for path in [sidecar_path(id, *segment), segment_path(id, *segment)] {
-                if let Err(error) = self.io.unlink(&path).await
-                    && error.kind() != io::ErrorKind::NotFound
-                {
-                    tracing::warn!(%path, %error, "the file of deleted records stays");
-                }
-            }
+        for segment in expired.iter().chain(&replaced) {
+            self.unlink_segment(id, *segment).await;
         }
         // A name that a power cut brings back would be nobody's.
         if let Err(error) = self.io.sync_dir(&partition_dir(id)).await {
             tracing::warn!(partition = ?id, %error, "deleted files may come back with a power cut");
         }
         partition.change_log(|log| {
+            log.on_dropped(&replaced);
             for segment in expired {
                 // Another deletion may have been faster.
-                if log.expired_segments().next() == Some(segment) {
-                    log.on_unlinked(segment);
+                if log.expired_segments().next() == Some(segment.base) {
+                    log.on_unlinked(segment.base);
                 }
             }
         });
+    }
+
+    /// Removes the files of a segment that nobody finds any more.
+    pub async fn unlink_segment(&self, partition: PartitionId, segment: SegmentName) {
+        self.files.forget(partition, segment);
+        self.checked.borrow_mut().forget(partition, segment);
+        for path in [sidecar_path(partition, segment), segment_path(partition, segment)] {
+            match self.io.unlink(&path).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(%path, %error, "the file of deleted records stays");
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use engine::id::{FilePos, LeaderEpoch, Offset, PartitionId, Timestamp};
 use engine::log::{Checkpointing, Flush, Journaling, Log, Point, Rules, Seal};
 use engine::producers::Verdict;
 use engine::retention::Retention;
+use engine::segment::SegmentName;
 use replication::config::topic::{Clock, Durability, TopicConfig};
 
 use crate::buffer::{Block, DiskRange};
@@ -525,12 +526,12 @@ impl<I: Io> Partition<I> {
 
     /// The end of what the file of `segment` holds for sure.
     #[must_use]
-    pub fn file_end(&self, segment: Offset) -> FilePos {
+    pub fn file_end(&self, segment: SegmentName) -> FilePos {
         let state = self.state.borrow();
         let flushed = state.log.flushed();
-        if segment == flushed.segment {
+        if segment.base == flushed.segment {
             flushed.pos
-        } else if segment < flushed.segment {
+        } else if segment.base < flushed.segment {
             state.log.segment_end(segment).map_or(FilePos::ZERO, |end| end.pos)
         } else {
             FilePos::ZERO

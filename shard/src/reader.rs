@@ -1,7 +1,9 @@
 //! Reads stored bytes of a partition: from its tail, else from its segment files.
 //!
 //! Knows where batches begin and end, nothing of requests.
-//! Nothing believed before an await is believed after it: positions stay right because stored bytes never move.
+//! Nothing believed before an await is believed after it: positions stay right because the bytes of a file
+//! never move. A compacted segment is another file, with another name; who still knows the old name reads
+//! the old file, or is told that it has moved, and looks again.
 
 use std::cell::RefCell;
 use std::cmp::Ordering;
@@ -17,16 +19,16 @@ use engine::id::{FilePos, Offset, PartitionId, Timestamp};
 use engine::index::Index;
 use engine::log::{Located, Point};
 use engine::scrub::{Damage, Mark, Scrub, Stretch};
-use engine::segment::Segment;
+use engine::segment::{Segment, SegmentName};
 use engine::sidecar::Sidecar;
 
 use crate::buffer::Block;
 use crate::files::{Use, segment_path, sidecar_path};
 use crate::io::{Io, Open};
-use crate::limits::{BLOCK_BYTES, READ_BYTES_MAX, SCAN_BYTES, SEND_SLICE_BYTES};
+use crate::limits::{BLOCK_BYTES, READ_BYTES_MAX, SCAN_BYTES, SEND_SLICE_BYTES, SPARE_LOOK};
 use crate::message::{FileRange, ReadError};
 use crate::metrics::Metric;
-use crate::partition::Partition;
+use crate::partition::{Condition, Partition};
 use crate::room::Shortage;
 use crate::shard::Shard;
 use crate::signal::Bell;
@@ -34,7 +36,7 @@ use crate::signal::Bell;
 /// A stored batch, and how far its segment can be read.
 #[derive(Clone, Copy, Debug)]
 pub struct Found {
-    pub segment: Offset,
+    pub segment: SegmentName,
     pub pos: FilePos,
     pub extent: Extent,
     /// The end of what readers may see of this segment.
@@ -51,16 +53,16 @@ pub enum Look {
     Nothing,
 }
 
-/// The end of what readers may see of `segment`.
-fn readable_end<I: Io>(partition: &Partition<I>, segment: Offset) -> FilePos {
-    let whole = partition.with_log(|log| log.segment_end(segment));
-    readable_part(partition.readable_end(), segment, whole.map(|it| it.pos))
+/// The end of what readers may see of `segment`. `None`: it was deleted, or compacted.
+fn readable_end<I: Io>(partition: &Partition<I>, segment: SegmentName) -> Option<FilePos> {
+    let whole = partition.with_log(|log| log.segment_end(segment))?;
+    Some(readable_part(partition.readable_end(), segment.base, whole.pos))
 }
 
 /// What lies before `end` of a segment that ends at `whole`.
-fn readable_part(end: Point, segment: Offset, whole: Option<FilePos>) -> FilePos {
+fn readable_part(end: Point, segment: Offset, whole: FilePos) -> FilePos {
     match segment.cmp(&end.segment) {
-        Ordering::Less => whole.unwrap_or(FilePos::ZERO),
+        Ordering::Less => whole,
         Ordering::Equal => end.pos,
         Ordering::Greater => FilePos::ZERO,
     }
@@ -72,11 +74,15 @@ pub fn look<I: Io>(partition: &Partition<I>, offset: Offset) -> Look {
         return Look::Nothing;
     }
     let Some(located) = partition.with_log(|log| log.locate(offset)) else { return Look::Nothing };
-    let end = readable_end(partition, located.segment);
+    if located.segment.revision > 0 {
+        return Look::OnDisk(located); // The tail has what was appended.
+    }
+    let Some(end) = readable_end(partition, located.segment) else { return Look::Nothing };
+    let base = located.segment.base;
     let mut pos = located.scan_from;
     let mut header = [0; HEADER_BYTES];
     while pos < end {
-        if !partition.tail_copy(located.segment, pos, &mut header) {
+        if !partition.tail_copy(base, pos, &mut header) {
             return Look::OnDisk(located);
         }
         let Ok(extent) = Extent::parse(&header) else { return Look::OnDisk(located) };
@@ -92,14 +98,14 @@ pub fn look<I: Io>(partition: &Partition<I>, offset: Offset) -> Look {
 /// The segments whose indexes are being made whole.
 #[derive(Default)]
 pub struct Indexing {
-    begun: RefCell<BTreeSet<(PartitionId, Offset)>>,
+    begun: RefCell<BTreeSet<(PartitionId, SegmentName)>>,
     /// Rings when one is over, well or not.
     ended: Bell,
 }
 
 impl Indexing {
     /// `None`: somebody is at it.
-    fn begin(&self, partition: PartitionId, segment: Offset) -> Option<Turn<'_>> {
+    fn begin(&self, partition: PartitionId, segment: SegmentName) -> Option<Turn<'_>> {
         let key = (partition, segment);
         let is_first = self.begun.borrow_mut().insert(key);
         is_first.then(|| Turn { indexing: self, key })
@@ -109,7 +115,7 @@ impl Indexing {
 /// Over when it is dropped.
 struct Turn<'a> {
     indexing: &'a Indexing,
-    key: (PartitionId, Offset),
+    key: (PartitionId, SegmentName),
 }
 
 impl Drop for Turn<'_> {
@@ -146,7 +152,7 @@ impl<I: Io> Shard<I> {
         is_wanted: impl Fn(&Extent) -> bool,
     ) -> Result<Option<Found>, ReadError> {
         let Located { segment, sealed: is_sealed, .. } = located;
-        let end = readable_end(partition, segment);
+        let end = readable_end(partition, segment).ok_or(ReadError::Moved)?;
         let mut trail = Trail::new(located.scan_from, located.base, end);
         while !trail.is_over() {
             let from = trail.pos();
@@ -172,7 +178,7 @@ impl<I: Io> Shard<I> {
     pub async fn read(
         &self,
         partition: &Rc<Partition<I>>,
-        segment: Offset,
+        segment: SegmentName,
         pos: FilePos,
         end: FilePos,
         is_sealed: bool,
@@ -180,18 +186,20 @@ impl<I: Io> Shard<I> {
         let skip = pos.get() % len_u64(BLOCK_BYTES);
         let limit = FilePos::new(pos.get() - skip + len_u64(READ_BYTES_MAX));
         let end = end.min(limit);
-        if let Some(parts) = partition.tail_bytes(segment, pos, end) {
+        if segment.revision == 0
+            && let Some(parts) = partition.tail_bytes(segment.base, pos, end)
+        {
             return Ok(join(parts));
         }
         // What is not in the file yet is in the tail, and is read from there next.
         let end = end.min(partition.file_end(segment));
         if end <= pos {
-            return Err(ReadError::UnknownPartition); // Its topic was deleted, and its tail with it.
+            return Err(gone(partition, segment));
         }
         let read = self.read_file(partition, segment, pos, end, is_sealed).await;
         read.map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
-                return ReadError::UnknownPartition; // Its topic was deleted meanwhile.
+                return gone(partition, segment);
             }
             if Shortage::of(&error).is_some() {
                 self.recorder.borrow_mut().add(Metric::Shortages, 1);
@@ -199,7 +207,7 @@ impl<I: Io> Shard<I> {
             }
             self.recorder.borrow_mut().add(Metric::DiskErrors, 1);
             tracing::error!(
-                partition = ?partition.id(), segment = segment.get(), pos = pos.get(), %error,
+                partition = ?partition.id(), ?segment, pos = pos.get(), %error,
                 "a segment cannot be read"
             );
             ReadError::Fenced
@@ -264,7 +272,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Says once of each damage that it is there.
-    pub fn on_damage(&self, partition: PartitionId, segment: Offset, damage: &Damage) {
+    pub fn on_damage(&self, partition: PartitionId, segment: SegmentName, damage: &Damage) {
         if !self.checked.borrow_mut().on_damage(partition, segment, damage.from) {
             return;
         }
@@ -281,7 +289,7 @@ impl<I: Io> Shard<I> {
     fn damaged(
         &self,
         partition: &Partition<I>,
-        segment: Offset,
+        segment: SegmentName,
         trail: &Trail,
         error: BatchError,
     ) -> ReadError {
@@ -311,7 +319,7 @@ impl<I: Io> Shard<I> {
     async fn read_file(
         &self,
         partition: &Rc<Partition<I>>,
-        segment: Offset,
+        segment: SegmentName,
         pos: FilePos,
         end: FilePos,
         is_sealed: bool,
@@ -342,6 +350,17 @@ impl<I: Io> Shard<I> {
         }
     }
 
+    /// Memory, when there is some without taking it from anybody. `None`: the broker stops.
+    pub async fn wait_for_spare_block(&self, bytes: usize) -> Option<Block> {
+        while !self.is_stopping() {
+            if let Some(block) = self.io.block(bytes) {
+                return Some(block);
+            }
+            self.pause(SPARE_LOOK).await;
+        }
+        None
+    }
+
     /// Makes the index of a segment whole, on its first use after a restart. Who comes while somebody
     /// else is at it waits for that.
     async fn index(&self, partition: &Rc<Partition<I>>, located: Located) -> Result<(), ReadError> {
@@ -365,11 +384,16 @@ impl<I: Io> Shard<I> {
     }
 
     /// The index of a sealed segment from the file beside it. `None`: it must be rebuilt.
-    async fn load_index(&self, partition: &Rc<Partition<I>>, segment: Offset) -> Option<Index> {
+    async fn load_index(
+        &self,
+        partition: &Rc<Partition<I>>,
+        segment: SegmentName,
+    ) -> Option<Index> {
         let (end, is_sealed) = partition.with_log(|log| {
             let all = log.segments();
-            let found = all.binary_search_by_key(&segment, Segment::base).ok();
-            found.map(|it| ((all[it].end(), all[it].end_pos()), all[it].is_sealed()))
+            let found = all.binary_search_by_key(&segment.base, Segment::base).ok()?;
+            let found = all.get(found).filter(|it| it.name() == segment)?;
+            Some(((found.end(), found.end_pos()), found.is_sealed()))
         })?;
         if !is_sealed {
             return None;
@@ -383,7 +407,7 @@ impl<I: Io> Shard<I> {
             }
         };
         match Sidecar::decode(&bytes) {
-            Ok(it) if it.base == segment && (it.end, it.bytes) == end => {
+            Ok(it) if it.base == segment.base && (it.end, it.bytes) == end => {
                 // It is not whole if a restart came while the segment grew.
                 it.index.is_complete().then_some(it.index)
             }
@@ -396,7 +420,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// A whole file through the page cache.
-    async fn read_small(&self, path: &str) -> io::Result<Vec<u8>> {
+    pub async fn read_small(&self, path: &str) -> io::Result<Vec<u8>> {
         let file = self.io.open(path, Open::Read).await?;
         let file_bytes = usize_of(self.io.file_bytes(&file).await?);
         let mut bytes = Vec::new();
@@ -424,7 +448,7 @@ impl<I: Io> Shard<I> {
         let segment = located.segment;
         let interval = u64::from(partition.config().segment.index_interval_bytes);
         let mut index = Index::new();
-        let mut trail = Trail::new(FilePos::ZERO, segment, missing);
+        let mut trail = Trail::new(FilePos::ZERO, segment.base, missing);
         let mut next_interval = interval;
         while !trail.is_over() {
             let from = trail.pos();
@@ -478,6 +502,16 @@ impl<I: Io> Shard<I> {
     }
 }
 
+/// Why what was to be read is not there any more.
+pub fn gone<I: Io>(partition: &Partition<I>, segment: SegmentName) -> ReadError {
+    let is_there = partition.with_log(|log| log.segment_end(segment).is_some());
+    match partition.condition() {
+        Condition::Open | Condition::Fenced if !is_there => ReadError::Moved,
+        // Its topic was deleted, and its tail with it.
+        Condition::Open | Condition::Fenced | Condition::Removed => ReadError::UnknownPartition,
+    }
+}
+
 fn join(mut parts: Vec<Bytes>) -> Bytes {
     if parts.len() == 1 {
         return parts.swap_remove(0);
@@ -504,9 +538,8 @@ mod tests {
         let check = |segment, whole, want| {
             assert_eq!(readable_part(end, Offset::new(segment), whole), want);
         };
-        check(0, Some(pos(900)), pos(900));
-        check(0, None, pos(0)); // It was deleted.
-        check(5, Some(pos(600)), pos(300));
-        check(9, Some(pos(200)), pos(0));
+        check(0, pos(900), pos(900));
+        check(5, pos(600), pos(300));
+        check(9, pos(200), pos(0));
     }
 }

@@ -44,10 +44,11 @@ pub fn start<I: Io>(shard: &Rc<Shard<I>>, partition: Rc<Partition<I>>) {
         while partition.is_writing() {
             partition.next_written().wait().await;
         }
+        shard.compacting.wait_for_end(partition.id()).await;
         partition.forget();
         shard.on_freed();
         let segments: Vec<_> =
-            partition.with_log(|log| log.segments().iter().map(|it| it.base()).collect());
+            partition.with_log(|log| log.segments().iter().map(|it| it.name()).collect());
         for segment in segments {
             shard.files.forget(partition.id(), segment);
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use engine::batch::BatchError;
 use engine::id::{FilePos, Offset, PartitionId};
 use engine::scrub::{Damage, Mark, Scrub, Stretch};
-use engine::segment::Segment;
+use engine::segment::{Segment, SegmentName};
 
 use crate::files::segment_path;
 use crate::io::{Io, Open};
@@ -83,16 +83,16 @@ async fn scrub<I: Io>(
     partition: &Rc<Partition<I>>,
     base: Offset,
 ) -> io::Result<()> {
-    let Some((stretch, whole, chain_crc)) = stretch(partition, base) else { return Ok(()) };
+    let Some((name, stretch, whole, chain_crc)) = stretch(partition, base) else { return Ok(()) };
     let end = stretch.end;
-    let path = segment_path(partition.id(), base);
+    let path = segment_path(partition.id(), name);
     let pause = pause(shard).unwrap_or(SCRUB_LOOK);
     let mut scrub = Scrub::new(stretch);
     while let Some(at) = scrub.wants() {
         shard.pause(pause).await;
-        let is_here = partition.with_log(|log| log.segment_end(base).is_some());
+        let is_here = partition.with_log(|log| log.segment_end(name).is_some());
         if shard.is_stopping() || !is_here {
-            return Ok(()); // Its records were deleted.
+            return Ok(()); // Its records were deleted, or compacted.
         }
         // Who needs memory more urgently goes first.
         let Some(block) = shard.io.block(SCRUB_BYTES) else { continue };
@@ -111,13 +111,13 @@ async fn scrub<I: Io>(
         shard.recorder.borrow_mut().add(Metric::ScrubbedBytes, u64_of(bytes.len()));
     }
     for damage in scrub.damages() {
-        shard.on_damage(partition.id(), base, damage);
+        shard.on_damage(partition.id(), name, damage);
     }
     let is_chained =
         scrub.chain_crc().is_none() || chain_crc.is_none_or(|it| scrub.chain_crc() == Some(it));
     if !is_chained {
         // Every batch is sound, but some are of another place or time.
-        shard.on_damage(partition.id(), base, &whole);
+        shard.on_damage(partition.id(), name, &whole);
     }
     Ok(())
 }
@@ -126,7 +126,7 @@ async fn scrub<I: Io>(
 fn stretch<I: Io>(
     partition: &Partition<I>,
     base: Offset,
-) -> Option<(Stretch, Damage, Option<u32>)> {
+) -> Option<(SegmentName, Stretch, Damage, Option<u32>)> {
     partition.with_log(|log| {
         let segment = log.segments().iter().find(|it| it.base() == base && it.is_sealed())?;
         let (end, start) = (segment.end_pos(), Mark { pos: FilePos::ZERO, offset: base });
@@ -139,7 +139,7 @@ fn stretch<I: Io>(
             error: BatchError::BadChecksum,
         };
         let stretch = Stretch { start, end, marks, epochs: log.epochs().clone() };
-        Some((stretch, whole, segment.chain_crc()))
+        Some((segment.name(), stretch, whole, segment.chain_crc()))
     })
 }
 

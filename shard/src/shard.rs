@@ -21,6 +21,7 @@ use crate::answers::Answers;
 use crate::checked::Checked;
 use crate::checkpoint::Turnstile;
 use crate::commit::Commit;
+use crate::compactor::Compacting;
 use crate::connections::Connections;
 use crate::controller::Controller;
 use crate::door::Door;
@@ -70,6 +71,7 @@ pub struct Shard<I: Io> {
     pub indexing: Indexing,
     /// For what decompresses to much.
     pub lane: Lane,
+    pub compacting: Compacting,
     /// What is known of the bytes of sealed segments.
     pub checked: RefCell<Checked>,
     pub timers: Rc<Timers<I>>,
@@ -130,6 +132,7 @@ impl<I: Io> Shard<I> {
             files: Files::new(io.clone()),
             indexing: Indexing::default(),
             lane: Lane::default(),
+            compacting: Compacting::default(),
             checked: RefCell::default(),
             timers: Timers::new(io.clone()),
             commit: Commit::default(),
@@ -444,4 +447,5 @@ pub fn start_tasks<I: Io>(shard: &Rc<Shard<I>>) {
     io.spawn(Class::Foreground, crate::checkpoint::run(Rc::clone(shard)));
     io.spawn(Class::Background, crate::scrubber::run(Rc::clone(shard)));
     io.spawn(Class::Background, crate::retention::run(Rc::clone(shard)));
+    io.spawn(Class::Background, crate::compactor::run(Rc::clone(shard)));
 }

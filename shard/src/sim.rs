@@ -22,6 +22,7 @@ pub mod history;
 pub mod member;
 pub mod names;
 pub mod net;
+pub mod pick;
 pub mod policy;
 pub mod producer;
 pub mod recorder;

@@ -5,7 +5,7 @@
 
 use crate::id::{Offset, Timestamp};
 use crate::log::Point;
-use crate::segment::{Phase, Segment};
+use crate::segment::{Phase, Segment, SegmentName};
 
 #[derive(Debug)]
 pub(crate) struct Segments {
@@ -79,6 +79,22 @@ impl Segments {
         assert!(self.all.first().is_some_and(|it| it.base() == base && it.is_sealed()));
         self.all.remove(0);
         self.check();
+    }
+
+    /// `compacted` takes the place of those with these names. False if they are not all there.
+    pub(crate) fn replace(&mut self, names: &[SegmentName], compacted: Segment) -> bool {
+        let Some(first) = names.first().and_then(|it| self.find(it.base)) else { return false };
+        let end = first + names.len();
+        let Some(old) = self.all.get(first..end) else { return false };
+        if !old.iter().map(Segment::name).eq(names.iter().copied()) {
+            return false;
+        }
+        assert!(old.iter().all(Segment::is_sealed));
+        assert!(old.first().is_some_and(|it| it.base() == compacted.base()));
+        assert!(old.last().is_some_and(|it| it.end() == compacted.end()));
+        self.all.splice(first..end, [compacted]);
+        self.check();
+        true
     }
 
     /// The same place, said as the beginning of the next segment if it is the end of one.

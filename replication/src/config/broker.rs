@@ -93,9 +93,20 @@ pub struct BrokerConfig {
     pub groups: GroupLimits,
     pub offsets_topic: OffsetsTopic,
     pub retention_check_interval_ms: i64,
+    pub cleaner: CleanerRules,
     pub producer_id_expiration_ms: i64,
     /// Of one pass over everything that is sealed; 0 for none.
     pub scrub_period_ms: i64,
+}
+
+/// How compaction goes about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CleanerRules {
+    pub is_enabled: bool,
+    /// Memory for the last offsets of keys, of all cores.
+    pub map_bytes_max: u64,
+    /// Pause when there is nothing to compact.
+    pub backoff_ms: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,6 +188,11 @@ impl BrokerConfig {
                 segment_bytes: count("offsets.topic.segment.bytes"),
             },
             retention_check_interval_ms: number("log.retention.check.interval.ms"),
+            cleaner: CleanerRules {
+                is_enabled: holds("log.cleaner.enable"),
+                map_bytes_max: u64::try_from(number("log.cleaner.dedupe.buffer.size")).unwrap_or(0),
+                backoff_ms: number("log.cleaner.backoff.ms"),
+            },
             producer_id_expiration_ms: number("producer.id.expiration.ms"),
             scrub_period_ms: number("odradek.scrub.period.ms"),
         }

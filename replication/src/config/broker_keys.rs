@@ -7,7 +7,6 @@ mod refused;
 use crate::config::definition::{Check, Definition, Kind, Treatment, Update};
 
 const NO_RECOMPRESSION: &str = "batches are stored as their producer compressed them";
-const NO_CLEANUP: &str = "old segments are deleted, but not compacted yet";
 
 static HONOURED: &[Definition] = &[
     key(
@@ -124,10 +123,59 @@ static HONOURED: &[Definition] = &[
         Some("PLAINTEXT://:9092"),
         "Where clients connect: NAME://host:port, ... No host is every address of the machine.",
     ),
+    key(
+        "log.cleaner.backoff.ms",
+        Kind::Long,
+        Some("15000"),
+        "The pause between two looks for logs that shall be compacted.",
+    )
+    .checked(Check::AtLeast(0))
+    .updated(Update::ClusterWide),
+    key(
+        "log.cleaner.dedupe.buffer.size",
+        Kind::Long,
+        Some("134217728"),
+        "Memory for the last offsets of keys while logs are compacted, 24 bytes each, divided \
+         among the cores. A log with more keys is compacted in several passes.",
+    )
+    .checked(Check::AtLeast(0))
+    .updated(Update::ClusterWide),
+    key(
+        "log.cleaner.delete.retention.ms",
+        Kind::Long,
+        Some("86400000"),
+        "The default of delete.retention.ms.",
+    )
+    .checked(Check::AtLeast(0))
+    .updated(Update::ClusterWide),
+    key("log.cleaner.enable", Kind::Boolean, Some("true"), "Whether logs are compacted at all."),
+    key(
+        "log.cleaner.max.compaction.lag.ms",
+        Kind::Long,
+        Some("9223372036854775807"),
+        "The default of max.compaction.lag.ms.",
+    )
+    .checked(Check::AtLeast(1))
+    .updated(Update::ClusterWide),
+    key(
+        "log.cleaner.min.cleanable.ratio",
+        Kind::Double,
+        Some("0.5"),
+        "The default of min.cleanable.dirty.ratio.",
+    )
+    .checked(Check::Ratio)
+    .updated(Update::ClusterWide),
+    key(
+        "log.cleaner.min.compaction.lag.ms",
+        Kind::Long,
+        Some("0"),
+        "The default of min.compaction.lag.ms.",
+    )
+    .checked(Check::AtLeast(0))
+    .updated(Update::ClusterWide),
     key("log.cleanup.policy", Kind::List, Some("delete"), "The default of cleanup.policy.")
         .checked(Check::In(&["compact", "delete"]))
-        .updated(Update::ClusterWide)
-        .without_effect(NO_CLEANUP),
+        .updated(Update::ClusterWide),
     key("log.dir", Kind::List, Some("./kafka-logs"), "The data directory, if log.dirs is not set."),
     key("log.dirs", Kind::List, None, "The data directory. Exactly one: stripe disks below it."),
     key(

@@ -388,7 +388,7 @@ mod tests {
         refused("compression.type", "gzip");
         assert_eq!(judge("security.inter.broker.protocol", "PLAINTEXT"), Verdict::Honoured);
         assert!(matches!(judge("num.io.threads", "8"), Verdict::NoEffect(_)));
-        assert!(matches!(judge("log.cleanup.policy", "compact"), Verdict::NoEffect(_)));
+        assert_eq!(judge("log.cleanup.policy", "compact"), Verdict::Honoured);
         assert_eq!(judge("log.retention.hours", "5"), Verdict::Honoured);
         assert_eq!(judge("producer.id.expiration.ms", "5"), Verdict::Honoured);
         assert!(matches!(judge("num.io.threads", "many"), Verdict::Refused(_)));

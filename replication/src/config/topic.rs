@@ -65,6 +65,8 @@ pub struct CompactionRules {
     pub lag_ms_min: i64,
     pub lag_ms_max: i64,
     pub tombstone_ms: i64,
+    /// The share of a log that must be new, in millionths.
+    pub dirty_ratio_min: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +141,7 @@ impl TopicConfig {
                 lag_ms_min: number("min.compaction.lag.ms"),
                 lag_ms_max: number("max.compaction.lag.ms"),
                 tombstone_ms: number("delete.retention.ms"),
+                dirty_ratio_min: millionths(text("min.cleanable.dirty.ratio")),
             },
             batch_bytes_max: count("max.message.bytes"),
             timestamps: TimestampRules {
@@ -163,6 +166,17 @@ impl TopicConfig {
             },
         }
     }
+}
+
+/// Of a ratio in canonical form, from 0 to 1. What is so small that it has an exponent is nothing.
+fn millionths(ratio: &str) -> u64 {
+    let (whole, fraction) = ratio.split_once('.').unwrap_or((ratio, ""));
+    if ratio.contains('e') {
+        return 0;
+    }
+    let digits = fraction.chars().chain(std::iter::repeat('0')).take(6);
+    let number: String = whole.chars().chain(digits).collect();
+    number.parse().unwrap_or(0)
 }
 
 /// The broker's settings that `key` falls back to, the one that holds first.
@@ -248,6 +262,19 @@ mod tests {
         assert_eq!(cleanup("compact"), Cleanup::Compact);
         assert_eq!(cleanup("delete,compact"), Cleanup::CompactAndDelete);
         assert!(Cleanup::Compact.compacts() && !Cleanup::Compact.deletes());
+    }
+
+    #[test]
+    fn the_dirty_ratio_is_counted_in_millionths() {
+        let ratio = |ratio| {
+            let own = [("min.cleanable.dirty.ratio", ratio)];
+            resolved(&[], &own).compaction.dirty_ratio_min
+        };
+        assert_eq!(resolved(&[], &[]).compaction.dirty_ratio_min, 500_000);
+        assert_eq!(ratio("0.0"), 0);
+        assert_eq!(ratio("1.0"), 1_000_000);
+        assert_eq!(ratio("0.0123456789"), 12_345);
+        assert_eq!(ratio("1e-7"), 0);
     }
 
     #[test]

@@ -5,9 +5,7 @@ use crate::config::definition::{BrokerSynonym, Check, Definition, Kind, Treatmen
 const HOUR_MS: i64 = 3_600_000;
 const MINUTE_MS: i64 = 60_000;
 
-const NOT_COMPACTING: &str = "compaction is not active yet";
 const NO_RECOMPRESSION: &str = "batches are stored as their producer compressed them";
-const NO_CLEANUP: &str = "old segments are deleted, but not compacted yet";
 const NO_TIERS: &str = "there is no remote storage yet";
 const ONE_REPLICA: &str = "partitions do not move between brokers yet";
 
@@ -21,8 +19,7 @@ pub static TOPIC_KEYS: &[Definition] = &[
         "What happens to old segments: delete drops them by age and size, compact keeps the \
          last record of each key, nothing at all keeps them for ever.",
     )
-    .checked(Check::In(&["compact", "delete"]))
-    .without_effect(NO_CLEANUP),
+    .checked(Check::In(&["compact", "delete"])),
     key(
         "compression.gzip.level",
         Kind::Int,
@@ -66,8 +63,7 @@ pub static TOPIC_KEYS: &[Definition] = &[
         &[same("log.cleaner.delete.retention.ms")],
         "How long a compacted topic keeps the marker of a deleted key.",
     )
-    .checked(Check::AtLeast(0))
-    .without_effect(NOT_COMPACTING),
+    .checked(Check::AtLeast(0)),
     key(
         "file.delete.delay.ms",
         Kind::Long,
@@ -147,8 +143,7 @@ pub static TOPIC_KEYS: &[Definition] = &[
         &[same("log.cleaner.max.compaction.lag.ms")],
         "A record is compacted after at most so long.",
     )
-    .checked(Check::AtLeast(1))
-    .without_effect(NOT_COMPACTING),
+    .checked(Check::AtLeast(1)),
     key(
         "max.message.bytes",
         Kind::Int,
@@ -197,8 +192,7 @@ pub static TOPIC_KEYS: &[Definition] = &[
         &[same("log.cleaner.min.cleanable.ratio")],
         "The share of a log that must be new before it is compacted.",
     )
-    .checked(Check::Ratio)
-    .without_effect(NOT_COMPACTING),
+    .checked(Check::Ratio),
     key(
         "min.compaction.lag.ms",
         Kind::Long,
@@ -206,8 +200,7 @@ pub static TOPIC_KEYS: &[Definition] = &[
         &[same("log.cleaner.min.compaction.lag.ms")],
         "A record is not compacted before it is this old.",
     )
-    .checked(Check::AtLeast(0))
-    .without_effect(NOT_COMPACTING),
+    .checked(Check::AtLeast(0)),
     key(
         "min.insync.replicas",
         Kind::Int,

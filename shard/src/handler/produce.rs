@@ -184,8 +184,9 @@ fn rules(config: &TopicConfig, version: i16) -> Rules {
         },
         keys: if config.cleanup.compacts() { Keys::Required } else { Keys::Optional },
         validation: match config.validation {
-            topic::Validation::Full => Validation::Full,
-            topic::Validation::Headers => Validation::Headers,
+            topic::Validation::Headers if !config.cleanup.compacts() => Validation::Headers,
+            // A record without a key is found only by who opens the batch.
+            topic::Validation::Full | topic::Validation::Headers => Validation::Full,
         },
         transactional: Permit::Refused,
         zstd: if version < ZSTD_FROM { Permit::Refused } else { Permit::Allowed },

@@ -168,6 +168,11 @@ impl Admin {
         if let Some(bytes) = wish.policy.retention_bytes {
             configs.push(config("retention.bytes", bytes.to_string()));
         }
+        if let Some(ms) = wish.policy.tombstone_ms {
+            configs.push(config("cleanup.policy", "compact".to_owned()));
+            configs.push(config("delete.retention.ms", ms.to_string()));
+            configs.push(config("min.cleanable.dirty.ratio", "0".to_owned()));
+        }
         if wish.durability == Durability::Memory {
             configs.push(config("write.caching", "true".to_owned()));
         }

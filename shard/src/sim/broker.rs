@@ -99,6 +99,9 @@ pub fn config(overrides: &[(String, String)]) -> NodeConfig {
         // Runs last for minutes.
         ("odradek.scrub.period.ms", "20000"),
         ("log.retention.check.interval.ms", "1000"),
+        ("log.cleaner.backoff.ms", "500"),
+        // Of a few keys: a pass seldom gets to the end.
+        ("log.cleaner.dedupe.buffer.size", "400"),
         // Unless a topic says something else.
         ("log.retention.ms", "-1"),
     ];

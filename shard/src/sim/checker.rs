@@ -22,12 +22,14 @@
 //! | damage is refused, exactly | `NotDamaged`, `NotNoticed`, `Skipped` | `only_reads_of_what_is_damaged_are_refused_and_those_are` |
 //! | after the last fault all goes on; no answer takes long without a fault | `Check::Liveness`, `Check::Patience` | the tests of `scenario.rs` |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use engine::id::Offset;
 
-use crate::sim::history::{Durability, Event, LogId, ReaderId, Retries, Seen, Value, WriterId};
+use crate::sim::history::{
+    Durability, Event, LogId, ReaderId, Retries, Seen, Value, WriterId, is_tombstone, key_of,
+};
 
 /// A promise that was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub enum Violation {
     Misplaced { log: LogId, offset: Offset, home: LogId },
     /// A record that the broker had refused.
     Refused { log: LogId, offset: Offset },
+    /// A record of a compacted log is gone, though it is the last of its key.
+    Vanished { log: LogId, offset: Offset },
     /// A reader got another offset than the next.
     Skipped { log: LogId, want: Offset, got: Offset },
     /// A record past the high watermark.
@@ -97,6 +101,19 @@ struct Log {
     /// No deletion was asked beyond this.
     start_asked: Offset,
     damages: Vec<Damaged>,
+    /// Of one that is compacted.
+    keys: Option<Keys>,
+}
+
+/// What must stay of a compacted log.
+#[derive(Default)]
+struct Keys {
+    /// The highest offset that is known of each key.
+    last: BTreeMap<u64, Offset>,
+    /// Markers of deleted keys before it may be gone.
+    forgotten: Offset,
+    /// Records that the last whole reading has found.
+    count: usize,
 }
 
 /// Offsets whose stored bytes are not what was written.
@@ -144,10 +161,12 @@ struct Question {
 }
 
 /// How far a reader has come without a gap.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Coverage {
     start: Offset,
     next: Offset,
+    /// Of a compacted log: what it has seen.
+    seen: BTreeSet<Offset>,
     /// What was known of the log before its last question.
     owed_end: Offset,
 }
@@ -198,6 +217,12 @@ impl Checker {
         self.tally
     }
 
+    /// Records that the last whole reading of a compacted log has found.
+    #[must_use]
+    pub fn count_left(&self, log: LogId) -> Option<usize> {
+        Some(self.logs.get(&log)?.keys.as_ref()?.count)
+    }
+
     /// Where what is known of a log ends.
     #[must_use]
     pub fn known_end(&self, log: LogId) -> Offset {
@@ -214,6 +239,11 @@ impl Checker {
                 self.log(*log)?.is_ending = true;
                 Ok(())
             }
+            Event::Compacted { log } => {
+                self.log(*log)?.keys = Some(Keys::default());
+                Ok(())
+            }
+            Event::Forgetting { log, before } => self.on_forgetting(*log, *before),
             Event::WriterMade { writer, retries } => {
                 let old = self.writers.insert(*writer, *retries);
                 if old.is_some() { Err(Violation::Senseless) } else { Ok(()) }
@@ -233,13 +263,10 @@ impl Checker {
             }
             Event::Asked { reader, log, position } => self.on_asked(*reader, *log, *position),
             Event::Unanswered { reader, log } => self.answer(*reader, *log).map(|_| ()),
-            Event::Read { reader, log, log_start, last_stable, high_watermark, seen } => {
-                let (log, last_stable, high_watermark) = (*log, *last_stable, *high_watermark);
-                if last_stable != high_watermark {
-                    return Err(Violation::Unstable { log, last_stable, high_watermark });
-                }
-                let bounds = Bounds { log_start: *log_start, high_watermark };
-                self.on_read(*reader, log, bounds, seen)
+            Event::Read { reader, log, log_start, last_stable, high_watermark, seen, next } => {
+                check_stable(*log, *last_stable, *high_watermark)?;
+                let bounds = Bounds { log_start: *log_start, high_watermark: *high_watermark };
+                self.on_read(*reader, *log, bounds, (seen, *next))
             }
             Event::OutOfRange { reader, log, .. } => self.on_out_of_range(*reader, *log),
             Event::FoundStart { reader, log, log_start } => {
@@ -361,16 +388,14 @@ impl Checker {
         reader: ReaderId,
         log: LogId,
         bounds: Bounds,
-        seen: &[Seen],
+        (seen, end): (&[Seen], Offset),
     ) -> Result<(), Violation> {
         let question = self.answer(reader, log)?;
         self.log(log)?.on_start(log, question.bounds, bounds.log_start)?;
         self.on_high_watermark(log, question.bounds, bounds.high_watermark)?;
         let mut next = question.position;
         for Seen { offset, value } in seen {
-            if *offset != next {
-                return Err(Violation::Skipped { log, want: next, got: *offset });
-            }
+            self.on_skipped(log, next, *offset)?;
             if *offset >= bounds.high_watermark {
                 return Err(Violation::Early { log, offset: *offset });
             }
@@ -383,22 +408,33 @@ impl Checker {
             let record = (writer, sequence);
             self.learn(log, *offset, Known { record, era: question.era })?;
             self.tally.read_count += 1;
-            next = next.plus(1);
+            next = offset.plus(1);
         }
-        self.cover(reader, &question, next);
-        Ok(())
+        self.on_skipped(log, next, end)?;
+        self.cover(reader, &question, seen, end)
     }
 
-    /// The reader has come from the question's position to `next`.
-    fn cover(&mut self, reader: ReaderId, question: &Question, next: Offset) {
+    /// The reader has come from the question's position to `end`.
+    fn cover(
+        &mut self,
+        reader: ReaderId,
+        question: &Question,
+        seen: &[Seen],
+        end: Offset,
+    ) -> Result<(), Violation> {
         let Question { log, position, known_end: owed_end, .. } = *question;
-        let fresh = Coverage { start: position, next: position, owed_end };
-        let coverage = self.coverage.entry((reader, log)).or_insert(fresh);
+        let fresh = Coverage { start: position, next: position, seen: BTreeSet::new(), owed_end };
+        let is_compacted = self.log(log)?.keys.is_some();
+        let coverage = self.coverage.entry((reader, log)).or_insert_with(|| fresh.clone());
         if coverage.next != position {
             *coverage = fresh;
         }
-        coverage.next = next;
+        if is_compacted {
+            coverage.seen.extend(seen.iter().map(|it| it.offset));
+        }
+        coverage.next = end;
         coverage.owed_end = owed_end;
+        Ok(())
     }
 
     /// A read was refused because of damage. The reader goes on behind the one record.
@@ -413,8 +449,7 @@ impl Checker {
         for damaged in std::iter::once(first).chain(met) {
             damaged.is_met |= damaged.first == position;
         }
-        self.cover(reader, &question, position.plus(1));
-        Ok(())
+        self.cover(reader, &question, &[], position.plus(1))
     }
 
     fn on_out_of_range(&mut self, reader: ReaderId, log: LogId) -> Result<(), Violation> {
@@ -429,6 +464,12 @@ impl Checker {
         } else {
             Err(Violation::NotInRange { log, position })
         }
+    }
+
+    fn on_forgetting(&mut self, log: LogId, before: Offset) -> Result<(), Violation> {
+        let keys = self.log(log)?.keys.as_mut().ok_or(Violation::Senseless)?;
+        keys.forgotten = keys.forgotten.max(before);
+        Ok(())
     }
 
     fn on_high_watermark(
@@ -458,8 +499,8 @@ impl Checker {
     }
 
     fn on_final(&mut self, reader: ReaderId, log: LogId) -> Result<(), Violation> {
-        let coverage = self.coverage.get(&(reader, log)).copied();
-        let Some(Coverage { start, next, owed_end }) = coverage else {
+        let coverage = self.coverage.get(&(reader, log)).cloned();
+        let Some(Coverage { start, next, seen, owed_end }) = coverage else {
             return Err(Violation::NotRead { log });
         };
         let state = self.log(log)?;
@@ -467,6 +508,12 @@ impl Checker {
             return Err(Violation::NotRead { log });
         }
         state.is_final = true;
+        for (offset, (writer, sequence)) in state.unseen_last(start, &seen) {
+            if !self.has_unplaced(log, key_of(writer, sequence), is_tombstone) {
+                return Err(Violation::Vanished { log, offset });
+            }
+        }
+        let state = self.log(log)?;
         if next < owed_end {
             if state.durability == Durability::Device {
                 return Err(Violation::Lost { log, offset: next });
@@ -551,7 +598,46 @@ impl Checker {
         }
         write.place_count += 1;
         write.place = offset;
+        if let Some(keys) = &mut self.log(log)?.keys {
+            let last = keys.last.entry(key_of(writer, sequence)).or_insert(offset);
+            *last = offset.max(*last);
+        }
         Ok(())
+    }
+
+    /// A reader that was at `from` went on at `until`, and saw nothing between them.
+    fn on_skipped(&mut self, log: LogId, from: Offset, until: Offset) -> Result<(), Violation> {
+        let state = self.log(log)?;
+        if from == until {
+            return Ok(());
+        }
+        if state.keys.is_none() || until < from {
+            return Err(Violation::Skipped { log, want: from, got: until });
+        }
+        let skipped = (from.get()..until.get()).map(Offset::new);
+        let vanished: Vec<(Offset, Record)> =
+            skipped.filter_map(|it| state.only_of_key(it).map(|record| (it, record))).collect();
+        for (offset, (writer, sequence)) in vanished {
+            // One whose place nobody knows may have come after it.
+            if !self.has_unplaced(log, key_of(writer, sequence), |_, _| true) {
+                return Err(Violation::Vanished { log, offset });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a record of this key, and of this kind, may stand where nobody has seen it yet.
+    fn has_unplaced(&self, log: LogId, key: u64, is_kind: impl Fn(WriterId, u64) -> bool) -> bool {
+        let of_log = self.writes.range((log, WriterId(0))..=(log, WriterId(u32::MAX)));
+        of_log.into_iter().any(|((_, writer), writes)| {
+            let places_max = |write: &Write| match self.writers.get(writer) {
+                Some(Retries::Plain) => write.sent_count,
+                Some(Retries::Deduplicated) | None => 1,
+            };
+            let is_it = |sequence| key_of(*writer, sequence) == key && is_kind(*writer, sequence);
+            let of_key = (0..).zip(&writes.writes).filter(|it| is_it(it.0));
+            of_key.into_iter().any(|(_, write)| write.place_count < places_max(write))
+        })
     }
 
     /// Each writer's records stand in the order in which they were sent.
@@ -585,6 +671,15 @@ impl Checker {
     }
 }
 
+/// There are no transactions.
+fn check_stable(log: LogId, last_stable: Offset, high_watermark: Offset) -> Result<(), Violation> {
+    if last_stable == high_watermark {
+        Ok(())
+    } else {
+        Err(Violation::Unstable { log, last_stable, high_watermark })
+    }
+}
+
 impl Log {
     const fn new(durability: Durability) -> Self {
         Self {
@@ -596,7 +691,28 @@ impl Log {
             bounds: Bounds { log_start: Offset::ZERO, high_watermark: Offset::ZERO },
             start_asked: Offset::ZERO,
             damages: Vec::new(),
+            keys: None,
         }
+    }
+
+    /// The record at `offset`, if it must be there as long as no other of its key comes.
+    fn only_of_key(&self, offset: Offset) -> Option<Record> {
+        let keys = self.keys.as_ref()?;
+        let record = self.known.get(place(offset)).copied().flatten()?.record;
+        let (writer, sequence) = record;
+        let is_last = keys.last.get(&key_of(writer, sequence)) == Some(&offset);
+        let is_forgotten = is_tombstone(writer, sequence) && offset < keys.forgotten;
+        (is_last && !is_forgotten).then_some(record)
+    }
+
+    /// A reader has read all from `start` on, and found `seen`. Gives those that it should have found, too,
+    /// unless a tombstone that nobody saw came after them.
+    fn unseen_last(&mut self, start: Offset, seen: &BTreeSet<Offset>) -> Vec<(Offset, Record)> {
+        let Some(keys) = &mut self.keys else { return Vec::new() };
+        keys.count = seen.len();
+        let last: Vec<Offset> = keys.last.values().copied().collect();
+        let missing = last.into_iter().filter(|it| *it >= start && !seen.contains(it));
+        missing.filter_map(|it| self.only_of_key(it).map(|record| (it, record))).collect()
     }
 
     fn known_end(&self) -> Offset {
@@ -624,7 +740,9 @@ mod tests {
     use engine::id::Offset;
 
     use super::{Checker, Tally, Violation};
-    use crate::sim::history::{Durability, Event, LogId, ReaderId, Retries, Seen, Value, WriterId};
+    use crate::sim::history::{
+        Durability, Event, LogId, ReaderId, Retries, Seen, Value, WriterId, is_tombstone, key_of,
+    };
 
     const LOG: LogId = LogId(1);
     const OTHER: LogId = LogId(2);
@@ -657,13 +775,14 @@ mod tests {
         });
         let seen = (first..).map(at).zip(values);
         let seen = seen.map(|(offset, value)| Seen { offset, value: Some(value) }).collect();
-        answer(high_watermark, seen)
+        let next = at(first + i64::try_from(sequences.len()).unwrap());
+        answer(high_watermark, seen, next)
     }
 
-    fn answer(high_watermark: i64, seen: Vec<Seen>) -> Event {
+    fn answer(high_watermark: i64, seen: Vec<Seen>, next: Offset) -> Event {
         let (reader, log, log_start) = (READER, LOG, Offset::ZERO);
         let (last_stable, high_watermark) = (at(high_watermark), at(high_watermark));
-        Event::Read { reader, log, log_start, last_stable, high_watermark, seen }
+        Event::Read { reader, log, log_start, last_stable, high_watermark, seen, next }
     }
 
     const FINAL: Event = Event::Final { reader: READER, log: LOG };
@@ -737,6 +856,7 @@ mod tests {
             last_stable,
             high_watermark,
             seen: Vec::new(),
+            next: at(0),
         };
         let events = [sent(WRITER, 0, 2), acked(WRITER, 0, 2, 0), asked(0), read];
         check(&events, Err(Violation::Unstable { log: LOG, last_stable, high_watermark }));
@@ -809,7 +929,7 @@ mod tests {
         let events = [sent(WRITER, 0, 1), asked(0), read(0, 5, &[0, 1])];
         check(&events, Err(Violation::Phantom { log: LOG, offset: at(1) }));
         let value = Some(Value { run: 9, log: OTHER, writer: WRITER, sequence: 0 });
-        let read = answer(1, vec![Seen { offset: at(0), value }]);
+        let read = answer(1, vec![Seen { offset: at(0), value }], at(1));
         let misplaced = Violation::Misplaced { log: LOG, offset: at(0), home: OTHER };
         check(&[asked(0), read], Err(misplaced));
     }
@@ -845,6 +965,71 @@ mod tests {
         let out_of_range = Event::OutOfRange { reader: READER, log: LOG, position };
         let events = [written.to_vec(), vec![asked(1), out_of_range]].concat();
         check(&events, Err(Violation::NotInRange { log: LOG, position: at(1) }));
+    }
+
+    /// The first two records of one key, as sequences; and whether the second deletes it.
+    fn two_of_a_key(deletes: bool) -> (u64, u64) {
+        let is_second = |(first, second): &(u64, u64)| {
+            let is_same = key_of(WRITER, *first) == key_of(WRITER, *second);
+            is_same && !is_tombstone(WRITER, *first) && is_tombstone(WRITER, *second) == deletes
+        };
+        let pairs = (0..50).flat_map(|first| (first + 1..50).map(move |second| (first, second)));
+        pairs.into_iter().find(is_second).expect("keys are few")
+    }
+
+    /// A log with the records up to `last`, all acknowledged, of which a reader sees these.
+    fn compacted(last: u64, seen: &[u64]) -> Vec<Event> {
+        let count = u32::try_from(last + 1).unwrap();
+        let value = |sequence| Value { run: 9, log: LOG, writer: WRITER, sequence };
+        let offset = |sequence| at(i64::try_from(sequence).unwrap());
+        let seen =
+            seen.iter().map(|it| Seen { offset: offset(*it), value: Some(value(*it)) }).collect();
+        let high_watermark = i64::try_from(last + 1).unwrap();
+        vec![
+            Event::Compacted { log: LOG },
+            sent(WRITER, 0, count),
+            acked(WRITER, 0, count, 0),
+            asked(0),
+            answer(high_watermark, seen, at(high_watermark)),
+            FINAL,
+        ]
+    }
+
+    #[track_caller]
+    fn check_compacted(events: &[Event], want: Option<i64>) {
+        let mut checker = Checker::new(9);
+        let made = [
+            Event::LogMade { log: LOG, durability: Durability::Device },
+            Event::WriterMade { writer: WRITER, retries: Retries::Deduplicated },
+        ];
+        let judged = made.iter().chain(events).try_for_each(|event| checker.on(event));
+        let want = want.map(|it| Violation::Vanished { log: LOG, offset: at(it) });
+        assert_eq!(judged.err(), want);
+    }
+
+    #[test]
+    fn a_compacted_log_may_lack_all_but_the_last_record_of_a_key() {
+        let (first, second) = two_of_a_key(false);
+        let all: Vec<u64> = (0..=second).collect();
+        let without =
+            |gone: u64| -> Vec<u64> { all.iter().copied().filter(|it| *it != gone).collect() };
+        check_compacted(&compacted(second, &all), None);
+        check_compacted(&compacted(second, &without(first)), None);
+        let last = i64::try_from(second).unwrap();
+        check_compacted(&compacted(second, &without(second)), Some(last));
+    }
+
+    #[test]
+    fn a_tombstone_may_go_when_its_time_has_passed() {
+        let (_, tombstone) = two_of_a_key(true);
+        let all: Vec<u64> = (0..tombstone).collect();
+        let last = i64::try_from(tombstone).unwrap();
+        let mut events = compacted(tombstone, &all);
+        check_compacted(&events, Some(last));
+        events.insert(1, Event::Forgetting { log: LOG, before: at(last) });
+        check_compacted(&events, Some(last));
+        events.insert(1, Event::Forgetting { log: LOG, before: at(last + 1) });
+        check_compacted(&events, None);
     }
 
     #[test]

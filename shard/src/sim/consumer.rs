@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use engine::batch;
 use engine::id::Offset;
-use engine::records::Records;
+use engine::records::{Record, Records};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, ListOffsetsResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
@@ -22,7 +22,7 @@ use crate::io::Io;
 use crate::sim::SimIo;
 use crate::sim::chance::Chance;
 use crate::sim::failure::Check;
-use crate::sim::history::{Event, ReaderId, Seen, Value};
+use crate::sim::history::{Event, ReaderId, Seen, Value, is_tombstone, key_of};
 use crate::sim::producer::reference;
 use crate::sim::recorder::{Recorder, Target};
 use crate::sim::session::{SESSIONS_FROM, Session};
@@ -317,17 +317,17 @@ impl Consumer {
         let last_stable = Offset::checked(answer.last_stable_offset);
         match (answer.error, bounds.zip(last_stable), course.position) {
             (ErrorCode::NONE, Some(((log_start, high_watermark), last_stable)), Some(position)) => {
-                let seen = match &answer.records {
+                let (seen, next) = match &answer.records {
                     Some(records) => seen(records.handle(), position),
-                    None => Vec::new(),
+                    None => (Vec::new(), position),
                 };
-                if let Some(last) = seen.last() {
-                    course.position = Some(last.offset.plus(1));
+                if next > position {
+                    course.position = Some(next);
                     self.quiet_count = 0;
                 }
                 course.high_watermark = Some(high_watermark);
                 let read =
-                    Event::Read { reader, log, log_start, last_stable, high_watermark, seen };
+                    Event::Read { reader, log, log_start, last_stable, high_watermark, seen, next };
                 self.recorder.record(&read);
                 false
             }
@@ -393,9 +393,11 @@ async fn list_offsets(
     Ok((ErrorCode::new(partition.error_code), partition.offset))
 }
 
-/// The records from `position` on. A batch that is not sound is a record that is nobody's.
-fn seen(records: &Bytes, position: Offset) -> Vec<Seen> {
+/// The records from `position` on, and where the batches end that hold them, or held them. A batch that is
+/// not sound is a record that is nobody's.
+fn seen(records: &Bytes, position: Offset) -> (Vec<Seen>, Offset) {
     let mut seen = Vec::new();
+    let mut next = position;
     for (start, batch) in batch::walk_headers(records) {
         let end = start + batch.len_bytes();
         let nobodys = Offset::checked(batch.base_offset()).unwrap_or(position);
@@ -406,15 +408,27 @@ fn seen(records: &Bytes, position: Offset) -> Vec<Seen> {
                 continue;
             }
         };
+        next = batch.next_offset().map_or(next, |it| it.max(next));
         for record in decoded {
             let Ok(record) = record else {
                 seen.push(Seen { offset: nobodys, value: None });
                 break;
             };
-            let value = record.value.as_deref().and_then(Value::decode);
+            let value = value_of(&record);
             seen.push(Seen { offset: record.offset, value });
         }
     }
     seen.retain(|it| it.offset >= position);
-    seen
+    (seen, next)
+}
+
+/// A record without a value has a key that it deletes, and says in a header who it is.
+fn value_of(record: &Record) -> Option<Value> {
+    let Some(key) = &record.key else { return Value::decode(record.value.as_deref()?) };
+    let id = || record.headers.first()?.value.as_deref();
+    let value = Value::decode(record.value.as_deref().or_else(id)?)?;
+    let (writer, sequence) = (value.writer, value.sequence);
+    let is_right = format!("key-{}", key_of(writer, sequence)).as_bytes() == &key[..]
+        && is_tombstone(writer, sequence) == record.value.is_none();
+    is_right.then_some(value)
 }

@@ -22,6 +22,8 @@ pub enum Check {
     Room,
     /// The scenario, at records that should be gone.
     Retention,
+    /// The scenario, at a compacted log that stays large.
+    Compaction,
     /// The scenario, at the time it takes until all is well after the last fault.
     Liveness,
     /// A client, at an answer that does not come although no fault is active.

@@ -10,6 +10,8 @@
 
 use engine::id::Offset;
 
+use crate::sim::chance::mix;
+
 /// Smallest record value that can be told from every other.
 pub const VALUE_BYTES_MIN: usize = 24;
 const CRC_AT: usize = 20;
@@ -71,6 +73,21 @@ impl Value {
     }
 }
 
+/// Keys of a compacted log.
+pub const KEY_COUNT: u64 = 7;
+
+/// The key of a record in a compacted log.
+#[must_use]
+pub fn key_of(writer: WriterId, sequence: u64) -> u64 {
+    mix(u64::from(writer.0) << 32 ^ sequence) % KEY_COUNT
+}
+
+/// Whether a record in a compacted log deletes its key: it says who it is in a header.
+#[must_use]
+pub fn is_tombstone(writer: WriterId, sequence: u64) -> bool {
+    (mix(u64::from(writer.0) << 32 ^ sequence) / KEY_COUNT).is_multiple_of(4)
+}
+
 fn crc(value: &[u8]) -> u32 {
     let crc = crc32c::crc32c(&value[..CRC_AT]);
     crc32c::crc32c_append(crc, &value[VALUE_BYTES_MIN..])
@@ -106,6 +123,15 @@ pub enum Event {
     LogMade {
         log: LogId,
         durability: Durability,
+    },
+    /// Of each key of the log only the last record must stay.
+    Compacted {
+        log: LogId,
+    },
+    /// The markers of deleted keys before `before` need not stay any more.
+    Forgetting {
+        log: LogId,
+        before: Offset,
     },
     /// Somebody asked for its deletion: from now on it may be gone.
     LogEnding {
@@ -151,6 +177,8 @@ pub enum Event {
         last_stable: Offset,
         high_watermark: Offset,
         seen: Vec<Seen>,
+        /// Where the reader goes on.
+        next: Offset,
     },
     /// Its answer: there is nothing at the position, and never will be.
     OutOfRange {
@@ -216,6 +244,12 @@ impl Event {
             Self::LogEnding { log } => {
                 row.begin(1).u32(log.0);
             }
+            Self::Compacted { log } => {
+                row.begin(18).u32(log.0);
+            }
+            Self::Forgetting { log, before } => {
+                row.begin(19).u32(log.0).offset(*before);
+            }
             Self::WriterMade { writer, retries } => {
                 row.begin(2).u32(writer.0).u32(u32::from(*retries == Retries::Plain));
             }
@@ -231,9 +265,10 @@ impl Event {
             Self::Asked { reader, log, position } => {
                 row.begin(6).u32(reader.0).u32(log.0).offset(*position);
             }
-            Self::Read { reader, log, log_start, last_stable, high_watermark, seen } => {
+            Self::Read { reader, log, log_start, last_stable, high_watermark, seen, next } => {
                 row.begin(7).u32(reader.0).u32(log.0).offset(*log_start).offset(*last_stable);
                 row.offset(*high_watermark).seen(seen);
+                row.offset(*next);
             }
             Self::OutOfRange { reader, log, position } => {
                 row.begin(8).u32(reader.0).u32(log.0).offset(*position);
@@ -292,6 +327,8 @@ impl Event {
             10 => Self::Cutting { log: fields.log()?, before: fields.offset()? },
             11 => Self::Cut { log: fields.log()?, log_start: fields.offset()? },
             12 => Self::Crashed,
+            18 => Self::Compacted { log: fields.log()? },
+            19 => Self::Forgetting { log: fields.log()?, before: fields.offset()? },
             _ => return None,
         };
         *from = fields.0;
@@ -399,7 +436,8 @@ impl Fields<'_> {
                 let (log_start, last_stable) = (self.offset()?, self.offset()?);
                 let high_watermark = self.offset()?;
                 let seen = (0..self.u32()?).map(|_| self.seen()).collect::<Option<Vec<_>>>()?;
-                Event::Read { reader, log, log_start, last_stable, high_watermark, seen }
+                let next = self.offset()?;
+                Event::Read { reader, log, log_start, last_stable, high_watermark, seen, next }
             }
             8 => Event::OutOfRange { reader, log, position: self.offset()? },
             9 => Event::Unanswered { reader, log },
@@ -469,7 +507,10 @@ mod tests {
                 last_stable: Offset::new(8),
                 high_watermark,
                 seen: vec![seen(None), seen(Some(VALUE))],
+                next: Offset::new(6),
             },
+            Event::Compacted { log },
+            Event::Forgetting { log, before: high_watermark },
             Event::OutOfRange { reader, log, position: high_watermark },
             Event::FoundStart { reader, log, log_start },
             Event::FoundEnd { reader, log, high_watermark },

@@ -15,6 +15,8 @@ use crate::sim::history::{Event, LogId, Seen, WriterId};
 pub struct Policy {
     pub retention_ms: Option<i64>,
     pub retention_bytes: Option<u64>,
+    /// `Some`: only the last record of each key is kept; the markers of deleted keys for so long.
+    pub tombstone_ms: Option<i64>,
 }
 
 /// A batch as it was sent.
@@ -72,9 +74,13 @@ impl Policies {
                 self.logs.get_mut(log)?.place((*writer, *first), *base);
                 return None;
             }
-            Event::Read { log, log_start, seen, .. } => {
+            Event::Read { log, log_start, seen, next, .. } => {
                 let state = self.logs.get_mut(log)?;
                 seen.iter().for_each(|seen| state.on_seen(seen));
+                if let Some(tombstone_ms) = state.policy.tombstone_ms {
+                    let before = state.older_than(tombstone_ms, *next, now);
+                    return Some(Event::Forgetting { log: *log, before });
+                }
                 (*log, *log_start)
             }
             Event::FoundStart { log, log_start, .. } | Event::Cut { log, log_start } => {
@@ -112,7 +118,11 @@ impl Log {
     }
 
     fn by_age(&self, claimed: Offset, now: Timestamp) -> Offset {
-        let Some(age_ms_max) = self.policy.retention_ms else { return Offset::ZERO };
+        self.policy.retention_ms.map_or(Offset::ZERO, |it| self.older_than(it, claimed, now))
+    }
+
+    /// The end, up to `claimed`, of what is older than this.
+    fn older_than(&self, age_ms_max: i64, claimed: Offset, now: Timestamp) -> Offset {
         let is_young = |made: &Made| now.get() - made.timestamp.get() <= age_ms_max;
         let first = self.placed.range(..claimed).find(|(_, made)| is_young(made));
         first.map_or(claimed, |(base, _)| *base)

@@ -24,7 +24,7 @@ use crate::io::Io;
 use crate::sim::SimIo;
 use crate::sim::chance::Chance;
 use crate::sim::failure::Check;
-use crate::sim::history::{Durability, Event, Retries, Value, WriterId};
+use crate::sim::history::{Durability, Event, Retries, Value, WriterId, is_tombstone, key_of};
 use crate::sim::policy::Made;
 use crate::sim::recorder::{Recorder, Target};
 use crate::sim::wire::{Gone, Wire};
@@ -259,7 +259,18 @@ impl Producer {
         for (sequence, bytes) in (first..).zip(sizes) {
             let log = self.targets[target].log;
             let value = Value { run: self.recorder.run(), log, writer: self.writer, sequence };
-            builder.push(self.io.wall(), None, Some(&value.encode(*bytes)), &[]);
+            let now = self.io.wall();
+            if self.targets[target].policy.tombstone_ms.is_none() {
+                builder.push(now, None, Some(&value.encode(*bytes)), &[]);
+                continue;
+            }
+            let key = format!("key-{}", key_of(self.writer, sequence));
+            let encoded = value.encode(*bytes);
+            if is_tombstone(self.writer, sequence) {
+                builder.push(now, Some(key.as_bytes()), None, &[(b"id", Some(&encoded))]);
+            } else {
+                builder.push(now, Some(key.as_bytes()), Some(&encoded), &[]);
+            }
         }
         builder
     }

@@ -130,6 +130,9 @@ impl Recorder {
         let log = LogId(self.issue());
         self.0.policies.borrow_mut().on_log(log, policy);
         self.record(&Event::LogMade { log, durability });
+        if policy.tombstone_ms.is_some() {
+            self.record(&Event::Compacted { log });
+        }
         log
     }
 
@@ -153,6 +156,12 @@ impl Recorder {
     #[must_use]
     pub fn reader(&self) -> ReaderId {
         ReaderId(self.issue())
+    }
+
+    /// Records that the last whole reading of a compacted log has found.
+    #[must_use]
+    pub fn count_left(&self, log: LogId) -> Option<usize> {
+        self.0.checker.borrow().count_left(log)
     }
 
     /// A batch that will be sent.
@@ -209,12 +218,12 @@ impl Recorder {
 /// As a line of the story.
 fn brief(event: &Event) -> String {
     match event {
-        Event::Read { reader, log, log_start, high_watermark, seen, .. } => {
+        Event::Read { reader, log, log_start, high_watermark, seen, next, .. } => {
             let first = seen.first().map_or(-1, |seen| seen.offset.get());
             let count = seen.len();
             format!(
                 "Read {{ reader: {}, log: {}, start: {log_start}, high watermark: {high_watermark}, \
-                 {count} records from {first} }}",
+                 {count} records from {first}, next: {next} }}",
                 reader.0, log.0
             )
         }

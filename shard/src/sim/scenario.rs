@@ -17,14 +17,15 @@ use crate::sim::admin::{Admin, Wish};
 use crate::sim::broker::{self, Started};
 use crate::sim::chance::{Chance, mix};
 use crate::sim::checker::Tally;
-use crate::sim::clock::{Clock, Gait};
+use crate::sim::clock::Clock;
 use crate::sim::consumer::{Consumer, Manners};
 use crate::sim::damage::{Damage, Due, Moment, Unreadable};
 use crate::sim::disk::{Crash, Disk, ENDLESS_BYTES, Faults};
 use crate::sim::failure::{Check, Failure};
-use crate::sim::history::{Durability, Event, Retries};
+use crate::sim::history::{Durability, Event, KEY_COUNT, Retries};
 use crate::sim::member::{Member, Roll, Ways};
 use crate::sim::net::Weather;
+use crate::sim::pick::{habits, manners, moment_in_crowd, phase, ways, wish};
 use crate::sim::policy::Policy;
 use crate::sim::producer::{Habits, Producer, TOPIC_IDS_FROM};
 use crate::sim::recorder::{Recorder, Target};
@@ -40,6 +41,9 @@ const LIVENESS: Duration = Duration::from_secs(300);
 const SMALL_DISK_BYTES: u64 = 64 << 20;
 /// Longest time from a record's last permitted moment to its end: some looks at its log.
 const EXPIRY_MAX: Duration = Duration::from_secs(10);
+
+/// Longest time from the last write to a log to the end of its compaction.
+const COMPACTION_MAX: Duration = Duration::from_secs(60);
 
 /// All pauses of a slow producer, less than `LIVENESS` by far.
 const SLOW_NANOS_MAX: u64 = 150_000_000_000;
@@ -162,6 +166,9 @@ impl Plan {
         plan.consumers.truncate(1);
         plan.cut_count = 1;
         plan.churn_count = usize::from(chance.one_in(4));
+        if chance.one_in(2) {
+            plan.compact(&mut chance);
+        }
         plan
     }
 
@@ -178,8 +185,10 @@ impl Plan {
             plan.crowd(&mut chance);
         } else if chance.one_in(2) {
             plan.slow_down(&mut chance);
-            if chance.one_in(3) {
-                plan.retain(&mut chance);
+            match chance.below(4) {
+                0 => plan.retain(&mut chance),
+                1 | 2 => plan.compact(&mut chance),
+                _ => {}
             }
         }
         let mut chance = Chance::new(mix(seed ^ GROUP_SALT));
@@ -215,8 +224,21 @@ impl Plan {
             let retention_ms = chance.one_in(2).then(|| 1_000 << chance.between(0, 5));
             let is_small = retention_ms.is_none() || chance.one_in(3);
             let retention_bytes = is_small.then(|| chance.between(1, 100_000));
-            wish.policy = Policy { retention_ms, retention_bytes };
+            wish.policy = Policy { retention_ms, retention_bytes, ..Policy::default() };
         }
+        self.phases.iter_mut().for_each(|phase| phase.clock = Clock::default());
+    }
+
+    /// Logs of which the last record of each key is kept, in segments that soon close. Nobody may delete
+    /// records of them.
+    fn compact(&mut self, chance: &mut Chance) {
+        for wish in &mut self.topics {
+            wish.durability = Durability::Device;
+            wish.segment_ms = 1 << chance.between(7, 12);
+            let tombstone_ms = Some([0, 2_000, 20_000][chance.index(3)]);
+            wish.policy = Policy { tombstone_ms, ..Policy::default() };
+        }
+        self.cut_count = 0;
         self.phases.iter_mut().for_each(|phase| phase.clock = Clock::default());
     }
 
@@ -330,128 +352,17 @@ impl Plan {
     }
 }
 
-fn wish(chance: &mut Chance, name: String) -> Wish {
-    Wish {
-        name,
-        partition_count: 1 + i32::from(chance.one_in(2)) * 2,
-        durability: if chance.one_in(4) { Durability::Memory } else { Durability::Device },
-        segment_ms: 1 << chance.between(7, 14),
-        policy: Policy::default(),
-    }
-}
-
-/// While much is written; half of them while a checkpoint is stored, at a start or later.
-fn moment_in_crowd(chance: &mut Chance) -> Until {
-    if chance.one_in(2) {
-        Until::Checkpoint { number: chance.between(1, 16), steps: chance.between(0, 8) }
-    } else {
-        Until::Passed(Duration::from_nanos(chance.between(15_000_000, 120_000_000)))
-    }
-}
-
-/// Before it, clients do not know zstd.
-const ZSTD_FROM: i16 = 7;
-
-fn habits(chance: &mut Chance, request_count: usize) -> Habits {
-    let (retries, acks) = match chance.below(6) {
-        0 => (Retries::Plain, 1),
-        1 => (Retries::Plain, -1),
-        2 => (Retries::Plain, 0),
-        _ => (Retries::Deduplicated, -1),
-    };
-    let version =
-        if chance.one_in(2) { TOPIC_IDS_FROM } else { [3, 5, 7, 8, 9, 11, 12][chance.index(7)] };
-    let codecs = if version < ZSTD_FROM {
-        [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Snappy]
-    } else {
-        [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd]
-    };
-    Habits {
-        retries,
-        acks,
-        depth: 1 + chance.index(5),
-        version,
-        request_count: request_count / 2 + chance.index(request_count / 2 + 1),
-        value_bytes_max: [100, 2_000, 20_000, 80_000][chance.index(4)],
-        batch_bytes: None,
-        codec: if chance.one_in(4) { codecs[chance.index(4)] } else { Codec::None },
-        pause_nanos: [1, 1_000_000, 50_000_000][chance.index(3)],
-    }
-}
-
-fn manners(chance: &mut Chance) -> Manners {
-    Manners {
-        version: i16::try_from(chance.between(5, 19)).expect("versions are few"),
-        max_wait_ms: [0, 10, 500][chance.index(3)],
-        max_bytes: [1, 10_000, 1 << 20][chance.index(3)],
-        isolation_level: i8::from(chance.one_in(2)),
-        pause_nanos: [300_000, 5_000_000, 100_000_000][chance.index(3)],
-    }
-}
-
-fn ways(chance: &mut Chance) -> Ways {
-    Ways {
-        version: i16::try_from(chance.below(10)).expect("versions are few"),
-        round_count: chance.index(30),
-        odd_one_in: [4, 10, 100][chance.index(3)],
-        pause: Duration::from_millis([20, 300, 2_000][chance.index(3)]),
-    }
-}
-
-fn phase(chance: &mut Chance) -> Phase {
-    let until = if chance.one_in(2) {
-        Until::Steps(chance.between(1, 400))
-    } else {
-        Until::Passed(Duration::from_nanos(chance.between(1_000_000, 6_000_000_000)))
-    };
-    let mut faults = Faults::none();
-    let odds = |chance: &mut Chance| [10, 50, 400][chance.index(3)];
-    match chance.below(8) {
-        0 => faults.write_fails = odds(chance),
-        1 => faults.sync_fails = odds(chance),
-        2 => faults.read_fails = odds(chance),
-        3 => faults.is_full = odds(chance),
-        4 => {
-            faults.stalls = odds(chance);
-            faults.stall_nanos = 3_000_000_000;
-        }
-        5 => faults.room_bytes = [1, 100_000, 2 << 20, 30 << 20][chance.index(4)],
-        _ => {}
-    }
-    faults.write_nanos = [10_000, 100_000, 2_000_000][chance.index(3)];
-    let weather = if chance.one_in(3) {
-        Weather { delay_nanos: chance.between(1_000, 3_000_000), cuts: 200, splits: 3 }
-    } else {
-        Weather::fair()
-    };
-    Phase {
-        until,
-        faults,
-        weather,
-        clock: clock(chance),
-        ending: match chance.below(6) {
-            0 => Ending::Stop,
-            1 | 2 => Ending::Crash(Crash::Process),
-            _ => Ending::Crash(Crash::Power),
-        },
-        shard_count: 1 + chance.index(3),
-    }
-}
-
-/// One draw, as many as a clock that is only off would take.
-fn clock(chance: &mut Chance) -> Clock {
-    let skew = |skew_ms| Clock { skew_ms, gait: Gait::Steady };
-    match chance.index(10) {
-        0..=3 => Clock::default(),
-        4 | 5 => skew(3_600_000),
-        6 | 7 => skew(-3_600_000),
-        8 => Clock { skew_ms: 0, gait: Gait::Still },
-        _ => Clock::jumping(chance.clone().next()),
-    }
-}
-
 /// The topics that are to be there at the end.
 type Topics = Rc<RefCell<Vec<Vec<Target>>>>;
+
+/// The records of groups are compacted while a run lasts.
+const HASTE: [(&str, &str); 2] =
+    [("log.roll.ms", "2000"), ("log.cleaner.min.cleanable.ratio", "0.2")];
+
+fn start(world: &World, node: usize, shard_count: usize) -> Started {
+    let haste = HASTE.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    broker::start_with(world, node, shard_count, broker::config(&haste))
+}
 
 struct Run<'plan> {
     plan: &'plan Plan,
@@ -477,7 +388,7 @@ impl<'plan> Run<'plan> {
         world.set_disk_bytes(node, plan.disk_bytes);
         let run = u32::try_from(plan.seed & u64::from(u32::MAX)).expect("masked");
         let recorder = Recorder::new(world.outside(), run);
-        let started = broker::start(&world, node, plan.shard_count);
+        let started = start(&world, node, plan.shard_count);
         let (topics, roll) = (Topics::default(), Rc::default());
         let (damage, harm) = (plan.damage, Harm::None);
         Self { plan, world, node, started, recorder, topics, damage, harm, roll }
@@ -740,7 +651,7 @@ impl<'plan> Run<'plan> {
                 self.note(&due);
             }
         }
-        self.started = broker::start(&self.world, self.node, shard_count);
+        self.started = start(&self.world, self.node, shard_count);
         Ok(())
     }
 
@@ -754,7 +665,7 @@ impl<'plan> Run<'plan> {
     fn refuse_start(&mut self, due: &Due, crash: Crash, shard_count: usize) -> Result<(), Failure> {
         self.world.set_faults(self.node, Faults::none());
         self.world.with_disk(self.node, Disk::copy_liars);
-        let started = broker::start(&self.world, self.node, shard_count);
+        let started = start(&self.world, self.node, shard_count);
         self.world.run(LIVENESS, || started.ready().is_some() || started.stopped().is_some());
         let Due { refused_for, .. } = due;
         let Some(reason) = started.stopped() else {
@@ -770,9 +681,34 @@ impl<'plan> Run<'plan> {
         Ok(())
     }
 
+    /// A compacted log that is not written to any more has one record of each key after a while.
+    fn shrink(&mut self) -> Result<(), Failure> {
+        let (recorder, io) = (self.recorder.clone(), self.world.outside());
+        recorder.begin_work();
+        let sleeper = recorder.clone();
+        io.clone().spawn(Class::Foreground, async move {
+            io.sleep(COMPACTION_MAX).await;
+            sleeper.end_work();
+        });
+        self.wait(LIVENESS, || !recorder.is_busy(), "a pause has no end")?;
+        self.read_all()?;
+        for target in self.topics.borrow().concat() {
+            let count = self.recorder.count_left(target.log).unwrap_or(0);
+            if u64::try_from(count).is_ok_and(|it| it > KEY_COUNT) {
+                let what = format!("log {} has {count} records of {KEY_COUNT} keys", target.log.0);
+                return Err(Check::Compaction.failed(what));
+            }
+        }
+        Ok(())
+    }
+
     /// What is kept by age only, and is not written to any more, is empty after a while.
     fn expire(&mut self) -> Result<(), Failure> {
-        let ages = self.plan.topics.iter().filter_map(|wish| wish.policy.retention_ms);
+        let policies = || self.plan.topics.iter().map(|wish| wish.policy);
+        if policies().any(|it| it.tombstone_ms.is_some()) {
+            return self.shrink();
+        }
+        let ages = policies().filter_map(|it| it.retention_ms);
         let Some(longest) = ages.max().and_then(|it| u64::try_from(it).ok()) else {
             return Ok(());
         };

@@ -3,6 +3,7 @@
 mod admin;
 mod answers;
 mod bounds;
+mod compaction;
 mod conformance;
 mod full;
 mod mailbox;

@@ -272,7 +272,8 @@ fn checkpoint(file: &[u8]) -> Vec<Line> {
         for segment in log.segments() {
             lines.push(line(json!({
                 "topicId": topic, "partition": partition, "logStart": log.log_start().get(),
-                "segment": segment.base().get(), "endOffset": segment.end().get(),
+                "segment": segment.base().get(), "revision": segment.name().revision,
+                "endOffset": segment.end().get(),
                 "size": segment.end_pos().get(), "sealed": segment.is_sealed(),
                 "checksum": segment.chain_crc(),
             })));

@@ -35,8 +35,9 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_is_said() {
-        let compact = "cleanup.policy=delete,compact is stored but has no effect: old segments are deleted, but not compacted yet";
-        check("cleanup.policy", "delete, compact", &[compact]);
+        let space = "preallocate=true is stored but has no effect: they always do";
+        check("preallocate", " TRUE", &[space]);
+        check("cleanup.policy", "delete, compact", &[]);
         check("segment.bytes", "1048576", &[]);
         check("retention.ms", " 1", &[]);
     }

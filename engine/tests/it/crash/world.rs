@@ -435,7 +435,7 @@ impl World {
             let offset = start.plus(i64::try_from(ahead).unwrap());
             let located = log.locate(offset).expect("it is in the log");
             let want = partition.stored.iter().find(|it| offset < it.end).unwrap();
-            let memory = &partition.memory[&located.segment];
+            let memory = &partition.memory[&located.segment.base];
             let from = usize::try_from(located.scan_from.get()).unwrap();
             let mut walk = engine::batch::walk(&memory[from..], None);
             let found = walk.find(|(_, it)| it.next_offset().is_ok_and(|next| offset < next));
@@ -457,7 +457,7 @@ impl World {
         while let Some(located) = log.locate_time(timestamp, from)
             && found.is_none()
         {
-            let memory = &partition.memory[&located.segment];
+            let memory = &partition.memory[&located.segment.base];
             let at = usize::try_from(located.scan_from.get()).unwrap();
             found = engine::batch::walk(&memory[at..], None).map(|(_, it)| it).find(|it| {
                 late(it.max_timestamp()) && it.next_offset().is_ok_and(|next| start < next)

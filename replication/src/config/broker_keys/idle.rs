@@ -12,7 +12,7 @@ const COORDINATORS: &str = "a coordinator is a part of the shard that owns its p
 const SHARES: &str = "share groups are not served yet";
 const TRANSACTIONS: &str = "transactions are not served yet";
 const QUOTAS: &str = "quotas are not enforced yet";
-const COMPACTION: &str = "compaction is not active yet";
+const COMPACTION: &str = "every core compacts its own logs, in the time that clients leave it";
 const RECOMPRESSION: &str = "batches are stored as their producer compressed them";
 const STORAGE: &str = "our storage needs no such setting";
 const PURGATORY: &str = "waiting requests need no purging";
@@ -129,13 +129,6 @@ pub(super) static IDLE: &[Definition] = &[
     idle("leader.imbalance.per.broker.percentage", Kind::Int, Some("10"), ONE_NODE),
     idle("leader.replication.throttled.rate", Kind::Long, Some("9223372036854775807"), ONE_NODE)
         .updated(Update::ClusterWide),
-    idle("log.cleaner.backoff.ms", Kind::Long, Some("15000"), COMPACTION)
-        .updated(Update::ClusterWide),
-    idle("log.cleaner.dedupe.buffer.size", Kind::Long, Some("134217728"), COMPACTION)
-        .updated(Update::ClusterWide),
-    idle("log.cleaner.delete.retention.ms", Kind::Long, Some("86400000"), COMPACTION)
-        .updated(Update::ClusterWide),
-    idle("log.cleaner.enable", Kind::Boolean, Some("true"), COMPACTION),
     idle("log.cleaner.io.buffer.load.factor", Kind::Double, Some("0.9"), COMPACTION)
         .updated(Update::ClusterWide),
     idle("log.cleaner.io.buffer.size", Kind::Int, Some("524288"), COMPACTION)
@@ -147,12 +140,6 @@ pub(super) static IDLE: &[Definition] = &[
         COMPACTION,
     )
     .updated(Update::ClusterWide),
-    idle("log.cleaner.max.compaction.lag.ms", Kind::Long, Some("9223372036854775807"), COMPACTION)
-        .updated(Update::ClusterWide),
-    idle("log.cleaner.min.cleanable.ratio", Kind::Double, Some("0.5"), COMPACTION)
-        .updated(Update::ClusterWide),
-    idle("log.cleaner.min.compaction.lag.ms", Kind::Long, Some("0"), COMPACTION)
-        .updated(Update::ClusterWide),
     idle("log.cleaner.threads", Kind::Int, Some("1"), COMPACTION).updated(Update::ClusterWide),
     idle("log.dir.failure.timeout.ms", Kind::Long, Some("30000"), ONE_NODE),
     idle("log.flush.offset.checkpoint.interval.ms", Kind::Int, Some("60000"), STORAGE),

@@ -11,9 +11,9 @@ use engine::log::Log;
 use engine::manifest::Manifest;
 use engine::recovery::{Recovery, RecoveryError, Write};
 use engine::scrub::{Mark, Scrub, Stretch};
-use engine::segment::Segment;
+use engine::segment::{Segment, SegmentName};
 use engine::sidecar::Sidecar;
-use shard::files::{partition_dir, segment_path, sidecar_path};
+use shard::files::{partition_dir, segment_of, segment_path, sidecar_path};
 use shard::partition::LEADER_EPOCH;
 
 use crate::log::audit::{Audit, Summary, Tally, len_u64};
@@ -40,10 +40,13 @@ impl<'a> Image<'a> {
     pub(super) fn of(
         directory: &'a Directory,
         partition: PartitionId,
-        segment: Offset,
+        segment: impl Into<SegmentName>,
         writes: &[Write<'a>],
     ) -> Self {
-        let writes = writes.iter().filter(|it| it.segment == segment).copied().collect();
+        let segment = segment.into();
+        // Compacted segments were sealed before: the journal has nothing for them.
+        let is_of = |it: &&Write<'_>| SegmentName::from(it.segment) == segment;
+        let writes = writes.iter().filter(is_of).copied().collect();
         Self { directory, path: segment_path(partition, segment), writes }
     }
 
@@ -180,7 +183,7 @@ impl Audit<'_> {
 
     fn segment(&mut self, log: &Log, segment: &Segment, writes: &[Write<'_>]) -> Scrub {
         let (id, base, end) = (log.id(), segment.base(), segment.end_pos());
-        let image = Image::of(self.directory, id, base, writes);
+        let image = Image::of(self.directory, id, segment.name(), writes);
         self.used.insert(image.path.clone());
         let before = self.findings.len();
         let sidecar = self.sidecar(id, segment);
@@ -231,7 +234,7 @@ impl Audit<'_> {
 
     /// The file beside a sealed segment, if it is what it must be.
     fn sidecar(&mut self, id: PartitionId, segment: &Segment) -> Option<Sidecar> {
-        let path = sidecar_path(id, segment.base());
+        let path = sidecar_path(id, segment.name());
         let file = self.read(&path);
         if !segment.is_sealed() {
             if file.is_some() {
@@ -263,7 +266,7 @@ impl Audit<'_> {
 
     /// Every entry of the index of a sound segment is a batch.
     fn index(&mut self, image: &Image<'_>, id: PartitionId, sidecar: &Sidecar) {
-        let path = sidecar_path(id, sidecar.base);
+        let path = image.path.replace(".log", ".idx");
         for entry in sidecar.index.entries() {
             let end = sidecar.bytes.min(entry.pos.plus(len_u64(engine::batch::HEADER_BYTES)));
             let header = image.read(entry.pos, end).unwrap_or_default();
@@ -310,30 +313,30 @@ impl Audit<'_> {
     pub(super) fn alone(&mut self, id: PartitionId, topic: String) {
         let dir = partition_dir(id);
         let names = self.names(&dir);
-        let bases = names.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok());
-        let bases: Vec<Offset> = bases.filter_map(Offset::checked).collect();
+        let logs = names.iter().filter(|name| name.ends_with(".log"));
+        let segments: Vec<SegmentName> = logs.filter_map(|name| segment_of(name)).collect();
         let mut summary = Summary {
             id,
             topic,
-            log_start: bases.first().copied().unwrap_or(Offset::ZERO),
+            log_start: segments.iter().map(|it| it.base).min().unwrap_or(Offset::ZERO),
             log_end: Offset::ZERO,
-            segment_count: bases.len(),
+            segment_count: segments.len(),
             batch_count: 0,
             bytes: 0,
             checksum: 0,
         };
         let mut tally = Tally::default();
-        for base in bases {
-            let image = Image::of(self.directory, id, base, &[]);
+        for segment in segments {
+            let image = Image::of(self.directory, id, segment, &[]);
             self.used.insert(image.path.clone());
             let sidecar =
-                self.read(&sidecar_path(id, base)).and_then(|it| Sidecar::decode(&it).ok());
+                self.read(&sidecar_path(id, segment)).and_then(|it| Sidecar::decode(&it).ok());
             let Some(sidecar) = sidecar else {
                 let what = "not checked: neither a checkpoint nor an index says where it ends";
                 self.findings.push(Finding::note(&image.path, what));
                 continue;
             };
-            let start = Mark { pos: FilePos::ZERO, offset: base };
+            let start = Mark { pos: FilePos::ZERO, offset: segment.base };
             let marks = Stretch::marks_of(&sidecar.index);
             let stretch = Stretch { start, end: sidecar.bytes, marks, epochs: Epochs::new() };
             tally.add(&self.scrub(&image, id, stretch));
