@@ -306,10 +306,9 @@ async fn on_frame<I: Io>(
     })?;
     connection.patience.on_answered();
     let turn = Turn::Answer(Box::new((request, answered)));
-    match shard.connections.all().first() {
-        Some(other) if Bug::ReplyOnWrongConnection.is_on() => other.push(turn),
-        Some(_) | None => connection.push(turn),
-    }
+    // Looking at all connections here would make each request cost what all the others hold open.
+    let other = Bug::ReplyOnWrongConnection.is_on().then(|| shard.connections.all());
+    other.iter().flatten().next().unwrap_or(connection).push(turn);
     while connection.turns.borrow().len() >= PIPELINE_MAX {
         connection.taken.next().wait().await;
     }
