@@ -107,6 +107,9 @@ pub trait Io: Clone + 'static {
     async fn sleep(&self, duration: Duration);
     /// Lets every other ready task run first.
     async fn yield_now(&self);
+    /// Lets every other task run first that is ready now or made so by the kernel soon, as
+    /// [`Class::Background`] does: when none is ready, or after a few turns.
+    async fn yield_long(&self);
 
     /// Aligned memory for log chunks, journal frames and direct reads, from this shard's budget.
     /// `bytes` is rounded up to a class size (4 KiB * 4^n). `None`: the budget is used up.

@@ -1,4 +1,6 @@
-//! The slow lane: of all long work of a shard one slice is done at a time, and then the next one's.
+//! The slow lane: of all long work of a shard one slice is done at a time, and then the next one's,
+//! when nothing else is to be done or a few turns have passed, and never without a pause: a core that is never
+//! idle makes the kernel's threads wait, on which every durable write hangs.
 //!
 //! What is short goes by. What decompresses to much more than usual would otherwise add its slice to every
 //! round of the shard's tasks, as often as there are connections that send such things.
@@ -8,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use crate::io::Io;
-use crate::limits::SHORT_SLICES;
+use crate::limits::{LONG_PAUSE, SHORT_SLICES};
 use crate::signal::{self, Promise};
 
 /// One per shard.
@@ -67,7 +69,8 @@ impl<'a, I: Io> Sliced<'a, I> {
             return slice();
         }
         self.lane.enter().await;
-        self.io.yield_now().await;
+        self.io.sleep(LONG_PAUSE).await;
+        self.io.yield_long().await;
         let done = slice();
         self.lane.leave();
         done

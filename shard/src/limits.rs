@@ -80,6 +80,11 @@ pub const CONNECTION_BYTES: u64 = 5 * 1024;
 /// heap is trimmed.
 pub const TRIM_BYTES_MIN: u64 = 4 * 1024 * 1024;
 pub const TRIM_LOOKS: u32 = 8;
+/// Larger allocations are no part of the heap: they go back to the machine when they are freed. Smaller ones
+/// are worth keeping: a page that nobody has touched costs more than the bytes that are copied into it.
+pub const HEAP_ALLOCATION_BYTES_MAX: i32 = 1024 * 1024;
+/// What the end of a core's heap keeps of memory that is free.
+pub const HEAP_KEPT_BYTES_MAX: i32 = 2 * 1024 * 1024;
 /// Connections that are taken in a row before other tasks run.
 pub const ACCEPTED_PER_TURN_MAX: usize = 32;
 
@@ -128,6 +133,8 @@ pub const CLEANED_PER_TURN_MAX: usize = 64;
 pub const ADMISSION_SLICE_BYTES: usize = 128 * 1024;
 /// Slices of one batch after which the rest is done in the slow lane.
 pub const SHORT_SLICES: usize = 16;
+/// Pause before each slice in the slow lane: the disk's and the network's own threads of the kernel get the core.
+pub const LONG_PAUSE: Duration = Duration::from_micros(100);
 /// What one batch may decompress to.
 pub const DECOMPRESSED_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// What one byte that is sent may decompress to, past a size that any batch may have: more than gzip can.

@@ -196,6 +196,10 @@ impl Io for RingIo {
         driver::yield_once().await;
     }
 
+    async fn yield_long(&self) {
+        driver::yield_long(&self.core).await;
+    }
+
     fn block(&self, bytes: usize) -> Option<Block> {
         self.core.arena.borrow_mut().allocate(bytes)
     }

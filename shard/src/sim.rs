@@ -578,6 +578,10 @@ impl Io for SimIo {
         .await;
     }
 
+    async fn yield_long(&self) {
+        self.yield_now().await;
+    }
+
     fn block(&self, bytes: usize) -> Option<Block> {
         let (node, shard) = self.place.shard();
         self.state.nodes.borrow_mut()[node].shards[shard].arena.allocate(bytes)

@@ -99,6 +99,19 @@ pub(super) async fn yield_once() {
     .await;
 }
 
+/// Lets what is ready run first, and what the kernel makes ready meanwhile, as a background task does.
+pub(super) async fn yield_long(core: &Core) {
+    let gate = Rc::new(Gate::default());
+    poll_fn(|context| {
+        if gate.is_granted.get() {
+            return Poll::Ready(());
+        }
+        gate.wait(&core.gates, context.waker());
+        Poll::Pending
+    })
+    .await;
+}
+
 /// Runs the shard until `is_over`.
 pub(super) async fn drive(core: &Core, is_over: &Cell<bool>, spin: Duration) {
     let mut reaped = Reaped::default();

@@ -282,6 +282,31 @@ fn other_threads_wake_a_shard() {
     running.join().unwrap();
 }
 
+/// Long work stands behind what is ready: of its slices there is at most one in several rounds of other
+/// tasks, and the kernel is asked between two.
+#[test]
+fn who_yields_for_long_runs_seldom_beside_others_and_soon_without() {
+    const ROUNDS: usize = 640;
+    on_ring("long", |io| async move {
+        let slice_count = Rc::new(Cell::new(0));
+        let (tasks, count) = (io.clone(), Rc::clone(&slice_count));
+        io.spawn(Class::Foreground, async move {
+            loop {
+                tasks.yield_long().await;
+                count.set(count.get() + 1);
+            }
+        });
+        for _ in 0..ROUNDS {
+            io.yield_now().await;
+        }
+        let beside_count = slice_count.get();
+        assert!((1..=ROUNDS / 16).contains(&beside_count), "{beside_count}");
+        while slice_count.get() < beside_count + ROUNDS {
+            io.sleep(Duration::from_millis(1)).await;
+        }
+    });
+}
+
 /// The end of a shard gives up what is under way, and waits for the kernel.
 #[test]
 fn a_shard_ends_with_operations_under_way() {
