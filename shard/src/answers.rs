@@ -102,6 +102,11 @@ impl Answers {
         self.permits.used_bytes()
     }
 
+    /// The most that were used at once since the last call.
+    pub fn take_most_bytes(&self) -> u64 {
+        self.permits.take_most_bytes()
+    }
+
     /// What must come back while large answers find no room; 0 while they do. Half of the memory: who comes
     /// next shall not wait for the next look.
     #[must_use]

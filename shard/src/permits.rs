@@ -14,6 +14,8 @@ const ROOM_SHARE: u64 = 8;
 pub struct Permits {
     bytes_max: u64,
     used_bytes: Cell<u64>,
+    /// The most that were used since somebody asked.
+    most_bytes: Cell<u64>,
     /// The connection that may go on although the memory is used up.
     elder: Cell<Option<u64>>,
     freed: Bell,
@@ -23,7 +25,13 @@ impl Permits {
     #[must_use]
     pub fn new(bytes_max: u64) -> Self {
         assert!(bytes_max > 0);
-        Self { bytes_max, used_bytes: Cell::new(0), elder: Cell::new(None), freed: Bell::default() }
+        Self {
+            bytes_max,
+            used_bytes: Cell::new(0),
+            most_bytes: Cell::new(0),
+            elder: Cell::new(None),
+            freed: Bell::default(),
+        }
     }
 
     /// Until `connection` may hold more, or `is_over`.
@@ -47,6 +55,7 @@ impl Permits {
 
     pub fn take(&self, bytes: u64) {
         self.used_bytes.set(self.used_bytes.get() + bytes);
+        self.most_bytes.set(self.most_bytes.get().max(self.used_bytes.get()));
     }
 
     pub fn give_back(&self, bytes: u64) {
@@ -75,6 +84,11 @@ impl Permits {
         self.used_bytes.get()
     }
 
+    /// The most that were used at once since the last call.
+    pub fn take_most_bytes(&self) -> u64 {
+        self.most_bytes.replace(self.used_bytes.get())
+    }
+
     /// What must come back while the memory is used up; 0 while it is not.
     #[must_use]
     pub fn missing_bytes(&self) -> u64 {
@@ -82,5 +96,20 @@ impl Permits {
             return 0;
         }
         self.used_bytes.get() - (self.bytes_max - self.bytes_max / ROOM_SHARE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Permits;
+
+    #[test]
+    fn what_came_and_went_between_two_looks_is_known() {
+        let permits = Permits::new(100);
+        permits.take(70);
+        permits.give_back(60);
+        permits.take(20);
+        assert_eq!(permits.take_most_bytes(), 70);
+        assert_eq!(permits.take_most_bytes(), 30);
     }
 }

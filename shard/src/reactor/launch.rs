@@ -20,6 +20,7 @@ use super::descriptors::Share;
 use super::surveyor::Surveyor;
 use super::{Common, RingIo, driver};
 use crate::io::{Class, Io};
+use crate::limits::{HEAP_ALLOCATION_BYTES_MAX, HEAP_KEPT_BYTES_MAX};
 use crate::mailbox::Slumber;
 use crate::ring::system::{self, MemoryLock};
 use crate::ring::{self, Peer, WakeHandle};
@@ -164,6 +165,7 @@ pub fn start<F: Future<Output = ()> + 'static>(
     assert!(!cores.is_empty());
     check_memory_lock(cores.len())?;
     check_ring()?;
+    system::bound_heap(HEAP_ALLOCATION_BYTES_MAX, HEAP_KEPT_BYTES_MAX);
     let directory = Arc::new(open_directory(directory)?);
     let surveyor = Surveyor::start(Arc::clone(&directory));
     let surveyor = surveyor.map_err(|error| LaunchError::Thread { core: cores[0], error })?;

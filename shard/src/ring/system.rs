@@ -91,6 +91,21 @@ pub(crate) fn trim_heap() {
     }
 }
 
+/// `mallopt(3)`: from how many bytes on an allocation has pages of its own, which go back when it is freed,
+/// and how many free ones at its end a heap keeps. Left alone, glibc raises both to what was freed last, up to
+/// 32 and 64 MiB a thread. Only glibc has it.
+pub(crate) fn bound_heap(own_pages_bytes_min: i32, kept_bytes_max: i32) {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: two numbers of the allocator's are set, and it takes any.
+        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, own_pages_bytes_min) };
+        // SAFETY: as above.
+        unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, kept_bytes_max) };
+    }
+    #[cfg(not(target_env = "gnu"))]
+    drop((own_pages_bytes_min, kept_bytes_max));
+}
+
 /// A counter whose write ends a pending read: wakes a shard from any thread.
 pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     // SAFETY: no memory is passed.
