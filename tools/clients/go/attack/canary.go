@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -233,6 +234,19 @@ func (c *Canary) Wrong() (wrong []string) {
 	return wrong
 }
 
+// Abandon ends one that came to harm. What it was told stays unproven, and its topic stays.
+func (c *Canary) Abandon() (acked int64) {
+	for _, lane := range c.lanes {
+		close(lane.stop)
+		lane.producer.Close()
+		lane.consumer.Close()
+		lane.sent.Wait()
+		lane.done.Wait()
+		acked += lane.ledger.acked
+	}
+	return acked
+}
+
 // Stop ends it, and reads everything again, from the first record to the last.
 func (c *Canary) Stop() (acked int64, err error) {
 	for _, lane := range c.lanes {
@@ -266,6 +280,36 @@ func (l *lane) everything(address string) (seqs []int64) {
 		}
 		seqs = append(seqs, more...)
 	}
+}
+
+// warm writes so many bytes of records into a topic that stays: a cache of recent records that is full does not
+// grow while somebody attacks.
+func warm(address string, total int) error {
+	if total == 0 {
+		return nil
+	}
+	const partitions, part = 16, 512 << 10
+	topic := fmt.Sprintf("warm-%d", os.Getpid())
+	if err := makeTopic(address, topic, partitions); err != nil {
+		return err
+	}
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	request := produce(topic, -1, single(make([]byte, part)))
+	for written := 0; written < total; written += part {
+		request.Topics[0].Partitions[0].Partition = int32(written / part % partitions)
+		response, err := ask(conn, request, answerLimit)
+		if err != nil {
+			return err
+		}
+		if code := firstCode(response); code != 0 {
+			return errors.New(codeName(code))
+		}
+	}
+	return nil
 }
 
 // makeTopic creates a topic, and waits until it can be written to.

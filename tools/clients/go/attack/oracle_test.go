@@ -100,6 +100,28 @@ func TestASlowCanaryIsDetected(t *testing.T) {
 	checkVerdict(t, "canary p99", slow(900e6, 8e6, 900e6))
 }
 
+func TestOnlyASlowCanaryIsTriedAgain(t *testing.T) {
+	check := func(isHard bool, change func(*Measured)) {
+		t.Helper()
+		measured := calm()
+		change(&measured)
+		l := limits
+		l.Peak = 1 << 20
+		if found := Judge(measured, l); (len(found.Hard) > 0) != isHard || (len(found.Soft) > 0) == isHard {
+			t.Fatalf("hard %q, soft %q", found.Hard, found.Soft)
+		}
+	}
+	check(false, func(m *Measured) { m.During = []time.Duration{900e6} })
+	check(true, func(m *Measured) { m.Ended = "gone" })
+	check(true, func(m *Measured) { m.Lost = []string{"a record"} })
+	check(true, func(m *Measured) { m.Dirt = []string{"panicked"} })
+	check(true, func(m *Measured) { m.Trouble = []string{"no topic"} })
+	check(true, func(m *Measured) { m.PeakMemory += 2 << 20 })
+	check(true, func(m *Measured) { m.After.Memory *= 2 })
+	check(true, func(m *Measured) { m.After.Sockets++ })
+	check(true, func(m *Measured) { m.Reactions[0].Seen["silent"] = 1 })
+}
+
 func TestAFastCanaryMayBecomeALittleSlower(t *testing.T) {
 	fast := func(during time.Duration) func(*Measured) {
 		return func(m *Measured) { m.Calm, m.During = []time.Duration{1e6}, []time.Duration{during} }

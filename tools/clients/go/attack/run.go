@@ -4,19 +4,22 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
 
 const (
 	// calmMax windows are remembered: the base of the canary follows the machine.
-	calmMax = 9
+	calmMax = 18
 	// patience is how long the broker has to be back at its base.
 	patience = 15 * time.Second
+	// triesMax is how often in a row the canary has to be slow.
+	triesMax = 3
 	// strikeMax ends an attack that does not end by itself.
 	strikeMax = 3 * time.Minute
 )
@@ -26,6 +29,7 @@ type Siege struct {
 	options Options
 	target  *Target
 	canary  *Canary
+	acked   int64 // of canaries that are gone
 	calm    []time.Duration
 	serial  int
 }
@@ -36,73 +40,92 @@ func Run(options Options) error {
 	if err != nil {
 		return err
 	}
-	first := siege.target.Vitals()
-	var run []Measured
-	var failed int
-	var chosen []int
-	for at, it := range attacks() {
-		if options.only.MatchString(it.row + " " + it.name) {
-			chosen = append(chosen, at)
-		}
-	}
-	began := time.Now()
-	for at, index := range chosen {
-		measured, err := siege.attack(index)
-		if err != nil {
-			return err
-		}
-		run = append(run, measured)
-		wrong := verdict(attacks()[index], measured).All()
-		progress{at + 1, len(chosen), time.Since(began)}.print(measured, wrong)
-		if len(wrong) > 0 {
-			failed++
-		}
-		if measured.Ended != "" {
-			return errors.Join(keep(options.keep, run), errors.New("the broker ended: "+measured.Ended))
-		}
-	}
+	base := siege.target.Vitals()
+	run := siege.all()
+	last := siege.target.Settle(base, limits, patience)
 	acked, err := siege.canary.Stop()
-	if err != nil {
+	if err != nil && !options.report {
 		return err
 	}
-	last := siege.target.Vitals()
 	wrong := siege.canary.Wrong()
 	for _, it := range wrong {
 		fmt.Println("canary:", it)
 	}
-	fmt.Printf("canary: %d records acknowledged, each found again in its place\n", acked)
-	fmt.Printf("memory %s at the beginning, %s in the end\n", mib(first.Memory), mib(last.Memory))
+	fmt.Printf("canary: %d records acknowledged, each found again in its place\n", siege.acked+acked)
+	fmt.Printf("memory %s at the beginning, %s in the end\n", mib(base.Memory), mib(last.Memory))
+	wrong = append(wrong, growth(base, last, limits)...)
 	if err := keep(options.keep, run); err != nil {
 		return err
 	}
-	if (failed > 0 || len(wrong) > 0) && !options.report {
-		return fmt.Errorf("%d of %d attacks did harm", max(failed, min(len(wrong), 1)), len(run))
+	var harmful int
+	for _, it := range run {
+		if len(verdict(it).All()) > 0 {
+			harmful++
+		}
+	}
+	switch {
+	case siege.target.Ended() != "":
+		return errors.New("the broker ended: " + siege.target.Ended())
+	case options.report:
+		return nil
+	case harmful > 0:
+		return fmt.Errorf("%d of %d attacks did harm", harmful, len(run))
+	case len(wrong) > 0:
+		return errors.New("all attacks together: " + strings.Join(wrong, "; "))
 	}
 	return nil
 }
 
+// all attacks that are chosen, as long as there is a broker.
+func (s *Siege) all() (run []Measured) {
+	var chosen []attack
+	for _, it := range attacks() {
+		if s.options.only.MatchString(it.row + " " + it.name) {
+			chosen = append(chosen, it)
+		}
+	}
+	began := time.Now()
+	for at, it := range chosen {
+		measured := s.attack(it)
+		run = append(run, measured)
+		progress{at + 1, len(chosen), time.Since(began)}.print(measured, verdict(measured).All())
+		if measured.Ended != "" && s.options.restart == "" {
+			break
+		}
+		if isSpoilt := len(measured.Trouble) > 0 || len(measured.Lost) > 0; measured.Ended != "" || isSpoilt {
+			if err := s.renew(); err != nil {
+				fmt.Println("no more attacks:", err)
+				break
+			}
+		}
+	}
+	return run
+}
+
 func begin(options Options) (*Siege, error) {
 	siege := &Siege{options: options, target: &Target{pid: options.pid}}
-	if options.log != "" {
-		log, err := os.Open(options.log)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := log.Seek(0, io.SeekEnd); err != nil {
-			return nil, err
-		}
-		siege.target.log = log
+	if err := siege.target.Follow(options.log); err != nil {
+		return nil, err
 	}
 	// A canary that waits for a core measures itself; without the right to it, it may have to.
 	_ = syscall.Setpriority(syscall.PRIO_PROCESS, 0, -10)
-	var err error
-	if siege.canary, err = StartCanary(options.address, fmt.Sprintf("canary-%d", os.Getpid())); err != nil {
+	if err := warm(options.address, options.warm<<20); err != nil {
+		return nil, fmt.Errorf("filling the caches: %w", err)
+	}
+	if err := siege.hatch(); err != nil {
 		return nil, err
 	}
-	siege.rest(2) // The first windows are those of a broker that warms up.
+	siege.rest(4) // The first windows are those of a broker that warms up.
 	siege.calm = nil
-	siege.rest(5)
+	siege.rest(10)
 	return siege, nil
+}
+
+// hatch starts a canary.
+func (s *Siege) hatch() (err error) {
+	s.serial++
+	s.canary, err = StartCanary(s.options.address, fmt.Sprintf("canary-%d-%d", os.Getpid(), s.serial))
+	return err
 }
 
 // rest lets windows pass in which nobody attacks.
@@ -115,54 +138,58 @@ func (s *Siege) rest(windows int) {
 	s.calm = s.calm[max(len(s.calm)-calmMax, 0):]
 }
 
-func verdict(a attack, m Measured) Findings {
+// verdict on an attack, by its own limits if it has some.
+func verdict(m Measured) Findings {
 	if m.Skipped != "" {
 		return Findings{}
 	}
 	l := limits
-	if a.limit != nil {
-		a.limit(&l)
+	for _, a := range attacks() {
+		if a.row == m.Row && a.name == m.Name && a.limit != nil {
+			a.limit(&l)
+		}
 	}
 	return Judge(m, l)
 }
 
-// attack carries out one. What the machine may have done to it is tried once more, alone.
-func (s *Siege) attack(index int) (Measured, error) {
-	a := attacks()[index]
+// attack carries out one; again, if nothing is wrong but what the machine may have done to it.
+func (s *Siege) attack(a attack) (m Measured) {
 	if a.skipped != "" {
-		return Measured{Row: a.row, Name: a.name, Skipped: a.skipped}, nil
+		return Measured{Row: a.row, Name: a.name, Skipped: a.skipped}
 	}
-	measured, err := s.once(index, a)
-	if err != nil || s.options.report {
-		return measured, err
+	for tries := 1; ; tries++ {
+		m = s.once(a)
+		m.Tries = tries
+		found := verdict(m)
+		isClear := len(found.Hard) > 0 || len(found.Soft) == 0
+		if isClear || tries == triesMax || s.options.report {
+			return m
+		}
+		s.calm = nil // What else the machine does may have changed.
+		s.rest(6)
 	}
-	if found := verdict(a, measured); len(found.Hard) > 0 || len(found.Soft) == 0 {
-		return measured, nil
-	}
-	s.rest(3)
-	measured, err = s.once(index, a)
-	measured.Retried = true
-	return measured, err
 }
 
-func (s *Siege) once(index int, a attack) (m Measured, err error) {
+func (s *Siege) once(a attack) (m Measured) {
 	m = Measured{Row: a.row, Name: a.name}
 	s.serial++
 	topic := fmt.Sprintf("attacked-%d-%d", os.Getpid(), s.serial)
 	if err := makeTopic(s.options.address, topic, 1); err != nil {
-		return m, s.gone(err)
+		m.trouble("no topic for it", err)
+		m.Ended = s.target.Ended()
+		return m
 	}
-	s.rest(1)
+	s.rest(2)
 	s.target.Said()
 	m.Calm = append(m.Calm, s.calm...)
 	m.Before = s.target.Vitals()
 	watched := s.target.Watch()
 	began := time.Now()
-	seen, err := s.strike(index, topic)
+	seen, err := s.strike(a, topic)
 	m.Took = time.Since(began)
 	m.PeakMemory, m.PeakFiles = watched()
 	if err != nil {
-		return m, s.gone(err)
+		m.trouble("its process", err)
 	}
 	for from := began; time.Since(from) >= limits.Window; from = from.Add(limits.Window) {
 		if to := from.Add(limits.Window); to.Before(began.Add(m.Took)) {
@@ -174,29 +201,53 @@ func (s *Siege) once(index int, a attack) (m Measured, err error) {
 	}
 	if m.Ended = s.target.Ended(); m.Ended == "" {
 		if err := dropTopic(s.options.address, topic); err != nil {
-			return m, s.gone(err)
+			m.trouble("dropping its topic", err)
 		}
 		m.After = s.target.Settle(m.Before, limits, patience)
 	}
 	m.LogLines, m.Dirt = s.target.Said()
 	m.Lost = s.canary.Wrong()
-	return m, nil
+	return m
 }
 
-// gone says first of all whether the broker lives.
-func (s *Siege) gone(err error) error {
-	if ended := s.target.Ended(); ended != "" {
-		return fmt.Errorf("the broker ended: %s (%w)", ended, err)
+func (m *Measured) trouble(what string, err error) {
+	m.Trouble = append(m.Trouble, fmt.Sprintf("%s: %v", what, err))
+}
+
+// renew has another canary, for one that came to harm would come to it in every later attack too; and another
+// life of the broker, if somebody said how.
+func (s *Siege) renew() error {
+	s.acked += s.canary.Abandon()
+	if s.options.restart != "" {
+		out, err := exec.Command("bash", "-c", s.options.restart).Output()
+		words := strings.Fields(string(out))
+		if err != nil || len(words) == 0 {
+			return fmt.Errorf("%s: %w", s.options.restart, errors.Join(err, errors.New(string(out))))
+		}
+		if s.target.pid, err = strconv.Atoi(words[len(words)-1]); err != nil {
+			return err
+		}
+		if err := s.target.Follow(s.options.log); err != nil {
+			return err
+		}
 	}
-	return err
+	if err := s.hatch(); err != nil {
+		return err
+	}
+	s.rest(4)
+	s.calm = nil
+	s.rest(10)
+	return nil
 }
 
 // strike runs an attack in a process of its own.
-func (s *Siege) strike(index int, topic string) (seen map[string]map[string]int, err error) {
+func (s *Siege) strike(a attack, topic string) (seen map[string]map[string]int, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
+	isIt := func(it attack) bool { return it.row == a.row && it.name == a.name }
+	index := slices.IndexFunc(attacks(), isIt)
 	command := exec.Command(self, "-strike", strconv.Itoa(index), "-topic", topic, "-shot", s.options.shot,
 		"-long="+strconv.FormatBool(s.options.long), s.options.address)
 	command.Stderr = os.Stderr

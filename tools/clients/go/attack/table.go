@@ -28,18 +28,24 @@ func (p progress) print(m Measured, wrong []string) {
 	switch {
 	case m.Skipped != "":
 		state = "skipped: " + m.Skipped
-	case len(wrong) > 0 && m.Retried:
-		state = "HARM, tried again"
 	case len(wrong) > 0:
-		state = "HARM"
-	case m.Retried:
-		state = "passed when tried again"
+		state = "HARM" + m.tries()
+	default:
+		state += m.tries()
 	}
 	fmt.Printf("%2d/%d, %v left  row %-2s %-36s %5.1f s  %s  %s\n", p.at, p.of, p.left(), m.Row, m.Name, m.Took.Seconds(),
 		m.figures(), state)
 	for _, it := range wrong {
 		fmt.Println("      ", it)
 	}
+}
+
+// tries says how often the attack was carried out, if not once.
+func (m Measured) tries() string {
+	if m.Tries < 2 {
+		return ""
+	}
+	return fmt.Sprintf(" (try %d)", m.Tries)
 }
 
 // figures are what one attack cost.
@@ -73,7 +79,18 @@ func (m Measured) reactions() string {
 		}
 		return strings.Compare(a, b)
 	})
-	return strings.Join(names, ", ")
+	return strings.Join(append(names, m.troubles()...), ", ")
+}
+
+// troubles are what kept the attack from being carried out, and what became of the canary.
+func (m Measured) troubles() (all []string) {
+	for _, it := range slices.Concat(m.Trouble, m.Lost) {
+		all = append(all, "("+it+")")
+	}
+	if m.Ended != "" {
+		all = append(all, "(the broker ended: "+m.Ended+")")
+	}
+	return all
 }
 
 // PrintTable sets runs beside each other: an attack a line, and then the shots to which they react differently.
@@ -96,10 +113,7 @@ func PrintTable(paths []string) error {
 	fmt.Fprintln(out, "row\tattack\tbroker\tp99 calm\tp99 during\tmemory before\tpeak\tafter\tlog lines\treactions")
 	each(runs, func(row []Measured) {
 		for at, m := range row {
-			name := m.Name
-			if m.Retried {
-				name += " (tried again)"
-			}
+			name := m.Name + m.tries()
 			fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\t%+.1f\t%+.1f\t%d\t%s\n", m.Row, name, names[at],
 				millis(median(m.Calm)), millis(median(m.During)), mib(m.Before.Memory),
 				float64(m.PeakMemory-m.Before.Memory)/(1<<20), float64(m.After.Memory-m.Before.Memory)/(1<<20),

@@ -51,6 +51,21 @@ func (t *Target) memory() int64 {
 	return kib << 10
 }
 
+// Follow reads a log from its present end on. Without a name there is none.
+func (t *Target) Follow(name string) (err error) {
+	if name == "" {
+		return nil
+	}
+	if t.log != nil {
+		t.log.Close()
+	}
+	if t.log, err = os.Open(name); err != nil {
+		return err
+	}
+	_, err = t.log.Seek(0, io.SeekEnd)
+	return err
+}
+
 // Vitals counts everything.
 func (t *Target) Vitals() (found Vitals) {
 	if t.pid == 0 {

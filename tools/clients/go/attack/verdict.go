@@ -27,7 +27,7 @@ type Limits struct {
 // kernel's scheduler or a slow flush of the disk double a p99 of 3 ms. A shard that stands still shows all the same.
 var limits = Limits{
 	Share: 0.05, Floor: 8 << 20, Files: 16, Ratio: 2, Latency: 20 * time.Millisecond, LogLines: 200,
-	Window: time.Second,
+	Window: 500 * time.Millisecond,
 }
 
 // Vitals are what a process holds at one moment.
@@ -50,8 +50,9 @@ type Measured struct {
 	Lost          []string
 	Reactions     []Reaction
 	Took          time.Duration
-	Retried       bool
-	Skipped       string // why it was not run; empty: it was
+	Tries         int      // how often it was carried out; all but the last try saw the canary slow
+	Trouble       []string // why it could not be carried out whole
+	Skipped       string   // why it was not run; empty: it was
 }
 
 // Reaction is how the broker answered one kind of shot, and how often.
@@ -61,7 +62,7 @@ type Reaction struct {
 	Seen  map[string]int
 }
 
-// Findings are the ways in which a broker failed. Soft ones may be the machine's fault.
+// Findings are the ways in which a broker failed. Soft ones may be the fault of whatever else the machine does.
 type Findings struct{ Hard, Soft []string }
 
 func (f *Findings) hard(format string, arguments ...any) {
@@ -79,6 +80,9 @@ func Judge(m Measured, l Limits) (found Findings) {
 	if m.Ended != "" {
 		found.hard("the broker ended: %s", m.Ended)
 	}
+	for _, it := range m.Trouble {
+		found.hard("the attack: %s", it)
+	}
 	for _, line := range m.Dirt {
 		found.hard("in the broker's log: %s", line)
 	}
@@ -94,16 +98,16 @@ func Judge(m Measured, l Limits) (found Findings) {
 		found.hard("%d lines in the broker's log, limit %d", m.LogLines, l.LogLines)
 	}
 	if peak := m.PeakMemory - m.Before.Memory; l.Peak > 0 && peak > l.Peak {
-		found.soft("memory grew by %s, limit %s", mib(peak), mib(l.Peak))
+		found.hard("memory grew by %s, limit %s", mib(peak), mib(l.Peak))
 	}
-	if most := memoryAfterMax(m.Before.Memory, l); m.After.Memory > most {
-		found.soft("memory %s before, %s after, limit %s", mib(m.Before.Memory), mib(m.After.Memory), mib(most))
+	for _, it := range growth(m.Before, m.After, l) {
+		found.hard("%s", it)
 	}
 	if m.After.Sockets > m.Before.Sockets {
-		found.soft("%d sockets before, %d after", m.Before.Sockets, m.After.Sockets)
+		found.hard("%d sockets before, %d after", m.Before.Sockets, m.After.Sockets)
 	}
 	if m.After.Files > m.Before.Files+l.Files {
-		found.soft("%d open files before, %d after", m.Before.Files, m.After.Files)
+		found.hard("%d open files before, %d after", m.Before.Files, m.After.Files)
 	}
 	if len(m.Calm) == 0 || len(m.During) == 0 {
 		found.hard("the canary has no window")
@@ -113,6 +117,15 @@ func Judge(m Measured, l Limits) (found Findings) {
 		found.soft("canary p99 %v calm, %v during, limit %v", tenth(calm), tenth(during), tenth(most))
 	}
 	return found
+}
+
+// growth says whether memory is not back at its base.
+func growth(before, after Vitals, l Limits) []string {
+	most := memoryAfterMax(before.Memory, l)
+	if after.Memory <= most {
+		return nil
+	}
+	return []string{fmt.Sprintf("memory %s before, %s after, limit %s", mib(before.Memory), mib(after.Memory), mib(most))}
 }
 
 // memoryAfterMax is the resident memory that is back at its base.
