@@ -359,7 +359,7 @@ async fn accept<I: Io>(shard: &Rc<Shard<I>>, listener: &I::Listener, index: usiz
         }
         accepted_count += 1;
         if accepted_count.is_multiple_of(ACCEPTED_PER_TURN_MAX) {
-            shard.io.yield_now().await;
+            shard.io.yield_long().await;
         }
     }
 }

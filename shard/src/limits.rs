@@ -85,7 +85,7 @@ pub const TRIM_LOOKS: u32 = 8;
 pub const HEAP_ALLOCATION_BYTES_MAX: i32 = 1024 * 1024;
 /// What the end of a core's heap keeps of memory that is free.
 pub const HEAP_KEPT_BYTES_MAX: i32 = 2 * 1024 * 1024;
-/// Connections that are taken in a row before other tasks run.
+/// Connections that are taken in a row before all else that is ready runs, also what the kernel makes so.
 pub const ACCEPTED_PER_TURN_MAX: usize = 32;
 
 /// Produce requests of one connection that are not answered yet.
