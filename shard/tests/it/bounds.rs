@@ -437,3 +437,30 @@ fn fetch_sessions_are_shared_out_over_the_cores() {
         );
     }
 }
+
+/// Bytes that a broker and its client allocate for so many requests, with so many other connections open.
+fn bytes_of(request_count: usize, others_count: usize) -> u64 {
+    let used = allocation_counter::measure(|| {
+        play(&[], async move |client: Client| {
+            let mut others = Vec::new();
+            for _ in 0..others_count {
+                others.push(known(&client).await);
+            }
+            let socket = known(&client).await;
+            for _ in 0..request_count {
+                send(&client, &socket, ASK).await;
+                assert!(!client.io.receive(&socket).await.unwrap().is_empty());
+            }
+            drop(others);
+        });
+    });
+    used.bytes_total
+}
+
+#[test]
+fn an_answer_costs_the_same_however_many_connections_are_open() {
+    const REQUEST_COUNT: usize = 200;
+    let cost = |others_count| bytes_of(REQUEST_COUNT, others_count) - bytes_of(0, others_count);
+    let (few, many) = (cost(2), cost(500));
+    assert!(many < few + few / 2, "{few} bytes beside few, {many} beside many");
+}
