@@ -18,6 +18,8 @@ const (
 	calmMax = 18
 	// patience is how long the broker has to be back at its base.
 	patience = 15 * time.Second
+	// startMax is how long a broker that was just started may refuse the canary.
+	startMax = time.Minute
 	// triesMax is how often in a row the canary has to be slow.
 	triesMax = 3
 	// strikeMax ends an attack that does not end by itself.
@@ -121,11 +123,19 @@ func begin(options Options) (*Siege, error) {
 	return siege, nil
 }
 
-// hatch starts a canary.
-func (s *Siege) hatch() (err error) {
-	s.serial++
-	s.canary, err = StartCanary(s.options.address, fmt.Sprintf("canary-%d-%d", os.Getpid(), s.serial))
-	return err
+// hatch starts a canary, as soon as the broker has ears for it.
+func (s *Siege) hatch() error {
+	for until := time.Now().Add(startMax); ; time.Sleep(time.Second) {
+		s.serial++
+		canary, err := StartCanary(s.options.address, fmt.Sprintf("canary-%d-%d", os.Getpid(), s.serial))
+		if err == nil {
+			s.canary = canary
+			return nil
+		}
+		if time.Now().After(until) {
+			return err
+		}
+	}
 }
 
 // rest lets windows pass in which nobody attacks.
@@ -218,6 +228,7 @@ func (m *Measured) trouble(what string, err error) {
 // life of the broker, if somebody said how.
 func (s *Siege) renew() error {
 	s.acked += s.canary.Abandon()
+	s.canary = &Canary{address: s.options.address, topic: s.canary.topic}
 	if s.options.restart != "" {
 		out, err := exec.Command("bash", "-c", s.options.restart).Output()
 		words := strings.Fields(string(out))
