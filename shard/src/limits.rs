@@ -53,6 +53,8 @@ pub const RECEIVE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Bytes of a file that are sent before other tasks run.
 pub const SEND_SLICE_BYTES: u64 = 256 * 1024;
+/// Bytes of answers that the kernel takes of a connection before it can send them.
+pub const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 
 /// How often connections are looked at of which something is awaited.
 pub const LOOK_PAUSE: Duration = Duration::from_secs(1);

@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::file::{RingFile, is_interrupted};
 use crate::io::Io;
-use crate::limits::SEND_SLICE_BYTES;
+use crate::limits::{SEND_SLICE_BYTES, UNSENT_BYTES_MAX};
 use crate::ring::Ring;
 use crate::ring::inbox::{Arrivals, Inbox, Next, NextArrival};
 use crate::ring::pool::Received;
@@ -140,7 +140,7 @@ impl Drop for RingListener {
 impl RingSocket {
     /// `socket` does not block.
     pub(crate) fn new(ring: &Ring, socket: OwnedFd) -> io::Result<Self> {
-        SockRef::from(&socket).set_tcp_nodelay(true)?;
+        prepare(&socket)?;
         let connection =
             Connection { ring: ring.clone(), socket: Rc::new(socket), inbox: ring.new_inbox() };
         Ok(Self { connection: Rc::new(connection) })
@@ -244,6 +244,14 @@ impl Drop for Connection {
     }
 }
 
+/// Small answers leave at once, and of large ones the kernel holds no more than is on its way: the memory
+/// that all connections of the machine share must not fill up with what slow readers do not take.
+fn prepare(socket: &OwnedFd) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)
+}
+
 /// Drops the first `count` bytes.
 fn advance(parts: &mut Vec<Bytes>, mut count: usize) {
     let mut gone = 0;
@@ -311,9 +319,13 @@ async fn send_cached(
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+    use std::io::{ErrorKind, Write};
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
 
-    use super::{SocketRules, listening};
+    use socket2::SockRef;
+
+    use super::{SocketRules, UNSENT_BYTES_MAX, listening, prepare};
 
     #[test]
     fn connections_have_the_buffers_that_the_listener_was_told() {
@@ -330,5 +342,33 @@ mod tests {
         // The kernel keeps as much again for its own use.
         assert_eq!(connection.send_buffer_size().unwrap(), 80_000);
         assert_eq!(connection.recv_buffer_size().unwrap(), 100_000);
+    }
+
+    #[test]
+    fn the_kernel_holds_little_for_who_does_not_read() {
+        const PEER_BYTES: usize = 16 << 10;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        SockRef::from(&listener).set_recv_buffer_size(PEER_BYTES).unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (_far, _) = listener.accept().unwrap();
+        let near = OwnedFd::from(near);
+        prepare(&near).unwrap();
+        let mut near = TcpStream::from(near);
+        near.set_nonblocking(true).unwrap();
+        let piece = [0; 4096];
+        let mut taken_bytes = 0;
+        let error = loop {
+            match near.write(&piece) {
+                Ok(count) => taken_bytes += count,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        // The kernel doubles what it is asked for, and a peer's room is on its way.
+        let held_bytes = taken_bytes.saturating_sub(2 * PEER_BYTES);
+        assert!(
+            held_bytes <= usize::try_from(UNSENT_BYTES_MAX).unwrap() + piece.len(),
+            "{held_bytes}"
+        );
     }
 }
