@@ -17,7 +17,7 @@ const (
 	// calmMax windows are remembered: the base of the canary follows the machine.
 	calmMax = 18
 	// patience is how long the broker has to be back at its base.
-	patience = 15 * time.Second
+	patience = 30 * time.Second
 	// startMax is how long a broker that was just started may refuse the canary.
 	startMax = time.Minute
 	// triesMax is how often in a row the canary has to be slow.
