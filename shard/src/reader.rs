@@ -450,11 +450,12 @@ impl<I: Io> Shard<I> {
         let mut index = Index::new();
         let mut trail = Trail::new(FilePos::ZERO, segment.base, missing);
         let mut next_interval = interval;
+        let mut doubted = None;
         while !trail.is_over() {
             let from = trail.pos();
             let until = missing.min(from.plus(len_u64(READ_BYTES_MAX)));
             let window = self.read(partition, segment, from, until, located.sealed).await?;
-            loop {
+            let error = loop {
                 let pos = trail.pos();
                 let rest = window.get(usize_of(pos.since(from))..).unwrap_or_default();
                 match trail.step(rest) {
@@ -463,42 +464,50 @@ impl<I: Io> Shard<I> {
                         index.on_batch(extent.base, bytes, extent.max_timestamp, next_interval);
                         next_interval = interval;
                     }
-                    Err(BatchError::Truncated) if pos > from => break,
-                    Err(_) => {
-                        let Mark { pos: behind, offset } =
-                            self.way_around(partition, located, &trail).await?;
-                        let bytes = behind.since(pos);
-                        index.on_batch(trail.next(), bytes, Timestamp::NONE, interval);
-                        trail = Trail::new(behind, offset, missing);
-                        next_interval = 0;
-                        break;
-                    }
+                    Err(BatchError::Truncated) if pos > from => break None,
+                    Err(error) => break Some(error),
                 }
+            };
+            let Some(error) = error else { continue };
+            let pos = trail.pos();
+            match self.way_around(partition, located, &trail).await? {
+                Some(Mark { pos: behind, offset }) => {
+                    let bytes = behind.since(pos);
+                    index.on_batch(trail.next(), bytes, Timestamp::NONE, interval);
+                    trail = Trail::new(behind, offset, missing);
+                    next_interval = 0;
+                }
+                // Only the first look met it: the device gave something else than it holds.
+                None if doubted != Some(pos) => doubted = Some(pos),
+                None => return Err(self.damaged(partition, segment, &trail, error)),
             }
         }
         Ok(index)
     }
 
-    /// The next sound batch behind the damage at which the trail stands, or the trail's end.
+    /// The next sound batch behind the damage at which the trail stands, or the trail's end. `None`: a
+    /// second look finds a sound batch where it stands.
     async fn way_around(
         &self,
         partition: &Rc<Partition<I>>,
         located: Located,
         trail: &Trail,
-    ) -> Result<Mark, ReadError> {
+    ) -> Result<Option<Mark>, ReadError> {
         let (start, end) = (Mark { pos: trail.pos(), offset: trail.next() }, trail.end());
         let epochs = partition.with_log(|log| log.epochs().clone());
         let mut scrub = Scrub::new(Stretch { start, end, marks: Vec::new(), epochs });
+        let is_sound = |scrub: &Scrub| start.pos < scrub.sound_end().pos;
         let is_passed = |scrub: &Scrub| scrub.damages().first().is_some_and(|it| it.next.is_some());
-        while let Some(at) = scrub.wants().filter(|_| !is_passed(&scrub)) {
+        while let Some(at) = scrub.wants().filter(|_| !is_passed(&scrub) && !is_sound(&scrub)) {
             let part = self.read(partition, located.segment, at, end, located.sealed).await?;
             scrub.feed(&part);
         }
-        let damage = scrub.damages().first().ok_or(ReadError::Damaged)?;
+        let Some(damage) = scrub.damages().first().filter(|_| !is_sound(&scrub)) else {
+            return Ok(None);
+        };
         self.on_damage(partition.id(), located.segment, damage);
-        Ok(damage
-            .next
-            .map_or(Mark { pos: end, ..start }, |offset| Mark { pos: damage.end, offset }))
+        let next = damage.next.map(|offset| Mark { pos: damage.end, offset });
+        Ok(Some(next.unwrap_or(Mark { pos: end, ..start })))
     }
 }
 

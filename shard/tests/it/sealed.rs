@@ -19,6 +19,7 @@ use shard::metrics::Metric;
 use shard::sim::admin::{Admin, Wish};
 use shard::sim::broker;
 use shard::sim::consumer::{Consumer, Manners};
+use shard::sim::content::{SECTOR_BYTES, Tells};
 use shard::sim::disk::{Crash, Faults};
 use shard::sim::history::{Durability, Retries};
 use shard::sim::policy::Policy;
@@ -225,6 +226,35 @@ fn a_flipped_bit_outside_of_the_checksum_is_an_error_and_stops_nothing_else() {
             assert_eq!(finish(&mut world, &outside, task).0, want, "byte {at}, offset {offset}");
         }
     }
+}
+
+#[test]
+fn a_header_that_the_device_gives_wrong_once_keeps_no_index_from_being_made() {
+    let (mut world, _recorder, target) = segments();
+    let (io, topic) = (world.io(0, 0), engine::id::TopicId::new(target.topic_id));
+    let path = format!("topics/{topic}/0/{:020}", 0);
+    let sidecar = format!("{path}.idx");
+    finish(&mut world, &io.clone(), async move { io.unlink(&sidecar).await.expect("it is there") });
+    let second = world.with_disk(0, |disk| {
+        let (ino, bytes) = disk.find(&format!("{path}.log")).expect("it is there");
+        let first = Extent::parse(&bytes).expect("sound");
+        let at = first.len_bytes / SECTOR_BYTES;
+        let sector = u64::try_from(at).expect("small");
+        let (mut wrong, _) = disk.sector(ino, sector);
+        wrong[first.len_bytes % SECTOR_BYTES] ^= 1;
+        disk.lie(ino, sector, wrong, Tells::Once);
+        first.end.get()
+    });
+    world.crash(0, Crash::Process);
+    start(&mut world, 1);
+    let outside = world.outside();
+    for offset in [0, second] {
+        let task = fetch(outside.clone(), target.clone(), offset);
+        let (error, end) = finish(&mut world, &outside, task);
+        assert_eq!(error, ErrorCode::NONE, "offset {offset}");
+        assert!(end.is_some_and(|end| offset < end), "offset {offset}: {end:?}");
+    }
+    assert!(!world.with_disk(0, |disk| disk.has_lies()), "the wrong bytes were read");
 }
 
 #[test]
