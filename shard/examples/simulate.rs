@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use engine::bug::Bug;
 use shard::sim::failure::Check;
-use shard::sim::scenario::{Plan, Report};
+use shard::sim::scenario::{Harm, Plan, Report};
 use shard::sim::shrink::{self, Removal};
 
 const USAGE: &str = "\
-simulate [--seeds A..B]          long random runs (default 0..200)
+simulate [--seeds A..B]          long random runs, some on a damaged disk (default 0..200)
 simulate --minutes M             long random runs, of seeds nobody has seen
 simulate --crash-points A..B     short runs, crashed after each write, sync and rename in turn
 simulate --seed N                replays a long run and tells its story
@@ -24,11 +24,9 @@ simulate --seed N --step K       replays a short run that is crashed at step K
   --jobs N                       so many processes (default: one for each core)
   --without WORDS                a replay of a smaller plan, as a failure prints it
   --shrink SECONDS               how long a failing plan is made smaller (default 60)
-  --damage                       with a damage below the broker in each long run whose topics keep all
   --bug NAME                     by a broker with this bug
 simulate --bugs                  lists the bugs that a build with `--cfg zoo` has";
 
-const DAMAGE: &str = "--damage";
 const SHRINK_SECONDS: u64 = 60;
 const PROGRESS_PAUSE: Duration = Duration::from_secs(10);
 
@@ -58,7 +56,6 @@ struct Replay {
 
 fn main() -> ExitCode {
     let mut words: Vec<String> = std::env::args().skip(1).collect();
-    words.retain(|word| word != DAMAGE);
     let jobs = option(&mut words, "--jobs").map(|jobs| jobs.parse().ok());
     let without = option(&mut words, "--without");
     let seconds = option(&mut words, "--shrink");
@@ -146,16 +143,11 @@ fn fresh() -> u32 {
     since.map_or(0, |since| since.subsec_nanos())
 }
 
-fn has_damage() -> bool {
-    std::env::args().any(|word| word == DAMAGE)
-}
-
 impl Replay {
     /// Of a failure that a run has printed.
     fn of(failure: &str) -> Option<Self> {
         let (_, words) = failure.rsplit_once("simulate ")?;
-        let words = words.split_whitespace().filter(|word| *word != DAMAGE);
-        let words: Vec<String> = words.map(str::to_owned).collect();
+        let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
         match parse(&words, None)? {
             Job::Replay(replay) => Some(replay),
             _ => None,
@@ -163,8 +155,8 @@ impl Replay {
     }
 
     fn plan(&self) -> Plan {
-        let long = if has_damage() { Plan::damaged } else { Plan::long };
-        self.step.map_or_else(|| long(self.seed), |step| Plan::crash_point(self.seed, step))
+        let long = || Plan::long(self.seed);
+        self.step.map_or_else(long, |step| Plan::crash_point(self.seed, step))
     }
 
     fn words(&self) -> String {
@@ -172,8 +164,7 @@ impl Replay {
         let list: Vec<String> = self.removals.iter().map(Removal::to_string).collect();
         let without =
             if list.is_empty() { String::new() } else { format!(" --without {}", list.join(",")) };
-        let damage = if has_damage() { format!(" {DAMAGE}") } else { String::new() };
-        format!("--seed {}{step}{damage}{without}", self.seed)
+        format!("--seed {}{step}{without}", self.seed)
     }
 
     /// Runs it and tells its story.
@@ -235,14 +226,7 @@ fn announce(words: String) {
 fn spawn(words: &[&str]) -> std::io::Result<Child> {
     let program = std::env::current_exe()?;
     let bug = std::env::args().skip_while(|word| word != "--bug").take(2);
-    let damage = has_damage().then_some(DAMAGE);
-    let options = bug.chain(damage.map(str::to_owned));
-    Command::new(program)
-        .args(words)
-        .args(options)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
+    Command::new(program).args(words).args(bug).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()
 }
 
 /// Runs worlds one after another, and prints a line for each.
@@ -268,8 +252,9 @@ fn work_on(replay: &Replay) -> Result<Report, String> {
     let report = report.map_err(|it| format!("{it}; replay with: simulate {}", replay.words()))?;
     let Report { tally, simulated, idle, .. } = &report;
     let nanos = [simulated.as_nanos(), idle.as_nanos()];
-    let counts = [tally.crash_count, tally.acked_count, tally.read_count];
-    println!("ran {} {} {} {} {}", counts[0], counts[1], counts[2], nanos[0], nanos[1]);
+    let harmed = u8::from(report.harm != Harm::None);
+    let [crashes, acked, read] = [tally.crash_count, tally.acked_count, tally.read_count];
+    println!("ran {harmed} {crashes} {acked} {read} {} {}", nanos[0], nanos[1]);
     Ok(report)
 }
 
@@ -287,8 +272,9 @@ struct Total {
     limit: Option<Duration>,
     shrink_max: Duration,
     run_count: u64,
-    /// Crashes, records acknowledged, records read, nanoseconds simulated, of them idle.
-    sums: [u64; 5],
+    /// Runs that were damaged, crashes, records acknowledged, records read, nanoseconds simulated, of them
+    /// idle.
+    sums: [u64; 6],
 }
 
 #[expect(clippy::disallowed_methods, reason = "compares simulated time with real time")]
@@ -298,7 +284,7 @@ fn now() -> Instant {
 
 impl Total {
     fn new(limit: Option<Duration>, shrink_max: Duration) -> Self {
-        Self { began: now(), limit, shrink_max, run_count: 0, sums: [0; 5] }
+        Self { began: now(), limit, shrink_max, run_count: 0, sums: [0; 6] }
     }
 
     /// Deals the seeds out to `jobs` processes, until one finds a failure.
@@ -390,14 +376,15 @@ impl Total {
 
     fn print(&self) {
         let real = self.began.elapsed();
-        let [crash_count, acked_count, read_count, simulated, idle] = self.sums;
+        let [harmed_count, crash_count, acked_count, read_count, simulated, idle] = self.sums;
         let (simulated, idle) = (Duration::from_nanos(simulated), Duration::from_nanos(idle));
         let rate = simulated.as_secs_f64() / real.as_secs_f64();
         let left = self.limit.map_or_else(String::new, |limit| {
             format!("; {} s left", limit.saturating_sub(real).as_secs())
         });
         println!(
-            "{} runs, {crash_count} crashes, {acked_count} records acknowledged, {read_count} read; \
+            "{} runs, {harmed_count} of them damaged, {crash_count} crashes, \
+             {acked_count} records acknowledged, {read_count} read; \
              {:.1} s simulated in {:.1} s: {rate:.0} times real time, {:.1} hours a minute; \
              {:.0} % of it only timers, pauses and bytes under way{left}",
             self.run_count,

@@ -19,7 +19,7 @@
 //! | high watermark and log start never go back, all is stable | `WatermarkBack`, `Early`, `StartBack`, `StartAhead`, `Unstable` | `deleted_records_stay_deleted_and_others_stay`, `without_a_transaction_all_that_is_readable_is_stable` |
 //! | what is acknowledged is seen by whoever asks afterwards | `WatermarkBack` | `what_was_acked_is_seen_by_whoever_asks_afterwards` |
 //! | a crash takes what its class allows, from the end | `Changed`, `WatermarkBack` | `a_log_acknowledged_from_memory_may_lose_its_end_but_has_no_hole` |
-//! | damage is refused, exactly | `NotDamaged`, `NotNoticed`, `Skipped` | `only_reads_of_what_is_damaged_are_refused_and_those_are` |
+//! | damage is refused, exactly | `NotDamaged`, `NotNoticed`, `Skipped` | `only_reads_of_what_is_damaged_are_refused_and_those_are`; in whole runs, the tests of `scenario.rs` |
 //! | after the last fault all goes on; no answer takes long without a fault | `Check::Liveness`, `Check::Patience` | the tests of `scenario.rs` |
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -19,7 +19,7 @@ use engine::sidecar::Sidecar;
 use engine::superblock::{Shutdown, Superblock};
 
 use crate::checkpoint::checkpoint_path;
-use crate::commit::journal_dir;
+use crate::commit::{journal_dir, journal_path};
 use crate::files::{partition_dir, segment_path, sidecar_path};
 use crate::recovery::METADATA;
 use crate::sim::chance::Chance;
@@ -204,8 +204,25 @@ struct StoredShard {
 
 struct JournalFile {
     path: String,
+    is_first: bool,
     ino: Ino,
     bytes: Vec<u8>,
+}
+
+impl JournalFile {
+    /// What a replay gets of it. Every start looks at the first block of a journal before, for its
+    /// generation: that look is told what is told only once.
+    fn replayed(&self, disk: &Disk) -> Vec<u8> {
+        let mut seen = disk.seen(self.ino);
+        let is_told = |sector: u64| self.is_first && sector < wide(BLOCK_BYTES) / SECTOR;
+        let lies = disk.lies(self.ino);
+        for (sector, _) in lies.filter(|(sector, tells)| *tells == Tells::Once && is_told(*sector))
+        {
+            let at = usize_of(sector * SECTOR)..usize_of((sector + 1) * SECTOR).min(seen.len());
+            seen[at.clone()].copy_from_slice(&self.bytes[at]);
+        }
+        seen
+    }
 }
 
 /// A whole frame: its sequence, and where it lies.
@@ -231,8 +248,10 @@ impl Stored {
             }
             let dir = journal_dir(shard);
             let paths = disk.list(&dir).ok()?.into_iter().map(|name| format!("{dir}/{name}"));
+            let first = journal_path(shard, 0);
             let file = |path: String| {
-                disk.find(&path).map(|(ino, bytes)| JournalFile { path, ino, bytes })
+                let (ino, bytes) = disk.find(&path)?;
+                Some(JournalFile { is_first: path == first, path, ino, bytes })
             };
             stored.shards.push(StoredShard {
                 checkpoint: path,
@@ -497,7 +516,7 @@ impl Due {
                 self.refused_for.push(shard.checkpoint.clone());
             }
             for (file, frame) in stored.needed(shard) {
-                let seen = disk.seen(file.ino);
+                let seen = file.replayed(disk);
                 let at = usize_of(frame.spot.from)..usize_of(frame.spot.end);
                 if seen[at.clone()] == file.bytes[at.clone()] {
                     continue;

@@ -151,6 +151,8 @@ pub enum Harm {
 
 /// Parts the chance of damages from that of everything else.
 const DAMAGE_SALT: u64 = 0x5dea_d5ec_7045_0001;
+/// One in so many long runs that can have a damage has one.
+const DAMAGE_ODDS: u64 = 2;
 /// One in so many long runs has a group.
 const GROUP_ODDS: u64 = 3;
 /// Likewise, of groups.
@@ -172,7 +174,9 @@ impl Plan {
         plan
     }
 
-    /// Many operations, several crashes, all faults.
+    /// Many operations, several crashes, all faults. Some have a damage: of those whose topics keep all,
+    /// as what a policy deletes cannot be asked for, and without a group, which has no coordinator until
+    /// its damaged records are mended.
     #[must_use]
     pub fn long(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
@@ -195,18 +199,10 @@ impl Plan {
         if chance.one_in(GROUP_ODDS) {
             plan.gather(&mut chance);
         }
-        plan
-    }
-
-    /// A long run with a damage, if its topics keep all: what a policy deletes cannot be asked for. A
-    /// group whose records are damaged has no coordinator until they are mended, so it has none.
-    #[must_use]
-    pub fn damaged(seed: u64) -> Self {
-        let mut plan = Self::long(seed);
         let mut chance = Chance::new(mix(seed ^ DAMAGE_SALT));
-        if plan.topics.iter().all(|it| it.policy == Policy::default()) {
+        let keeps_all = plan.topics.iter().all(|it| it.policy == Policy::default());
+        if chance.one_in(DAMAGE_ODDS) && keeps_all && plan.members.is_empty() {
             plan.damage = Some(Damage::pick(&mut chance));
-            plan.members.clear();
         }
         plan
     }
@@ -870,8 +866,9 @@ async fn compare(io: &SimIo, node: usize, recorder: &Recorder, topics: &Topics) 
 #[cfg(test)]
 mod tests {
     use super::{LIVENESS, Plan, Run};
-    use crate::sim::damage::Due;
-    use crate::sim::disk::{Crash, Faults};
+    use crate::sim::broker;
+    use crate::sim::damage::{Damage, Due, How, Moment, Place};
+    use crate::sim::disk::{Crash, Disk, Faults};
     use crate::sim::failure::Check;
 
     /// Which check finds what is wrong with a broker that is down, after `change`.
@@ -900,6 +897,46 @@ mod tests {
             run.world.set_faults(run.node, Faults { stalls: 400, ..Faults::none() });
         };
         assert_eq!(found(with_fault), Check::Liveness);
+    }
+
+    /// What is found after a bit of a stored record has flipped while no broker ran; `tell` may tell the
+    /// checker of it, and change the disk.
+    fn found_with_flip(tell: impl FnOnce(&mut Run<'_>, &Due)) -> Result<(), String> {
+        // What is deleted cannot be asked for.
+        let plan = Plan { cut_count: 0, churn_count: 0, ..Plan::crash_point(1, 0) };
+        let mut run = Run::new(&plan, None);
+        run.begin_clients();
+        let recorder = run.recorder.clone();
+        run.wait(LIVENESS, || !recorder.is_busy(), "clients wait").expect("a good disk");
+        run.recorder.close();
+        // The start that follows stores all in the segments, and its checkpoint knows of it.
+        run.crash(Crash::Power, 1).expect("a good disk");
+        let started = run.started.clone();
+        run.wait(LIVENESS, || started.ready().is_some(), "no start").expect("a good disk");
+        run.begin_crash(Crash::Power, 1);
+        let (place, how, moment) = (Place::Segment, How::Flipped, Moment::Down);
+        let damage = Damage { place, how, moment, skips: 0, salt: 7 };
+        let partitions = run.partitions();
+        let due = run.world.with_disk(run.node, |disk| {
+            assert!(damage.inflict(disk, &partitions), "there are records to damage");
+            Due::of(disk, &partitions)
+        });
+        tell(&mut run, &due);
+        run.started = broker::start(&run.world, run.node, 1);
+        run.read_all().map_err(|it| it.to_string())?;
+        run.recorder.finish().map_err(|it| it.to_string())
+    }
+
+    #[test]
+    fn a_damaged_record_that_is_served_and_a_sound_one_that_is_refused_are_found() {
+        assert_eq!(found_with_flip(|run, due| run.note(due)), Ok(()));
+        let served = found_with_flip(|run, due| {
+            run.note(due);
+            run.world.with_disk(run.node, Disk::end_all_lies);
+        });
+        assert!(served.as_ref().is_err_and(|it| it.starts_with("NotNoticed")), "{served:?}");
+        let refused = found_with_flip(|_, _| {});
+        assert!(refused.as_ref().is_err_and(|it| it.contains("NotDamaged")), "{refused:?}");
     }
 
     #[test]
