@@ -24,6 +24,8 @@ pub enum Bug {
     FrameCrcNotChecked,
     /// Replay takes frames of an earlier life of the broker.
     GenerationNotChecked,
+    /// Replay takes the frames as they lie in the files, whatever their sequence.
+    FrameSequenceNotChecked,
     /// Stored batches leave unchecked.
     CrcNotChecked,
     /// Recovery writes a batch into a block as if nothing else were in it.
@@ -83,13 +85,14 @@ pub enum Bug {
 }
 
 impl Bug {
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::AckBeforeFlush,
         Self::WriteErrorIgnored,
         Self::HighWatermarkAhead,
         Self::DirectorySyncSkipped,
         Self::FrameCrcNotChecked,
         Self::GenerationNotChecked,
+        Self::FrameSequenceNotChecked,
         Self::CrcNotChecked,
         Self::BlockOverwritten,
         Self::TailNotReadBack,

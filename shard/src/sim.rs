@@ -312,7 +312,7 @@ impl Steps {
         self.state.nodes.borrow()[self.node].disk.step_count()
     }
 
-    /// How often a checkpoint began to be stored, or got its name.
+    /// How often a checkpoint began to be stored, got its name, or was durable.
     #[must_use]
     pub fn checkpoint_count(&self) -> u64 {
         self.state.nodes.borrow()[self.node].disk.checkpoint_count()

@@ -47,6 +47,8 @@ pub struct Faults {
     pub stall_nanos: u64,
     /// What a durable write takes, usually; a read takes half of it.
     pub write_nanos: u64,
+    /// What each block of a write takes besides.
+    pub block_nanos: u64,
 }
 
 impl Faults {
@@ -63,11 +65,19 @@ impl Faults {
             stalls: 0,
             stall_nanos: 0,
             write_nanos: 100_000,
+            block_nanos: 0,
         }
     }
 }
 
 impl Faults {
+    /// The same disk without its faults: to be slow is none.
+    #[must_use]
+    pub fn only_slow(&self) -> Self {
+        let Self { write_nanos, block_nanos, .. } = *self;
+        Self { write_nanos, block_nanos, ..Self::none() }
+    }
+
     /// Whether the disk has no other fault than to be full.
     #[must_use]
     pub const fn only_fill(&self) -> bool {
@@ -226,7 +236,7 @@ pub struct Disk {
     copies: BTreeMap<Ino, Content>,
     /// How many mutating operations began or finished.
     step_count: u64,
-    /// How often a checkpoint began to be stored, or got its name.
+    /// How often a checkpoint began to be stored, got its name, or was durable.
     checkpoint_count: u64,
 }
 
@@ -264,11 +274,10 @@ impl Disk {
         self.files_end = self.files_max;
     }
 
-    /// Whether anything goes wrong by itself; to be slow is no fault.
+    /// Whether anything goes wrong by itself.
     #[must_use]
     pub fn has_faults(&self) -> bool {
-        let write_nanos = self.faults.write_nanos;
-        self.faults != Faults { write_nanos, ..Faults::none() }
+        self.faults != self.faults.only_slow()
     }
 
     /// It says that it holds so much, and has no end all the same: a broker sizes its journal by that.
@@ -338,9 +347,12 @@ impl Disk {
             return;
         };
         self.step_count += u64::from(request.changes_something());
-        if let Request::Rename { to, .. } = &request {
-            self.checkpoint_count += u64::from(to.starts_with(CHECKPOINTS));
-        }
+        let is_of_checkpoint = match &request {
+            Request::Rename { to: path, .. } => path.starts_with(CHECKPOINTS),
+            Request::SyncDir { path } => *path == CHECKPOINTS[..CHECKPOINTS.len() - 1],
+            _ => false,
+        };
+        self.checkpoint_count += u64::from(is_of_checkpoint);
         let outcome = self.perform(request, covers);
         self.operations.insert(number, State::Finished(outcome));
         waker.into_iter().for_each(Waker::wake);
@@ -635,6 +647,11 @@ impl Disk {
             Request::Read { .. } | Request::Write { .. } => self.faults.write_nanos / 2,
             _ => self.faults.write_nanos / 8,
         };
+        let blocks = match request {
+            Request::Write { data, .. } => wide(data.len()).div_ceil(BLOCK_BYTES),
+            _ => 0,
+        };
+        let usual = usual + blocks * self.faults.block_nanos;
         let stall = if self.chance.one_in(self.faults.stalls) {
             self.chance.below(self.faults.stall_nanos.max(1))
         } else {

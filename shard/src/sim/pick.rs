@@ -29,7 +29,7 @@ pub fn wish(chance: &mut Chance, name: String) -> Wish {
 /// While much is written; half of them while a checkpoint is stored, at a start or later.
 pub fn moment_in_crowd(chance: &mut Chance) -> Until {
     if chance.one_in(2) {
-        Until::Checkpoint { number: chance.between(1, 16), steps: chance.between(0, 8) }
+        Until::Checkpoint { number: chance.between(1, 12), steps: chance.between(0, 4) }
     } else {
         Until::Passed(Duration::from_nanos(chance.between(15_000_000, 120_000_000)))
     }

@@ -59,8 +59,8 @@ pub enum Until {
     /// After so many places for a crash.
     Steps(u64),
     Passed(Duration),
-    /// After so many such places since a checkpoint began to be stored or got its name, the nth time; or
-    /// after a while.
+    /// After so many such places since a checkpoint began to be stored, got its name or was durable, the nth
+    /// time; or after a while.
     Checkpoint {
         number: u64,
         steps: u64,
@@ -261,7 +261,7 @@ impl Plan {
     /// Several producers write batches of whole blocks to one partition, and the power goes again and
     /// again: what an earlier life left behind the log's end looks like the next batches of this one.
     /// The journal is small: its files are used again and again, and the power goes while a checkpoint is
-    /// made and batches come.
+    /// made and batches come. On some disks large frames take longer than all of a small checkpoint.
     fn crowd(&mut self, chance: &mut Chance) {
         self.disk_bytes = SMALL_DISK_BYTES;
         self.topics.truncate(1);
@@ -284,10 +284,11 @@ impl Plan {
                 }
             })
             .collect();
+        let block_nanos = [0, 5_000, 20_000][chance.index(3)];
         self.phases = (0..4)
             .map(|_| Phase {
                 until: moment_in_crowd(chance),
-                faults: Faults::none(),
+                faults: Faults { block_nanos, ..Faults::none() },
                 weather: Weather::fair(),
                 ending: Ending::Crash(Crash::Power),
                 ..phase(chance)
@@ -510,7 +511,7 @@ impl<'plan> Run<'plan> {
         let limit = match until {
             Until::Steps(_) => Duration::from_secs(20),
             Until::Passed(limit) => limit,
-            Until::Checkpoint { .. } => Duration::from_millis(400),
+            Until::Checkpoint { .. } => Duration::from_secs(2),
         };
         let (recorder, started) = (self.recorder.clone(), self.started.clone());
         let is_over = is_over(until, self.world.steps(self.node));

@@ -6,7 +6,6 @@
 use std::fmt;
 
 use crate::sim::clock::Clock;
-use crate::sim::disk::Faults;
 use crate::sim::net::Weather;
 use crate::sim::scenario::Plan;
 
@@ -105,8 +104,7 @@ impl Removal {
                 is_more
             }),
             Self::Faults(index) => plan.phases.get_mut(index).is_some_and(|phase| {
-                let write_nanos = phase.faults.write_nanos;
-                let calm = Faults { write_nanos, ..Faults::none() };
+                let calm = phase.faults.only_slow();
                 std::mem::replace(&mut phase.faults, calm) != calm
             }),
             Self::Weather(index) => plan.phases.get_mut(index).is_some_and(|phase| {
