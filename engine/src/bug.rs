@@ -82,10 +82,28 @@ pub enum Bug {
     ReplacedFileDroppedEarly,
     /// A compacted segment is used before it is on the device.
     CompactedUnsynced,
+    /// The reload of a coordinator forgets a group's offsets with each record of its members.
+    GroupOffsetsNotRestored,
+    /// Members that share anew because one is gone stay in their generation.
+    GenerationNotRaised,
+    /// A member commits for a generation that is over.
+    StaleCommitTaken,
+    /// A member of a generation that is over is told what it has in the present one.
+    StaleSyncAnswered,
+    /// All members of a client id get the same member id.
+    MemberIdReused,
+    /// A member that is silent for longer than its session stays.
+    MemberNeverExpires,
+    /// A heartbeat is answered, and does not prolong the session.
+    HeartbeatNotCounted,
+    /// A rebalance ends with the first who joins; the others are no members any more.
+    RebalanceDoesNotWait,
+    /// A static member is known by its lasting name alone: who was replaced is still it.
+    StaticIdNotChecked,
 }
 
 impl Bug {
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 44] = [
         Self::AckBeforeFlush,
         Self::WriteErrorIgnored,
         Self::HighWatermarkAhead,
@@ -121,6 +139,15 @@ impl Bug {
         Self::TombstoneDroppedEarly,
         Self::ReplacedFileDroppedEarly,
         Self::CompactedUnsynced,
+        Self::GroupOffsetsNotRestored,
+        Self::GenerationNotRaised,
+        Self::StaleCommitTaken,
+        Self::StaleSyncAnswered,
+        Self::MemberIdReused,
+        Self::MemberNeverExpires,
+        Self::HeartbeatNotCounted,
+        Self::RebalanceDoesNotWait,
+        Self::StaticIdNotChecked,
     ];
 
     /// The one with this name.

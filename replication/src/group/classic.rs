@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use engine::bug::Bug;
 use engine::id::Timestamp;
 
 use crate::group::answer::{
@@ -238,7 +239,7 @@ impl ClassicGroup {
             return Err(GroupError::UnknownMember);
         }
         self.check_member(identity)?;
-        if generation != self.generation {
+        if generation != self.generation && !Bug::StaleCommitTaken.is_on() {
             return Err(GroupError::IllegalGeneration);
         }
         match self.phase {
@@ -296,7 +297,7 @@ impl ClassicGroup {
 
     /// Without an id.
     fn join_anew(&mut self, step: &mut Step<'_>, ticket: Ticket, join: Join) {
-        let draw = join.draw;
+        let draw = if Bug::MemberIdReused.is_on() { 0 } else { join.draw };
         let name = join.identity.instance.as_deref().unwrap_or(&join.client_id);
         let id: Arc<str> = format!("{name}-{}", hyphenated(draw)).into();
         if let Some(instance) = &join.identity.instance {
@@ -473,7 +474,8 @@ impl ClassicGroup {
         let is_over = match opening {
             Opening::First { .. } => until <= step.now.moment,
             Opening::Again => {
-                self.invited.is_empty() && self.members.values().all(Member::is_joining)
+                let is_all = self.members.values().all(Member::is_joining);
+                (self.invited.is_empty() && is_all) || Bug::RebalanceDoesNotWait.is_on()
             }
         };
         if is_over {
@@ -518,7 +520,10 @@ impl ClassicGroup {
             step.alarm(until, &self.name, Alarm::Join);
             return;
         }
-        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        let has_new = self.members.values().any(|it| it.is_new);
+        if has_new || !Bug::GenerationNotRaised.is_on() {
+            self.generation = self.generation.checked_add(1).unwrap_or(1);
+        }
         self.protocol = Some(self.vote());
         self.phase = Phase::Completing { sync_until: until };
         step.alarm(until, &self.name, Alarm::Sync);
@@ -635,7 +640,7 @@ impl ClassicGroup {
 
     fn check_sync(&self, sync: &Sync) -> Result<(), GroupError> {
         self.check_member(&sync.identity)?;
-        if sync.generation != self.generation {
+        if sync.generation != self.generation && !Bug::StaleSyncAnswered.is_on() {
             return Err(GroupError::IllegalGeneration);
         }
         let differs =
@@ -699,7 +704,9 @@ impl ClassicGroup {
         if heartbeat.generation != self.generation {
             return Err(GroupError::IllegalGeneration);
         }
-        self.touch(step, &heartbeat.identity.member);
+        if !Bug::HeartbeatNotCounted.is_on() {
+            self.touch(step, &heartbeat.identity.member);
+        }
         match self.phase {
             Phase::Empty => Err(GroupError::UnknownMember),
             Phase::Preparing { .. } => Err(GroupError::Rebalancing),
@@ -785,6 +792,9 @@ impl ClassicGroup {
             if is_excused { now.plus_ms(member.session_ms.into()) } else { member.expires };
         if now < expires {
             return step.alarm(expires, &self.name, Alarm::Member(Arc::clone(id)));
+        }
+        if Bug::MemberNeverExpires.is_on() {
+            return;
         }
         self.remove_member(step, id, GroupError::UnknownMember);
         self.on_gone(step);

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use engine::bug::Bug;
 use engine::id::{PartitionIndex, Timestamp};
 
 use crate::group::answer::{
@@ -109,7 +110,11 @@ impl Coordinator {
                     Some(snapshot) => ClassicGroup::restore(name, snapshot),
                     None => ClassicGroup::new(name, Timestamp::NONE),
                 };
-                self.group(&group, Timestamp::NONE).members = Members::Classic(members);
+                let group = self.group(&group, Timestamp::NONE);
+                group.members = Members::Classic(members);
+                if Bug::GroupOffsetsNotRestored.is_on() {
+                    group.offsets = Offsets::default();
+                }
             }
             GroupRecord::Consumer { group, record } => {
                 self.written.entry(group).or_default().replay(record);

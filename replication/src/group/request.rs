@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use engine::bug::Bug;
 use engine::id::{LeaderEpoch, PartitionIndex, Timestamp};
 
 use crate::group::answer::GroupError;
@@ -62,6 +63,9 @@ impl Identity {
     ) -> Result<(), GroupError> {
         if let Some(instance) = &self.instance {
             let known = instances.get(instance).ok_or(GroupError::UnknownMember)?;
+            if Bug::StaticIdNotChecked.is_on() {
+                return Ok(());
+            }
             if *known != self.member {
                 return Err(GroupError::FencedInstance);
             }

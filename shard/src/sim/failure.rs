@@ -10,6 +10,8 @@ pub enum Check {
     History,
     /// A client, at an answer: one that no sound broker gives.
     Answer,
+    /// The roll of a group (`member.rs`), at what its members are told.
+    Group,
     /// The administrator, at the topics that there should be.
     Topics,
     /// The scenario, at a broker that does not start, or ends by itself, on a good disk.

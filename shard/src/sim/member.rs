@@ -2,7 +2,7 @@
 //! share: it judges what they are told.
 //!
 //! A member joins, assigns if it leads, commits what it would have read, and now and then leaves, dies,
-//! stalls or starts anew. When it has done enough it stays until the whole group has settled: every
+//! stalls, starts anew, or says what it should have said a generation ago. When it has done enough it stays until the whole group has settled: every
 //! partition owned, all in one generation.
 
 use std::cell::RefCell;
@@ -28,7 +28,7 @@ use kafka_protocol::protocol::StrBytes;
 use net::api::ApiKey;
 use net::error_code::ErrorCode;
 
-use crate::io::Io;
+use crate::io::{Io, Nanos};
 use crate::sim::SimIo;
 use crate::sim::chance::Chance;
 use crate::sim::failure::Check;
@@ -37,6 +37,8 @@ use crate::sim::wire::{Gone, Wire};
 
 const SESSION_MS: i32 = 6_000;
 const REBALANCE_MS: i32 = 5_000;
+/// Who has shown itself so lately is a member: neither its session nor a rebalance can have ended without it.
+const SHOWN_MAX: Duration = Duration::from_secs(4);
 const RETRY: Duration = Duration::from_millis(200);
 const NOBODY: i64 = -1;
 
@@ -49,6 +51,8 @@ struct Told {
     topic: String,
     partition_count: usize,
     recorder: Recorder,
+    /// Every id that somebody was given.
+    ids: BTreeSet<String>,
     /// Of each generation, who owns a partition.
     owners: BTreeMap<(i32, i32), String>,
     offsets: BTreeMap<i32, Known>,
@@ -85,6 +89,7 @@ impl Roll {
             topic,
             partition_count,
             recorder: recorder.clone(),
+            ids: BTreeSet::new(),
             owners: BTreeMap::new(),
             offsets: BTreeMap::new(),
             settled: BTreeMap::new(),
@@ -99,6 +104,25 @@ impl Roll {
         told.member_count
     }
 
+    /// A member is gone for good, and nobody takes its place.
+    fn strike(&self, member: u32) {
+        let mut told = self.0.borrow_mut();
+        told.member_count -= 1;
+        told.settled.remove(&member);
+    }
+
+    fn fail(&self, what: String) {
+        self.0.borrow().recorder.fail(Check::Group, what);
+    }
+
+    /// No id is given twice.
+    fn on_named(&self, id: &str) {
+        let is_fresh = self.0.borrow_mut().ids.insert(id.to_owned());
+        if !is_fresh {
+            self.fail(format!("the id {id} is given to a second member"));
+        }
+    }
+
     /// At most one owner of a partition in a generation, whatever crashes.
     fn on_assigned(&self, generation: i32, member: &str, partitions: &BTreeSet<i32>) {
         let mut told = self.0.borrow_mut();
@@ -109,7 +133,7 @@ impl Roll {
                 let what = format!(
                     "partition {partition} of generation {generation} belongs to {owner} and to {member}"
                 );
-                return told.recorder.fail(Check::Answer, what);
+                return told.recorder.fail(Check::Group, what);
             }
         }
     }
@@ -136,7 +160,7 @@ impl Roll {
         let known = told.offsets.entry(partition).or_default();
         if offset != known.certain && !known.possible.contains(&offset) {
             let what = format!("partition {partition} is at {offset}, it should be {known:?}");
-            return told.recorder.fail(Check::Answer, what);
+            return told.recorder.fail(Check::Group, what);
         }
         known.certain = offset;
         known.possible.clear();
@@ -188,12 +212,17 @@ impl Roll {
 pub struct Ways {
     /// Of JoinGroup, and as far as others go as high, of the rest.
     pub version: i16,
+    /// It has a lasting name (KIP-345).
+    pub is_static: bool,
     /// Generations and heartbeats before it has done enough.
     pub round_count: usize,
     /// One round in so many ends with something odd.
     pub odd_one_in: u64,
     pub pause: Duration,
 }
+
+/// The first version of all its requests that has lasting names.
+pub const STATIC_FROM: i16 = 7;
 
 pub struct Member {
     io: SimIo,
@@ -203,6 +232,10 @@ pub struct Member {
     ways: Ways,
     chance: Chance,
     id: String,
+    /// Of a static member that was restarted: the id that it had.
+    former_id: Option<String>,
+    /// When it last sent what only a member may, and was answered.
+    shown_at: Option<Nanos>,
     generation: i32,
     owned: BTreeSet<i32>,
     positions: BTreeMap<i32, i64>,
@@ -232,6 +265,8 @@ impl Member {
             ways,
             chance: Chance::new(io.random()),
             id: String::new(),
+            former_id: None,
+            shown_at: None,
             generation: -1,
             owned: BTreeSet::new(),
             positions: BTreeMap::new(),
@@ -246,7 +281,7 @@ impl Member {
                 match self.live(&mut wire).await {
                     Ok(Next::End) => return,
                     Ok(Next::Wait) => self.io.sleep(RETRY).await,
-                    Ok(Next::StartAnew) => self.id.clear(),
+                    Ok(Next::StartAnew) => self.forget_id(),
                     Ok(Next::Stay | Next::Rejoin) => {}
                     Err(Gone) => break,
                 }
@@ -275,14 +310,16 @@ impl Member {
             Ok(owned) => self.owned = owned,
             Err(next) => return Ok(next),
         }
-        self.roll.on_assigned(self.generation, &self.id, &self.owned);
+        let owner = self.instance().unwrap_or_else(|| self.member_id());
+        self.roll.on_assigned(self.generation, &owner, &self.owned);
+        self.haunt(wire).await?;
         let (group, topic) = self.names();
         match fetch(wire, &group, &topic, &self.owned).await? {
             Some(found) => self.positions = found,
             None => return Ok(Next::Wait),
         }
         // Who is still a member after it has read was one when it read.
-        match self.beat(wire, self.generation).await? {
+        match self.beat(wire).await? {
             Next::Stay => {}
             next => return Ok(next),
         }
@@ -311,38 +348,88 @@ impl Member {
                 next => return Ok(next),
             }
         }
-        self.beat(wire, self.generation).await
+        self.beat(wire).await
     }
 
     async fn be_odd(&mut self, wire: &mut Wire) -> Result<Next, Gone> {
-        match self.chance.below(5) {
+        match self.chance.below(6) {
             0 => {
+                self.shown_at = None;
                 self.leave(wire).await?;
                 Ok(Next::StartAnew)
             }
             1 => {
-                // It dies, and somebody else takes its place.
-                self.id.clear();
+                // It dies, and somebody else takes its place, or is the same under its lasting name.
+                self.former_id = self.ways.is_static.then(|| self.id.clone());
+                self.forget_id();
                 Err(Gone)
             }
             2 => {
+                // It dies, and nobody takes its place.
+                self.roll.strike(self.number);
+                Ok(Next::End)
+            }
+            3 => {
                 // Longer than its session.
                 self.io.sleep(Duration::from_secs(8)).await;
                 Ok(Next::Stay)
             }
-            3 => {
-                // What it says of an earlier generation counts no more.
-                if self.generation > 1
-                    && matches!(self.beat(wire, self.generation - 1).await?, Next::Stay)
-                {
-                    let what =
-                        format!("a heartbeat of an earlier generation than {}", self.generation);
-                    self.roll.0.borrow().recorder.fail(Check::Answer, what);
+            4 => {
+                if self.generation > 1 {
+                    self.be_late(wire).await?;
                 }
                 Ok(Next::Stay)
             }
             _ => Ok(Next::Rejoin),
         }
+    }
+
+    /// What it says of an earlier generation counts no more.
+    async fn be_late(&mut self, wire: &mut Wire) -> Result<(), Gone> {
+        let earlier = self.generation - 1;
+        let (what, codes) = match self.chance.below(3) {
+            0 => {
+                let id = self.member_id();
+                ("heartbeat", vec![self.send_beat(wire, earlier, id).await?])
+            }
+            1 => {
+                let answer = self.send_sync(wire, earlier, Vec::new()).await?;
+                ("sync", vec![ErrorCode::new(answer.error_code)])
+            }
+            _ => {
+                let offsets = self.positions.iter().map(|(&it, &at)| (it, at.max(0))).collect();
+                let answered = self.send_commit(wire, earlier, &offsets).await?;
+                ("commit", answered.into_iter().map(|(_, code)| code).collect())
+            }
+        };
+        if codes.contains(&ErrorCode::NONE) {
+            let generation = self.generation;
+            self.roll.fail(format!("a {what} of an earlier generation than {generation} counts"));
+        }
+        Ok(())
+    }
+
+    /// What a static member sends that has been replaced, and still lives, counts no more.
+    async fn haunt(&mut self, wire: &mut Wire) -> Result<(), Gone> {
+        let Some(former_id) = self.former_id.take() else { return Ok(()) };
+        let former = StrBytes::from_string(former_id);
+        if self.send_beat(wire, self.generation, former).await? == ErrorCode::NONE {
+            self.roll.fail(format!("a heartbeat of who was {:?} before counts", self.instance()));
+        }
+        Ok(())
+    }
+
+    fn forget_id(&mut self) {
+        self.id.clear();
+        self.shown_at = None;
+    }
+
+    /// An id that it is given.
+    fn take_id(&mut self, id: &str) {
+        if self.id.is_empty() {
+            self.roll.on_named(id);
+        }
+        id.clone_into(&mut self.id);
     }
 
     fn names(&self) -> (String, String) {
@@ -356,6 +443,11 @@ impl Member {
 
     fn member_id(&self) -> StrBytes {
         StrBytes::from_string(self.id.clone())
+    }
+
+    fn instance(&self) -> Option<StrBytes> {
+        let name = || StrBytes::from_string(format!("member {}", self.number));
+        self.ways.is_static.then(name)
     }
 
     async fn find_coordinator(&self, wire: &mut Wire) -> Result<bool, Gone> {
@@ -374,18 +466,19 @@ impl Member {
             .with_session_timeout_ms(SESSION_MS)
             .with_rebalance_timeout_ms(if self.ways.version >= 1 { REBALANCE_MS } else { -1 })
             .with_member_id(self.member_id())
+            .with_group_instance_id(self.instance())
             .with_protocol_type(StrBytes::from_static_str("sim"))
             .with_protocols(vec![protocol]);
         let answer: JoinGroupResponse =
             wire.call(ApiKey::JoinGroup, self.ways.version, &request).await?;
         let code = ErrorCode::new(answer.error_code);
         if code == ErrorCode::NONE {
-            self.id = answer.member_id.to_string();
+            self.take_id(&answer.member_id);
             self.generation = answer.generation_id;
             return Ok(Ok(answer));
         }
         if code == ErrorCode::MEMBER_ID_REQUIRED {
-            self.id = answer.member_id.to_string();
+            self.take_id(&answer.member_id);
             return Ok(Err(Next::Rejoin));
         }
         Ok(Err(self.next_after(code)))
@@ -393,7 +486,7 @@ impl Member {
 
     /// What it owns from now on.
     async fn sync(
-        &self,
+        &mut self,
         wire: &mut Wire,
         joined: &JoinGroupResponse,
     ) -> Result<Result<BTreeSet<i32>, Next>, Gone> {
@@ -404,21 +497,32 @@ impl Member {
         } else {
             Vec::new()
         };
-        let version = self.ways.version.min(4);
-        let request = SyncGroupRequest::default()
-            .with_group_id(self.group())
-            .with_generation_id(self.generation)
-            .with_member_id(self.member_id())
-            .with_assignments(assignments);
-        let answer: SyncGroupResponse = wire.call(ApiKey::SyncGroup, version, &request).await?;
+        let sent_at = self.io.now();
+        let answer = self.send_sync(wire, self.generation, assignments).await?;
         match ErrorCode::new(answer.error_code) {
             ErrorCode::NONE => {
+                self.shown_at = Some(sent_at);
                 let owned = answer.assignment.chunks_exact(4);
                 let owned = owned.map(|it| i32::from_be_bytes(it.try_into().expect("four bytes")));
                 Ok(Ok(owned.collect()))
             }
             code => Ok(Err(self.next_after(code))),
         }
+    }
+
+    async fn send_sync(
+        &self,
+        wire: &mut Wire,
+        generation: i32,
+        assignments: Vec<SyncGroupRequestAssignment>,
+    ) -> Result<SyncGroupResponse, Gone> {
+        let request = SyncGroupRequest::default()
+            .with_group_id(self.group())
+            .with_generation_id(generation)
+            .with_member_id(self.member_id())
+            .with_group_instance_id(self.instance())
+            .with_assignments(assignments);
+        wire.call(ApiKey::SyncGroup, self.ways.version.min(4), &request).await
     }
 
     /// Each partition to one member, in turn.
@@ -435,23 +539,39 @@ impl Member {
         assigned.collect()
     }
 
-    async fn beat(&self, wire: &mut Wire, generation: i32) -> Result<Next, Gone> {
+    async fn beat(&mut self, wire: &mut Wire) -> Result<Next, Gone> {
+        let (sent_at, id) = (self.io.now(), self.member_id());
+        match self.send_beat(wire, self.generation, id).await? {
+            ErrorCode::NONE => {
+                self.shown_at = Some(sent_at);
+                Ok(Next::Stay)
+            }
+            code => Ok(self.next_after(code)),
+        }
+    }
+
+    async fn send_beat(
+        &self,
+        wire: &mut Wire,
+        generation: i32,
+        id: StrBytes,
+    ) -> Result<ErrorCode, Gone> {
         let request = HeartbeatRequest::default()
             .with_group_id(self.group())
             .with_generation_id(generation)
-            .with_member_id(self.member_id());
+            .with_member_id(id)
+            .with_group_instance_id(self.instance());
         let version = self.ways.version.min(4);
         let answer: HeartbeatResponse = wire.call(ApiKey::Heartbeat, version, &request).await?;
-        match ErrorCode::new(answer.error_code) {
-            ErrorCode::NONE => Ok(Next::Stay),
-            code => Ok(self.next_after(code)),
-        }
+        Ok(ErrorCode::new(answer.error_code))
     }
 
     async fn leave(&self, wire: &mut Wire) -> Result<(), Gone> {
         let request = LeaveGroupRequest::default().with_group_id(self.group());
         let _left: LeaveGroupResponse = if self.ways.version >= 3 {
-            let member = MemberIdentity::default().with_member_id(self.member_id());
+            let member = MemberIdentity::default()
+                .with_member_id(self.member_id())
+                .with_group_instance_id(self.instance());
             wire.call(ApiKey::LeaveGroup, 4, &request.with_members(vec![member])).await?
         } else {
             wire.call(ApiKey::LeaveGroup, 2, &request.with_member_id(self.member_id())).await?
@@ -468,6 +588,33 @@ impl Member {
             let step = i64::try_from(self.chance.between(1, 9)).expect("a digit");
             offsets.insert(partition, self.positions[&partition].max(0) + step);
         }
+        offsets.iter().for_each(|(&partition, &offset)| self.roll.on_commit(partition, offset));
+        let mut next = Next::Stay;
+        for (partition, code) in self.send_commit(wire, self.generation, &offsets).await? {
+            let offset = offsets[&partition];
+            match code {
+                ErrorCode::NONE => {
+                    self.positions.insert(partition, offset);
+                    self.roll.on_committed(partition, offset);
+                }
+                // It may have been stored.
+                ErrorCode::COORDINATOR_NOT_AVAILABLE => next = self.next_after(code),
+                code => {
+                    self.roll.on_refused(partition, offset);
+                    next = self.next_after(code);
+                }
+            }
+        }
+        Ok(next)
+    }
+
+    /// What is answered for each partition.
+    async fn send_commit(
+        &self,
+        wire: &mut Wire,
+        generation: i32,
+        offsets: &BTreeMap<i32, i64>,
+    ) -> Result<Vec<(i32, ErrorCode)>, Gone> {
         let partitions = offsets.iter().map(|(&partition, &offset)| {
             OffsetCommitRequestPartition::default()
                 .with_partition_index(partition)
@@ -480,43 +627,34 @@ impl Member {
             .with_partitions(partitions.collect());
         let request = OffsetCommitRequest::default()
             .with_group_id(self.group())
-            .with_generation_id_or_member_epoch(self.generation)
+            .with_generation_id_or_member_epoch(generation)
             .with_member_id(self.member_id())
+            .with_group_instance_id(self.instance())
             .with_topics(vec![topic]);
-        offsets.iter().for_each(|(&partition, &offset)| self.roll.on_commit(partition, offset));
         let version = self.ways.version.clamp(2, 9);
         let answer: OffsetCommitResponse =
             wire.call(ApiKey::OffsetCommit, version, &request).await?;
-        let mut next = Next::Stay;
-        for answered in answer.topics.iter().flat_map(|topic| &topic.partitions) {
-            let partition = answered.partition_index;
-            let offset = offsets[&partition];
-            match ErrorCode::new(answered.error_code) {
-                ErrorCode::NONE => {
-                    self.positions.insert(partition, offset);
-                    self.roll.on_committed(partition, offset);
-                }
-                // It may have been stored.
-                code @ ErrorCode::COORDINATOR_NOT_AVAILABLE => next = self.next_after(code),
-                code => {
-                    self.roll.on_refused(partition, offset);
-                    next = self.next_after(code);
-                }
-            }
-        }
-        Ok(next)
+        let answered = answer.topics.iter().flat_map(|topic| &topic.partitions);
+        Ok(answered.map(|it| (it.partition_index, ErrorCode::new(it.error_code))).collect())
+    }
+
+    fn was_shown_lately(&self) -> bool {
+        self.shown_at.is_some_and(|at| self.io.now().since(at) < SHOWN_MAX)
     }
 
     fn next_after(&self, code: ErrorCode) -> Next {
         match code {
             ErrorCode::REBALANCE_IN_PROGRESS | ErrorCode::ILLEGAL_GENERATION => Next::Rejoin,
+            ErrorCode::UNKNOWN_MEMBER_ID if self.was_shown_lately() => {
+                self.roll.fail(format!("{} is not a member any more, and lives", self.id));
+                Next::End
+            }
             ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::GROUP_ID_NOT_FOUND => Next::StartAnew,
             ErrorCode::COORDINATOR_NOT_AVAILABLE
             | ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
             | ErrorCode::NOT_COORDINATOR => Next::Wait,
             code => {
-                let what = format!("{code} to a member that has done nothing wrong");
-                self.roll.0.borrow().recorder.fail(Check::Answer, what);
+                self.roll.fail(format!("{code} to a member that has done nothing wrong"));
                 Next::End
             }
         }

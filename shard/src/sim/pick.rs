@@ -10,7 +10,7 @@ use crate::sim::clock::{Clock, Gait};
 use crate::sim::consumer::Manners;
 use crate::sim::disk::{Crash, Faults};
 use crate::sim::history::{Durability, Retries};
-use crate::sim::member::Ways;
+use crate::sim::member::{STATIC_FROM, Ways};
 use crate::sim::net::Weather;
 use crate::sim::policy::Policy;
 use crate::sim::producer::{Habits, TOPIC_IDS_FROM};
@@ -76,8 +76,10 @@ pub fn manners(chance: &mut Chance) -> Manners {
 }
 
 pub fn ways(chance: &mut Chance) -> Ways {
+    let version = i16::try_from(chance.below(10)).expect("versions are few");
     Ways {
-        version: i16::try_from(chance.below(10)).expect("versions are few"),
+        version,
+        is_static: version >= STATIC_FROM && chance.one_in(2),
         round_count: chance.index(30),
         odd_one_in: [4, 10, 100][chance.index(3)],
         pause: Duration::from_millis([20, 300, 2_000][chance.index(3)]),
