@@ -40,6 +40,8 @@ pub enum Bug {
     CheckpointRenamedUnsynced,
     /// Journal files are used again when a checkpoint begins, not when it is durable.
     JournalRecycledEarly,
+    /// A checkpoint has the producers as they are when it is stored, ahead of its log.
+    ProducersSavedAhead,
     /// A checkpoint leaves out partitions that a disk fault has closed.
     ClosedPartitionForgotten,
     /// A sync that failed is tried again, and then believed.
@@ -103,7 +105,7 @@ pub enum Bug {
 }
 
 impl Bug {
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::AckBeforeFlush,
         Self::WriteErrorIgnored,
         Self::HighWatermarkAhead,
@@ -118,6 +120,7 @@ impl Bug {
         Self::IntentForgotten,
         Self::CheckpointRenamedUnsynced,
         Self::JournalRecycledEarly,
+        Self::ProducersSavedAhead,
         Self::ClosedPartitionForgotten,
         Self::FailedSyncRetried,
         Self::CleanFlagEarly,

@@ -186,6 +186,18 @@ impl Checkpointing {
         &self.manifest
     }
 
+    /// What no broker may do: tells of the producers as `log` knows them now, and of the rest as it was
+    /// when the checkpoint began.
+    ///
+    /// # Panics
+    /// Without `Bug::ProducersSavedAhead`.
+    pub fn retell_producers(&mut self, log: &Log) {
+        assert!(Bug::ProducersSavedAhead.is_on());
+        let manifest = Manifest::decode(&self.manifest).expect("it was encoded here");
+        let producers = log.producers.clone();
+        self.manifest = Manifest { producers, ..manifest }.encode();
+    }
+
     pub fn into_checkpointed(self) -> Checkpointed {
         self.checkpointed
     }

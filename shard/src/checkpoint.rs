@@ -182,7 +182,12 @@ async fn make_alone<I: Io>(shard: &Rc<Shard<I>>) -> Result<(), StoreError> {
     if work.failed.get() {
         return Err(io::Error::other("a partition could not be flushed").into());
     }
-    let taken = work.taken.take();
+    let mut taken = work.taken.take();
+    if Bug::ProducersSavedAhead.is_on() {
+        for (partition, checkpointing) in &mut taken {
+            partition.with_log(|log| checkpointing.retell_producers(log));
+        }
+    }
     let old_manifests = carry_fenced(shard, &work.fenced.take()).await?;
     store(shard, sequence, &taken, &old_manifests).await?;
     shard.commit.on_checkpoint(sequence);
