@@ -86,6 +86,8 @@ pub enum Bug {
     CompactedUnsynced,
     /// The reload of a coordinator forgets a group's offsets with each record of its members.
     GroupOffsetsNotRestored,
+    /// The reload of a coordinator begins with the first generation of a group.
+    GroupGenerationForgotten,
     /// Members that share anew because one is gone stay in their generation.
     GenerationNotRaised,
     /// A member commits for a generation that is over.
@@ -105,7 +107,7 @@ pub enum Bug {
 }
 
 impl Bug {
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 46] = [
         Self::AckBeforeFlush,
         Self::WriteErrorIgnored,
         Self::HighWatermarkAhead,
@@ -143,6 +145,7 @@ impl Bug {
         Self::ReplacedFileDroppedEarly,
         Self::CompactedUnsynced,
         Self::GroupOffsetsNotRestored,
+        Self::GroupGenerationForgotten,
         Self::GenerationNotRaised,
         Self::StaleCommitTaken,
         Self::StaleSyncAnswered,

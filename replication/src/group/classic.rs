@@ -123,7 +123,9 @@ impl ClassicGroup {
     pub(crate) fn restore(name: Arc<str>, snapshot: ClassicSnapshot) -> Self {
         let mut group = Self::new(name, snapshot.since);
         group.protocol_type = snapshot.protocol_type;
-        group.generation = snapshot.generation;
+        if !Bug::GroupGenerationForgotten.is_on() {
+            group.generation = snapshot.generation;
+        }
         group.leader = snapshot.leader;
         for it in snapshot.members {
             let protocols = snapshot
