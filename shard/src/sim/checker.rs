@@ -24,6 +24,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Range;
 
 use engine::id::Offset;
 
@@ -508,7 +509,7 @@ impl Checker {
             return Err(Violation::NotRead { log });
         }
         state.is_final = true;
-        for (offset, (writer, sequence)) in state.unseen_last(start, &seen) {
+        for (offset, (writer, sequence)) in state.unseen_last(start..next, &seen) {
             if !self.has_unplaced(log, key_of(writer, sequence), is_tombstone) {
                 return Err(Violation::Vanished { log, offset });
             }
@@ -705,13 +706,17 @@ impl Log {
         (is_last && !is_forgotten).then_some(record)
     }
 
-    /// A reader has read all from `start` on, and found `seen`. Gives those that it should have found, too,
+    /// A reader has read all of `range`, and found `seen`. Gives those that it should have found, too,
     /// unless a tombstone that nobody saw came after them.
-    fn unseen_last(&mut self, start: Offset, seen: &BTreeSet<Offset>) -> Vec<(Offset, Record)> {
+    fn unseen_last(
+        &mut self,
+        range: Range<Offset>,
+        seen: &BTreeSet<Offset>,
+    ) -> Vec<(Offset, Record)> {
         let Some(keys) = &mut self.keys else { return Vec::new() };
         keys.count = seen.len();
         let last: Vec<Offset> = keys.last.values().copied().collect();
-        let missing = last.into_iter().filter(|it| *it >= start && !seen.contains(it));
+        let missing = last.into_iter().filter(|it| range.contains(it) && !seen.contains(it));
         missing.filter_map(|it| self.only_of_key(it).map(|record| (it, record))).collect()
     }
 
@@ -1017,6 +1022,15 @@ mod tests {
         check_compacted(&compacted(second, &without(first)), None);
         let last = i64::try_from(second).unwrap();
         check_compacted(&compacted(second, &without(second)), Some(last));
+    }
+
+    #[test]
+    fn a_reader_of_a_compacted_log_owes_nothing_of_what_came_after_its_question() {
+        let mut events = compacted(1, &[0, 1]);
+        let value = Some(Value { run: 9, log: LOG, writer: WRITER, sequence: 0 });
+        let read = answer(1, vec![Seen { offset: at(0), value }], at(1));
+        events.splice(2..5, [acked(WRITER, 0, 1, 0), asked(0), acked(WRITER, 1, 1, 1), read]);
+        check_compacted(&events, None);
     }
 
     #[test]
