@@ -28,6 +28,7 @@ func main() {
 	flag.IntVar(&options.warm, "warm", 0, "MiB of records that are written first, so that the broker's caches are full at its base")
 	flag.BoolVar(&options.report, "report", false, "only tell: another broker may have other limits and answers")
 	flag.BoolVar(&options.long, "long", false, "attacks last ten seconds instead of two, and some are larger")
+	flag.DurationVar(&limits.Latency, "latency", limits.Latency, "a p99 of the canary below it is good whatever its base")
 	only := flag.String("only", "", "a regular expression of rows and names")
 	flag.StringVar(&options.keep, "keep", "", "a file for what was measured")
 	flag.StringVar(&options.shot, "shot", "", "only the shots whose name contains this; sieges are whole")
