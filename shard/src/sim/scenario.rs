@@ -157,6 +157,10 @@ const DAMAGE_ODDS: u64 = 2;
 const GROUP_ODDS: u64 = 3;
 /// Likewise, of groups.
 const GROUP_SALT: u64 = 0x60_0bed_5eed_0002;
+/// One in so many long runs has a disk that fails again and again.
+const SICK_ODDS: u64 = 8;
+/// Parts the chance of such disks from that of everything else.
+const SICK_SALT: u64 = 0x51c_4d15_c5ee_0003;
 
 impl Plan {
     /// Some fifty operations and no trouble.
@@ -204,7 +208,25 @@ impl Plan {
         if chance.one_in(DAMAGE_ODDS) && keeps_all && plan.members.is_empty() {
             plan.damage = Some(Damage::pick(&mut chance));
         }
+        let mut chance = Chance::new(mix(seed ^ SICK_SALT));
+        if chance.one_in(SICK_ODDS) && plan.damage.is_none() {
+            plan.sicken(&mut chance);
+        }
         plan
+    }
+
+    /// A disk that often fails what is to be durable, and then the power goes: only then it shows whether
+    /// somebody counts on it all the same.
+    fn sicken(&mut self, chance: &mut Chance) {
+        if self.topics.iter().all(|it| it.policy == Policy::default()) {
+            self.crowd(chance);
+        }
+        for phase in &mut self.phases {
+            let odds = [3, 10, 40][chance.index(3)];
+            let (write_fails, sync_fails) = if chance.one_in(2) { (odds, 0) } else { (0, odds) };
+            phase.faults = Faults { write_fails, sync_fails, ..Faults::none() };
+            phase.ending = Ending::Crash(Crash::Power);
+        }
     }
 
     /// A group reads one of the topics.

@@ -29,6 +29,7 @@ func main() {
 	flag.BoolVar(&options.report, "report", false, "only tell: another broker may have other limits and answers")
 	flag.BoolVar(&options.long, "long", false, "attacks last ten seconds instead of two, and some are larger")
 	flag.DurationVar(&limits.Latency, "latency", limits.Latency, "a p99 of the canary below it is good whatever its base")
+	floor := flag.Int64("floor", limits.Floor>>20, "MiB of memory that may stay after an attack however small the base is")
 	only := flag.String("only", "", "a regular expression of rows and names")
 	flag.StringVar(&options.keep, "keep", "", "a file for what was measured")
 	flag.StringVar(&options.shot, "shot", "", "only the shots whose name contains this; sieges are whole")
@@ -36,6 +37,7 @@ func main() {
 	topic := flag.String("topic", "", "of the attack")
 	table := flag.Bool("table", false, "the arguments are files of -keep")
 	flag.Parse()
+	limits.Floor = *floor << 20
 	err := func() (err error) {
 		switch {
 		case *table:
