@@ -620,8 +620,9 @@ fn skip_field(body: &[u8], length: i32) -> Option<&[u8]> {
     if length == -1 { Some(body) } else { body.get(usize::try_from(length).ok()?..) }
 }
 
+/// The number that `input` begins with, and what follows. `None`: it is cut, or malformed.
 #[inline(always)]
-fn short_varint(input: &[u8]) -> Option<(i32, &[u8])> {
+pub(crate) fn short_varint(input: &[u8]) -> Option<(i32, &[u8])> {
     if let Some((raw, rest)) = short_raw(input) {
         return Some(((raw >> 1).cast_signed() ^ (raw & 1).cast_signed().wrapping_neg(), rest));
     }
@@ -629,8 +630,9 @@ fn short_varint(input: &[u8]) -> Option<(i32, &[u8])> {
     Some((read_varint(&mut rest).ok()??, rest))
 }
 
+/// Likewise, of 64 bits.
 #[inline(always)]
-fn short_varlong(input: &[u8]) -> Option<(i64, &[u8])> {
+pub(crate) fn short_varlong(input: &[u8]) -> Option<(i64, &[u8])> {
     if let Some((raw, rest)) = short_raw(input) {
         let raw = u64::from(raw);
         return Some(((raw >> 1).cast_signed() ^ (raw & 1).cast_signed().wrapping_neg(), rest));

@@ -273,7 +273,7 @@ impl<I: Io> Shard<I> {
         for path in [sidecar_path(partition, segment), segment_path(partition, segment)] {
             match self.io.unlink(&path).await {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(%path, %error, "the file of deleted records stays");
+                    tracing::warn!(%path, %error, "the file of a segment that is gone stays");
                 }
                 Ok(()) | Err(_) => {}
             }

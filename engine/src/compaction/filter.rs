@@ -20,7 +20,10 @@ use crate::bug::Bug;
 use crate::codec::{self, Codec, Decoded, Decoder};
 use crate::compaction::map::{KeyHasher, MapFull, OffsetMap};
 use crate::id::{Offset, Timestamp};
-use crate::records::{Advance, Clock, Field, RecordHead, RecordStream, RecordsError};
+use crate::records::builder::put_varlong;
+use crate::records::{
+    Advance, Clock, Field, RecordHead, RecordStream, RecordsError, short_varint, short_varlong,
+};
 
 /// What one batch may decompress to, to be compacted: it is in memory as a whole.
 pub const UNPACKED_BYTES_MAX: usize = 16 << 20;
@@ -241,7 +244,8 @@ impl Filter {
             return Ok(Some(Left::Whole));
         }
         let base = view.base_timestamp();
-        let payload = judging.write(base, horizon.unwrap_or(base));
+        let payload =
+            judging.write(base, horizon.unwrap_or(base)).ok_or(RecordsError::Malformed)?;
         let payload =
             if self.codec == Codec::None { payload } else { codec::compress(self.codec, &payload) };
         let max_timestamp = judging.kept.iter().map(|it| it.timestamp).max();
@@ -282,37 +286,40 @@ impl Judging {
     }
 
     /// The records that stay; their times, told from `old_base` on, are told from `new_base` on.
-    fn write(&self, old_base: Timestamp, new_base: Timestamp) -> Vec<u8> {
+    /// `None`: they are not what was read, and nothing may be written.
+    fn write(&self, old_base: Timestamp, new_base: Timestamp) -> Option<Vec<u8>> {
         let mut payload = Vec::with_capacity(self.unpacked.len());
         for Kept { start, end, .. } in &self.kept {
-            let record = self.unpacked.get(*start..*end).unwrap_or_default();
+            let record = self.unpacked.get(*start..*end)?;
             if old_base == new_base {
                 payload.extend_from_slice(record);
             } else {
-                rebase(record, old_base.get().wrapping_sub(new_base.get()), &mut payload);
+                rebase(record, old_base.get().wrapping_sub(new_base.get()), &mut payload)?;
             }
         }
-        payload
+        Some(payload)
     }
 }
 
 impl<'a> Raw<'a> {
     /// The record that `bytes` begin with.
     fn read(bytes: &'a [u8]) -> Option<Self> {
-        let mut rest = bytes;
-        let length = usize::try_from(varint(&mut rest)?).ok()?;
-        let (mut body, after) = rest.split_at_checked(length)?;
-        let (_attributes, fields) = body.split_first()?;
-        body = fields;
-        let timestamp_delta = varint(&mut body)?;
-        let offset_delta = i32::try_from(varint(&mut body)?).ok()?;
-        let key = field(&mut body)?;
-        let key_bytes = key.and_then(|it| u32::try_from(it.len()).ok());
-        let is_tombstone = varint(&mut body)? < 0;
+        let (length, rest) = short_varint(bytes)?;
+        let (body, after) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+        let (_attributes, body) = body.split_first()?;
+        let (timestamp_delta, body) = short_varlong(body)?;
+        let (offset_delta, body) = short_varint(body)?;
+        let (key_length, body) = short_varint(body)?;
+        let key_bytes = u32::try_from(key_length).ok();
+        let (key, body) = match usize::try_from(key_length) {
+            Ok(length) => body.split_at_checked(length).map(|(key, rest)| (Some(key), rest))?,
+            Err(_none) => (None, body),
+        };
+        let (value_length, _) = short_varint(body)?;
         Some(Self {
             head: RecordHead { timestamp_delta, offset_delta, key_bytes },
             key,
-            is_tombstone,
+            is_tombstone: value_length < 0,
             bytes: bytes.len().checked_sub(after.len())?,
         })
     }
@@ -335,58 +342,17 @@ fn offset_of(base_offset: i64, delta: i32) -> Result<Offset, RecordsError> {
     offset.ok_or(RecordsError::Malformed)
 }
 
-/// The record with `shift` added to its timestamp delta.
-fn rebase(record: &[u8], shift: i64, into: &mut Vec<u8>) {
-    let mut rest = record;
-    let parts = varint(&mut rest).and_then(|_length| {
-        let (attributes, mut rest) = rest.split_first()?;
-        let delta = varint(&mut rest)?;
-        Some((*attributes, delta, rest))
-    });
-    let Some((attributes, delta, rest)) = parts else { return };
-    let mut body = vec![attributes];
-    put_varint(delta.wrapping_add(shift), &mut body);
+/// Appends the record with `shift` added to its timestamp delta. `None`: it is none.
+fn rebase(record: &[u8], shift: i64, into: &mut Vec<u8>) -> Option<()> {
+    let (_length, body) = short_varint(record)?;
+    let (attributes, body) = body.split_first()?;
+    let (delta, rest) = short_varlong(body)?;
+    let mut body = vec![*attributes];
+    put_varlong(&mut body, delta.wrapping_add(shift));
     body.extend_from_slice(rest);
-    put_varint(i64::try_from(body.len()).unwrap_or(i64::MAX), into);
+    put_varlong(into, i64::try_from(body.len()).ok()?);
     into.extend_from_slice(&body);
-}
-
-/// A length and so many bytes; -1 is none.
-fn field<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
-    let length = varint(bytes)?;
-    if length < 0 {
-        return Some(None);
-    }
-    let (field, rest) = bytes.split_at_checked(usize::try_from(length).ok()?)?;
-    *bytes = rest;
-    Some(Some(field))
-}
-
-fn varint(bytes: &mut &[u8]) -> Option<i64> {
-    let mut raw: u64 = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        raw |= u64::from(*byte & 0x7f).checked_shl(shift)?;
-        if byte & 0x80 == 0 {
-            let sign = (raw & 1).cast_signed().wrapping_neg();
-            return Some((raw >> 1).cast_signed() ^ sign);
-        }
-    }
-    None
-}
-
-fn put_varint(value: i64, into: &mut Vec<u8>) {
-    let mut raw = (value << 1 ^ value >> 63).cast_unsigned();
-    loop {
-        let [.., low] = raw.to_be_bytes();
-        raw >>= 7;
-        if raw == 0 {
-            into.push(low & 0x7f);
-            return;
-        }
-        into.push(low | 0x80);
-    }
+    Some(())
 }
 
 #[cfg(test)]

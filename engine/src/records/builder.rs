@@ -154,7 +154,7 @@ fn put_length(bytes: &mut Vec<u8>, length: usize) {
 }
 
 /// A varint is a varlong that is short.
-fn put_varlong(bytes: &mut Vec<u8>, value: i64) {
+pub(crate) fn put_varlong(bytes: &mut Vec<u8>, value: i64) {
     let mut raw = (value << 1 ^ value >> 63).cast_unsigned();
     loop {
         let [.., low] = raw.to_be_bytes();

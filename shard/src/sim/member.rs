@@ -2,8 +2,8 @@
 //! share: it judges what they are told.
 //!
 //! A member joins, assigns if it leads, commits what it would have read, and now and then leaves, dies,
-//! stalls, starts anew, or says what it should have said a generation ago. When it has done enough it stays until the whole group has settled: every
-//! partition owned, all in one generation.
+//! stalls, starts anew, or says what it should have said a generation ago. When it has done enough it
+//! stays until the whole group has settled: every partition owned, all in one generation.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
