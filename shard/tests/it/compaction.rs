@@ -1,15 +1,18 @@
 //! A compacted topic, from its first record to a restart.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use engine::codec::Codec;
 use shard::io::Io;
-use shard::sim::SimIo;
 use shard::sim::admin::{Admin, Wish};
 use shard::sim::consumer::{Consumer, Manners};
-use shard::sim::disk::Crash;
+use shard::sim::disk::{Crash, Faults};
 use shard::sim::history::{Durability, KEY_COUNT, Retries};
 use shard::sim::policy::Policy;
 use shard::sim::producer::{Habits, Producer};
-use shard::sim::recorder::Recorder;
+use shard::sim::recorder::{Recorder, Target};
+use shard::sim::{SimIo, World};
 
 use crate::recovery::{finish, idle, put, start, world};
 
@@ -17,11 +20,11 @@ fn names(io: &SimIo, dir: &str) -> Vec<String> {
     io.list(dir).expect("it is there")
 }
 
-#[test]
-fn a_compacted_log_has_one_record_of_each_key_and_no_other_file_also_after_a_power_cut() {
+/// A world with a compacted topic of short segments, not all of them compacted yet.
+fn written() -> (World, Recorder, Vec<Target>) {
     let mut world = world(1);
     start(&mut world, 1);
-    let (outside, node) = (world.outside(), world.io(0, 0));
+    let outside = world.outside();
     let recorder = Recorder::new(outside.clone(), 1);
     let wish = Wish {
         name: "t".to_owned(),
@@ -45,8 +48,36 @@ fn a_compacted_log_has_one_record_of_each_key_and_no_other_file_also_after_a_pow
     };
     let producer = Producer::new(&outside, 0, &recorder, habits, targets.clone());
     finish(&mut world, &outside, producer.run());
-    idle(&mut world);
+    (world, recorder, targets)
+}
 
+#[test]
+fn nothing_is_compacted_before_a_start_is_durable() {
+    let (mut world, _recorder, _targets) = written();
+    world.crash(0, Crash::Process);
+    let lines: Rc<RefCell<Vec<String>>> = Rc::default();
+    let told = Rc::clone(&lines);
+    world.tell_to(Box::new(move |line| told.borrow_mut().push(line.to_owned())));
+    // A start that takes longer than the compactor's pauses.
+    world.set_faults(0, Faults { stalls: 1, stall_nanos: 3_000_000_000, ..Faults::none() });
+    start(&mut world, 1);
+    world.set_faults(0, Faults::none());
+    idle(&mut world);
+    let lines = lines.borrow();
+    let first = |is_it: &dyn Fn(&str) -> bool| lines.iter().position(|line| is_it(line));
+    let begun = first(&|line| line.ends_with("open CreateDirect superblock"));
+    let compacts = |path: &str| path.ends_with(".log") && path.split('.').count() == 3;
+    let compacted = first(&|line| {
+        line.split_once("open CreateDirect ").is_some_and(|(_, path)| compacts(path))
+    });
+    assert!(begun.is_some() && begun < compacted, "{begun:?}, {compacted:?}");
+}
+
+#[test]
+fn a_compacted_log_has_one_record_of_each_key_and_no_other_file_also_after_a_power_cut() {
+    let (mut world, recorder, targets) = written();
+    let (outside, node) = (world.outside(), world.io(0, 0));
+    idle(&mut world);
     let dir = format!("topics/{}/0", engine::id::TopicId::new(targets[0].topic_id));
     let compacted = names(&node, &dir);
     let (sealed, logs): (Vec<_>, Vec<_>) =
