@@ -393,6 +393,8 @@ struct Run<'plan> {
     /// Still to be done.
     damage: Option<Damage>,
     harm: Harm,
+    /// Some broker of the run came so far: its directory has a reserve.
+    has_served: bool,
     /// Once there is a topic to read.
     roll: Rc<RefCell<Option<Roll>>>,
 }
@@ -410,7 +412,8 @@ impl<'plan> Run<'plan> {
         let started = start(&world, node, plan.shard_count);
         let (topics, roll) = (Topics::default(), Rc::default());
         let (damage, harm) = (plan.damage, Harm::None);
-        Self { plan, world, node, started, recorder, topics, damage, harm, roll }
+        let has_served = false;
+        Self { plan, world, node, started, recorder, topics, damage, harm, has_served, roll }
     }
 
     fn run(mut self) -> Result<Report, Failure> {
@@ -497,8 +500,9 @@ impl<'plan> Run<'plan> {
 
     /// Runs a phase and its crash. A broker that its disk stopped is started again.
     fn endure(&mut self, phase: &Phase) -> Result<(), Failure> {
-        if phase.faults.room_bytes != 0 {
-            // A first start needs room, and the last phase is over.
+        // A first start may find no room, and every other one has had some.
+        let is_first_without_room = !self.has_served && self.plan.seed.is_multiple_of(2);
+        if phase.faults.room_bytes != 0 && !is_first_without_room {
             self.world.set_faults(self.node, Faults::none());
             let (recorder, started) = (self.recorder.clone(), self.started.clone());
             let has_begun = || started.ready().is_some() || started.stopped().is_some();
@@ -514,8 +518,11 @@ impl<'plan> Run<'plan> {
         } else {
             self.live(phase.until)?;
         }
+        self.has_served |= self.started.ready().is_some();
+        let may_stop = phase.faults.may_stop_a_broker()
+            || phase.faults.room_bytes != 0 && is_first_without_room;
         if let Some(reason) = self.started.stopped()
-            && !phase.faults.may_stop_a_broker()
+            && !may_stop
         {
             return Err(Check::Start.failed(reason));
         }
