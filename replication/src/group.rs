@@ -15,6 +15,7 @@
 //! before joining), KIP-814 (no needless assignment), KIP-848 (the consumer protocol, and the way from one
 //! protocol to the other).
 
+pub(crate) mod alarms;
 pub mod answer;
 pub mod assignment;
 pub mod assignor;
@@ -25,6 +26,7 @@ pub mod coordinator;
 pub(crate) mod embedded;
 pub(crate) mod member;
 pub(crate) mod members;
+pub(crate) mod memory;
 pub(crate) mod migration;
 pub(crate) mod offsets;
 pub mod primitive;

@@ -320,6 +320,7 @@ impl<I: Io> Shard<I> {
         let mut recorder = self.recorder.borrow_mut();
         recorder.set(Metric::MemoryRequestBytes, self.permits.used_bytes());
         recorder.set(Metric::MemoryAnswerBytes, self.answers.used_bytes());
+        recorder.set(Metric::MemoryGroupBytes, self.groups.bytes());
         for (metric, value) in gauges {
             recorder.set(metric, u64::try_from(value).expect("usize fits"));
         }

@@ -23,7 +23,7 @@ use net::header::RequestHeader;
 use net::outgoing::Piece;
 
 use crate::cause::Cause;
-use crate::handler::{self, Answered, Close};
+use crate::handler::{self, Answered, Close, text};
 use crate::io::{Class, Io, Nanos};
 use crate::limits::{ELEMENT_BYTES, PIPELINE_MAX, SEND_SLICE_BYTES};
 use crate::message::Part;
@@ -56,8 +56,8 @@ pub struct Request {
     pub connection: u64,
     pub header: RequestHeader,
     pub bytes: u64,
-    /// What its elements take besides, once they are read.
-    pub decoded_bytes: u64,
+    /// What is counted for it until it is answered: its bytes, and once they are read its elements.
+    pub held_bytes: u64,
     /// What is counted for its answer: what was promised to it, and once it is made what it holds until it
     /// is sent.
     pub answer_bytes: u64,
@@ -124,9 +124,24 @@ impl<I: Io> Connection<I> {
 
     /// Counts what the elements of a request take, besides its bytes, until it is answered.
     pub fn hold_decoded(&self, shard: &Shard<I>, request: &mut Request, element_count: usize) {
-        request.decoded_bytes = bytes_u64(element_count) * ELEMENT_BYTES;
-        self.held_bytes.set(self.held_bytes.get() + request.decoded_bytes);
-        shard.permits.take(request.decoded_bytes);
+        let bytes = bytes_u64(element_count) * ELEMENT_BYTES;
+        request.held_bytes += bytes;
+        self.held_bytes.set(self.held_bytes.get() + bytes);
+        shard.permits.take(bytes);
+    }
+
+    /// Gives back what is counted for a request before it is answered: nothing of it is held any more, and
+    /// its answer may be long in coming.
+    pub fn release(&self, shard: &Shard<I>, request: &mut Request) {
+        // The name in the header is a part of the request's frame.
+        request.header.client_id = request.header.client_id.as_ref().map(|it| text(it.as_str()));
+        self.give_back(shard, request);
+    }
+
+    fn give_back(&self, shard: &Shard<I>, request: &mut Request) {
+        let held = std::mem::take(&mut request.held_bytes).min(self.held_bytes.get());
+        self.held_bytes.set(self.held_bytes.get() - held);
+        shard.permits.give_back(held);
     }
 
     /// The sweep's look at what is awaited of the peer.
@@ -281,6 +296,7 @@ async fn on_frame<I: Io>(
         connection.tell(shard, Cause::Header, format_args!("{error:?}"));
         Broken
     })?;
+    drop(frame);
     connection.in_hand_count.set(connection.in_hand_count.get() + 1);
     if header.api != ApiKey::Produce {
         connection.wait_for_earlier().await;
@@ -296,9 +312,16 @@ async fn on_frame<I: Io>(
         _ => Duration::ZERO,
     };
     let id = connection.id;
-    let mut request =
-        Request { connection: id, header, bytes, decoded_bytes: 0, answer_bytes: 0, stages, pause };
-    let answered = handler::answer(shard, connection, &mut request, &body).await;
+    let mut request = Request {
+        connection: id,
+        header,
+        bytes,
+        held_bytes: bytes,
+        answer_bytes: 0,
+        stages,
+        pause,
+    };
+    let answered = handler::answer(shard, connection, &mut request, body).await;
     hold_answer(shard, connection, &mut request, &answered);
     let answered = answered.map_err(|Close(cause)| {
         connection.tell(shard, cause, request.header.api.name());
@@ -484,9 +507,7 @@ fn on_sent<I: Io>(shard: &Rc<Shard<I>>, connection: &Connection<I>, finished: &m
             stages: request.stages,
         };
         shard.recorder.borrow_mut().on_finished(now, wall, &finished);
-        let held = (request.bytes + request.decoded_bytes).min(connection.held_bytes.get());
-        connection.held_bytes.set(connection.held_bytes.get() - held);
-        shard.permits.give_back(held);
+        connection.give_back(shard, &mut request);
         connection.answer_bytes.set(connection.answer_bytes.get() - request.answer_bytes);
         shard.answers.give_back(request.answer_bytes);
     }

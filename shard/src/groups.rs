@@ -5,7 +5,7 @@
 //! nobody is told what a crash could take back. A coordinator whose records cannot be stored is thrown
 //! away with what waits for it, and read anew.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,9 +23,10 @@ use replication::group::{GroupLimits, Moment, Now, Ticket};
 use replication::image::Image;
 use replication::topics::OFFSETS_TOPIC_NAME;
 
-use crate::io::{Class, Io};
-use crate::limits::{DECOMPRESSED_BYTES_MAX, GROUP_BATCH_BYTES_MAX, GROUP_RETRY};
+use crate::io::{Class, Io, Nanos};
+use crate::limits::{DECOMPRESSED_BYTES_MAX, GROUP_BATCH_BYTES_MAX, GROUP_RETRY, GROUP_TELL_EVERY};
 use crate::message::{Message, ProduceItem, ReadError, Reply};
+use crate::metrics::Metric;
 use crate::partition::{Condition, Partition};
 use crate::removal;
 use crate::route::ReplyTo;
@@ -48,6 +49,10 @@ pub struct Groups<I: Io> {
     seats: RefCell<BTreeMap<PartitionId, Seat<I>>>,
     /// Rings when a deadline may be earlier than before.
     changed: Bell,
+    /// What all of them may take of memory. What is there goes on when it is used up.
+    bytes_max: u64,
+    /// When the log was told that it is.
+    told_at: Cell<Option<Nanos>>,
 }
 
 /// One partition's coordinator, and what waits for it.
@@ -70,9 +75,25 @@ enum Sitter {
     Absent(Absence),
 }
 
-impl<I: Io> Default for Groups<I> {
-    fn default() -> Self {
-        Self { seats: RefCell::default(), changed: Bell::default() }
+impl<I: Io> Groups<I> {
+    pub fn new(bytes_max: u64) -> Self {
+        let (seats, changed, told_at) = (RefCell::default(), Bell::default(), Cell::default());
+        Self { seats, changed, bytes_max, told_at }
+    }
+
+    /// What they take of memory, about.
+    pub fn bytes(&self) -> u64 {
+        self.seats.borrow().values().map(Seat::bytes).sum()
+    }
+
+    /// Whether there is no memory for what a request would add.
+    fn is_full_for(&self, partition: PartitionId, request: &Request) -> bool {
+        let seats = self.seats.borrow();
+        let Some(Sitter::Present(coordinator)) = seats.get(&partition).map(|it| &it.sitter) else {
+            return false;
+        };
+        let growth = coordinator.growth(request);
+        growth > 0 && self.bytes() + growth > self.bytes_max
     }
 }
 
@@ -94,6 +115,13 @@ impl<I: Io> Seat<I> {
         match &mut self.sitter {
             Sitter::Present(coordinator) => Ok(coordinator),
             Sitter::Absent(absence) => Err(*absence),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        match &self.sitter {
+            Sitter::Present(coordinator) => coordinator.bytes(),
+            Sitter::Absent(_) => 0,
         }
     }
 
@@ -133,6 +161,10 @@ impl<I: Io> Shard<I> {
         if self.phase.get() != Phase::Serving {
             return Err((Absence::Elsewhere, reply_to));
         }
+        if self.groups.is_full_for(partition, &request) {
+            self.on_group_refused();
+            return Err((Absence::Unable, reply_to));
+        }
         let mut seats = self.groups.seats.borrow_mut();
         let Some(seat) = seats.get_mut(&partition) else {
             return Err((Absence::Elsewhere, reply_to));
@@ -156,6 +188,17 @@ impl<I: Io> Shard<I> {
             );
         }
         Ok(output)
+    }
+
+    fn on_group_refused(&self) {
+        self.recorder.borrow_mut().add(Metric::GroupRefusals, 1);
+        let now = self.io.now();
+        let is_told = self.groups.told_at.get().is_some_and(|it| now.since(it) < GROUP_TELL_EVERY);
+        if !is_told {
+            self.groups.told_at.set(Some(now));
+            let bytes_max = self.groups.bytes_max;
+            tracing::warn!(bytes_max, "groups take all the memory that they may: nothing is added");
+        }
     }
 
     fn group_now(&self) -> Now {

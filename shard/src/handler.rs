@@ -80,15 +80,16 @@ pub async fn answer<I: Io>(
     shard: &Rc<Shard<I>>,
     connection: &Rc<Connection<I>>,
     request: &mut Request,
-    body: &Bytes,
+    body: Bytes,
 ) -> Result<Answered<I>, Close> {
     if request.header.api == ApiKey::Produce {
-        return produce::begin(shard, connection, request, body).await.map(Answered::Produce);
+        return produce::begin(shard, connection, request, &body).await.map(Answered::Produce);
     }
     if body.len() > BODY_BYTES_MAX {
         return Err(Close(Cause::Request));
     }
-    let decoded = Body::decode_bounded(&request.header, body, elements_max(shard, request));
+    let decoded = Body::decode_bounded(&request.header, &body, elements_max(shard, request));
+    drop(body);
     let (decoded, element_count) = decoded.map_err(|_error| Close(Cause::Request))?;
     connection.hold_decoded(shard, request, element_count);
     request.stages.end(Stage::Parsed, shard.io.now());
@@ -194,7 +195,9 @@ async fn respond<I: Io>(
         Body::ConsumerGroupDescribe(body) => {
             Response::ConsumerGroupDescribe(consumer_groups::describe(shard, body).await)
         }
-        Body::SyncGroup(body) => Response::SyncGroup(groups::sync(shard, body, version).await),
+        Body::SyncGroup(body) => {
+            Response::SyncGroup(groups::sync(shard, connection, request, body).await)
+        }
         Body::Heartbeat(body) => Response::Heartbeat(groups::heartbeat(shard, body).await),
         Body::LeaveGroup(body) => Response::LeaveGroup(groups::leave(shard, body, version).await),
         Body::ListGroups(body) => Response::ListGroups(groups::list(shard, body).await),

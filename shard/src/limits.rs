@@ -153,6 +153,11 @@ pub const BATCH_SHARE: usize = 4;
 /// usually come to.
 pub const EVENTS_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Groups of a shard, their members and offsets, may take one in so many of its bytes for logs. It is memory
+/// beside them.
+pub const GROUP_SHARE: usize = 8;
+/// Between two lines of the log that say that there is no memory for more.
+pub const GROUP_TELL_EVERY: Duration = Duration::from_secs(60);
 /// Records of groups past which another batch begins.
 pub const GROUP_BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Pause before a coordinator's records are read once more, after a failure.

@@ -167,6 +167,8 @@ pub enum Metric {
     MemoryUsedBytes,
     MemoryRequestBytes,
     MemoryAnswerBytes,
+    MemoryGroupBytes,
+    GroupRefusals,
     JournalFrames,
     JournalBytes,
     SegmentWrites,
@@ -194,7 +196,7 @@ pub enum Metric {
 }
 
 impl Metric {
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::Batches,
         Self::Records,
         Self::BytesReceived,
@@ -206,6 +208,8 @@ impl Metric {
         Self::MemoryUsedBytes,
         Self::MemoryRequestBytes,
         Self::MemoryAnswerBytes,
+        Self::MemoryGroupBytes,
+        Self::GroupRefusals,
         Self::JournalFrames,
         Self::JournalBytes,
         Self::SegmentWrites,
@@ -263,6 +267,8 @@ impl Metric {
             Self::MemoryAnswerBytes => {
                 ("memory_answer_bytes", "bytes that answers hold until they are taken")
             }
+            Self::MemoryGroupBytes => ("memory_group_bytes", "bytes that groups hold, about"),
+            Self::GroupRefusals => ("group_refusals_total", "requests for more than they may hold"),
             Self::JournalFrames => ("journal_frames_total", "group commits to the journal"),
             Self::JournalBytes => ("journal_bytes_total", "bytes written to the journal"),
             Self::SegmentWrites => ("segment_writes_total", "writes to segment files"),

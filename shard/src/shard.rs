@@ -29,7 +29,7 @@ use crate::files::Files;
 use crate::groups::Groups;
 use crate::io::{Class, Io};
 use crate::lane::Lane;
-use crate::limits::{ANSWER_SHARE, MESSAGES_PER_TURN_MAX, TRIM_PARTITIONS_MAX};
+use crate::limits::{ANSWER_SHARE, GROUP_SHARE, MESSAGES_PER_TURN_MAX, TRIM_PARTITIONS_MAX};
 use crate::message::{Message, ReadError, Reader, Reply};
 use crate::metrics::Recorder;
 use crate::partition::{Condition, LEADER_EPOCH, Partition};
@@ -124,7 +124,8 @@ impl<I: Io> Shard<I> {
         let image = Arc::clone(nothing.image());
         let cores = u16::try_from(lanes.len()).expect("cores are few");
         let session_count_max = session_share(&image, lanes.len());
-        let answer_bytes = u64::try_from(io.block_bytes_max() / ANSWER_SHARE).expect("usize fits");
+        let one_in = |share| u64::try_from(io.block_bytes_max() / share).expect("usize fits");
+        let (answer_bytes, group_bytes) = (one_in(ANSWER_SHARE), one_in(GROUP_SHARE));
         Rc::new(Self {
             index,
             config,
@@ -143,7 +144,7 @@ impl<I: Io> Shard<I> {
             readers: RefCell::default(),
             freed: Bell::default(),
             phased: Bell::default(),
-            groups: Groups::default(),
+            groups: Groups::new(group_bytes),
             controller: Controller::default(),
             connections: Connections::default(),
             door: RefCell::default(),

@@ -10,6 +10,8 @@
 //! joined, and none waits for an assignment that is there.
 
 mod crossing;
+mod member;
+mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,9 +24,10 @@ use crate::group::answer::{
     Answer, DescribedMember, Description, GroupError, GroupState, JoinRefusal, Joined,
     JoinedMember, Synced,
 };
+use crate::group::classic::member::{Member, Waiting};
 use crate::group::coordinator::Step;
 use crate::group::embedded::{CONSUMER, read_topics};
-use crate::group::record::{ClassicSnapshot, GroupRecord, MemberSnapshot};
+use crate::group::record::{ClassicSnapshot, GroupRecord};
 use crate::group::request::{
     Heartbeat, Identity, Join, LeaderAgain, Leave, Protocol, Sync, Welcome,
 };
@@ -75,32 +78,6 @@ enum Opening {
     First { begun: Moment, is_joined: bool },
     /// As soon as all are there.
     Again,
-}
-
-#[derive(Debug)]
-struct Member {
-    instance: Option<Arc<str>>,
-    client_id: Arc<str>,
-    client_host: Arc<str>,
-    session_ms: i32,
-    rebalance_ms: i32,
-    protocols: Vec<Protocol>,
-    assignment: Bytes,
-    /// Without a sign of life until then, it is gone.
-    expires: Moment,
-    /// It has been in no generation yet.
-    is_new: bool,
-    /// In this generation it has asked for its assignment.
-    has_synced: bool,
-    waiting: Waiting,
-}
-
-/// What a member has asked for and not been answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waiting {
-    Nothing,
-    Join(Ticket),
-    Sync(Ticket),
 }
 
 impl ClassicGroup {
@@ -408,6 +385,7 @@ impl ClassicGroup {
         id: Arc<str>,
     ) {
         let mut member = self.members.remove(replaced).expect("instances name members");
+        step.forget_alarm(&self.name, &Alarm::Member(Arc::clone(replaced)));
         member.refuse(step, replaced, GroupError::FencedInstance);
         let led = self.leader.clone();
         if led.as_ref() == Some(replaced) {
@@ -489,7 +467,7 @@ impl ClassicGroup {
     fn on_join_time(&mut self, step: &mut Step<'_>) {
         let Phase::Preparing { until, opening } = self.phase else { return };
         if step.now.moment < until {
-            return;
+            return step.alarm(until, &self.name, Alarm::Join);
         }
         if let Opening::First { begun, is_joined: true } = opening {
             let last = begun.plus_ms(self.rebalance_ms().into());
@@ -509,7 +487,7 @@ impl ClassicGroup {
         let late: Vec<_> = self.members.iter().filter(|(_, it)| is_late(it)).collect();
         let late: Vec<_> = late.into_iter().map(|(id, _)| Arc::clone(id)).collect();
         for id in late {
-            self.take_out(&id);
+            self.take_out(step, &id);
         }
         if self.members.is_empty() {
             return self.become_empty(step);
@@ -743,6 +721,7 @@ impl ClassicGroup {
             _ => Arc::clone(&identity.member),
         };
         if self.invited.remove(&id).is_some() {
+            step.forget_alarm(&self.name, &Alarm::Member(id));
             return Ok(());
         }
         let instance = identity.instance.clone();
@@ -765,7 +744,7 @@ impl ClassicGroup {
             return;
         };
         if step.now.moment < sync_until {
-            return;
+            return step.alarm(sync_until, &self.name, Alarm::Sync);
         }
         let late = self.members.iter().filter(|(_, it)| !it.has_synced);
         let late: Vec<_> = late.map(|(id, _)| Arc::clone(id)).collect();
@@ -781,11 +760,11 @@ impl ClassicGroup {
     fn on_member_time(&mut self, step: &mut Step<'_>, id: &Arc<str>) {
         let now = step.now.moment;
         if let Some(&until) = self.invited.get(id) {
-            if until <= now {
-                self.invited.remove(id);
-                self.on_gone(step);
+            if now < until {
+                return step.alarm(until, &self.name, Alarm::Member(Arc::clone(id)));
             }
-            return;
+            self.invited.remove(id);
+            return self.on_gone(step);
         }
         let Some(member) = self.members.get(id) else { return };
         // Who waits for an answer cannot show that it lives, but for its first wait.
@@ -810,13 +789,14 @@ impl ClassicGroup {
     }
 
     fn remove_member(&mut self, step: &mut Step<'_>, id: &str, error: GroupError) {
-        if let Some(mut member) = self.take_out(id) {
+        if let Some(mut member) = self.take_out(step, id) {
             member.refuse(step, id, error);
         }
     }
 
-    fn take_out(&mut self, id: &str) -> Option<Member> {
+    fn take_out(&mut self, step: &mut Step<'_>, id: &str) -> Option<Member> {
         let member = self.members.remove(id)?;
+        step.forget_alarm(&self.name, &Alarm::Member(id.into()));
         if let Some(instance) = &member.instance {
             self.instances.remove(instance);
         }
@@ -854,65 +834,6 @@ impl ClassicGroup {
         };
         let group = Arc::clone(&self.name);
         step.record(GroupRecord::Classic { group, to: Some(snapshot) });
-    }
-}
-
-impl Member {
-    fn is_joining(&self) -> bool {
-        matches!(self.waiting, Waiting::Join(_))
-    }
-
-    fn can(&self, protocol: &str) -> bool {
-        self.protocols.iter().any(|it| &*it.name == protocol)
-    }
-
-    fn metadata(&self, protocol: &str) -> Bytes {
-        let said = self.protocols.iter().find(|it| &*it.name == protocol);
-        said.map(|it| it.metadata.clone()).unwrap_or_default()
-    }
-
-    fn snapshot(&self, id: &Arc<str>, subscription: Bytes) -> MemberSnapshot {
-        MemberSnapshot {
-            id: Arc::clone(id),
-            instance: self.instance.clone(),
-            client_id: Arc::clone(&self.client_id),
-            client_host: Arc::clone(&self.client_host),
-            rebalance_ms: self.rebalance_ms,
-            session_ms: self.session_ms,
-            subscription,
-            assignment: self.assignment.clone(),
-        }
-    }
-
-    /// It has shown that it lives.
-    fn live(&mut self, step: &Step<'_>) {
-        self.expires = step.now.moment.plus_ms(self.session_ms.into());
-    }
-
-    /// Waits for an answer. One that it waited for before is given up: it has asked again.
-    fn wait(&mut self, step: &mut Step<'_>, waiting: Waiting) {
-        match self.waiting {
-            Waiting::Nothing => {}
-            Waiting::Join(ticket) => {
-                let refusal = JoinRefusal { error: GroupError::Rebalancing, member: "".into() };
-                step.answer(ticket, Answer::Join(Err(refusal)));
-            }
-            Waiting::Sync(ticket) => {
-                step.answer(ticket, Answer::Sync(Err(GroupError::Rebalancing)));
-            }
-        }
-        self.waiting = waiting;
-    }
-
-    /// Answers what it waits for, if it waits.
-    fn refuse(&mut self, step: &mut Step<'_>, id: &str, error: GroupError) {
-        match std::mem::replace(&mut self.waiting, Waiting::Nothing) {
-            Waiting::Nothing => {}
-            Waiting::Join(ticket) => {
-                step.answer(ticket, Answer::Join(Err(JoinRefusal { error, member: id.into() })));
-            }
-            Waiting::Sync(ticket) => step.answer(ticket, Answer::Sync(Err(error))),
-        }
     }
 }
 

@@ -12,6 +12,7 @@
 
 pub(crate) mod begin;
 mod classic_member;
+mod memory;
 mod owners;
 mod settling;
 
@@ -540,13 +541,9 @@ impl ConsumerGroup {
     }
 
     /// Sees to it that a member is looked at when it may be late.
-    pub(crate) fn watch(&mut self, step: &mut Step<'_>, id: &Arc<str>) {
-        let clocks = &mut self.members.get_mut(id).expect("only members are watched").clocks;
-        let deadline = clocks.deadline();
-        if clocks.alarm.is_none_or(|it| deadline < it) {
-            clocks.alarm = Some(deadline);
-            step.alarm(deadline, &self.name, Alarm::Member(Arc::clone(id)));
-        }
+    pub(crate) fn watch(&self, step: &mut Step<'_>, id: &Arc<str>) {
+        let deadline = self.members[id].clocks.deadline();
+        step.alarm(deadline, &self.name, Alarm::Member(Arc::clone(id)));
     }
 
     /// A member that is late is gone.
@@ -555,7 +552,6 @@ impl ConsumerGroup {
         if member.clocks.deadline() <= step.now.moment {
             return self.fence(step, &[Arc::clone(id)]);
         }
-        member.clocks.alarm = None;
         self.watch(step, id);
     }
 
@@ -605,6 +601,7 @@ impl ConsumerGroup {
 
     fn take_out(&mut self, step: &mut Step<'_>, id: &Arc<str>) -> Option<Member> {
         let member = self.members.remove(id)?;
+        step.forget_alarm(&self.name, &Alarm::Member(Arc::clone(id)));
         self.owners.take(id, &member.current, &Current::default());
         if let Some(instance) = &member.profile.instance {
             self.instances.remove(instance);

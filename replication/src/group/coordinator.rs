@@ -3,6 +3,8 @@
 //! Promises: the same records give the same state; each ticket is answered once.
 //! Knows no log: whoever calls it makes its records durable, in order, before its answers leave.
 
+mod memory;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -10,12 +12,14 @@ use std::sync::Arc;
 use engine::bug::Bug;
 use engine::id::{PartitionIndex, Timestamp};
 
+use crate::group::alarms::Alarms;
 use crate::group::answer::{
     Answer, Beat, ConsumerDescription, FoundOffset, GroupError, JoinRefusal, Listed, Output,
 };
 use crate::group::classic::ClassicGroup;
 use crate::group::consumer::ConsumerGroup;
 use crate::group::consumer::begin::Written;
+use crate::group::coordinator::memory::Counted;
 use crate::group::embedded::CONSUMER;
 use crate::group::members::Members;
 use crate::group::migration::{downgrade, is_downgradable, upgrade};
@@ -29,6 +33,8 @@ use crate::image::Image;
 
 /// Offsets that are looked at in one go for those that have expired.
 const EXPIRY_OFFSETS_MAX: usize = 10_000;
+/// Time-outs that are looked at in one go.
+const ALARMS_MAX: usize = 256;
 
 /// One per partition of `__consumer_offsets`, on the shard that owns it.
 #[derive(Debug, Default)]
@@ -38,12 +44,15 @@ pub struct Coordinator {
     written: BTreeMap<Arc<str>, Written>,
     alarms: Alarms,
     expiry: Expiry,
+    /// What all groups take of memory, about.
+    bytes: u64,
 }
 
 #[derive(Debug)]
 struct Group {
     members: Members,
     offsets: Offsets,
+    counted: Counted,
 }
 
 /// What holds outside the groups while one step is made.
@@ -59,8 +68,6 @@ impl<'a> Scene<'a> {
         Step { now: self.now, limits: self.limits, image: self.image, alarms, output }
     }
 }
-
-type Alarms = BTreeSet<(Moment, Arc<str>, Alarm)>;
 
 /// Where the search for offsets that have expired goes on, and when.
 #[derive(Debug, Default)]
@@ -88,7 +95,11 @@ impl Step<'_> {
     }
 
     pub(crate) fn alarm(&mut self, at: Moment, group: &Arc<str>, alarm: Alarm) {
-        self.alarms.insert((at, Arc::clone(group), alarm));
+        self.alarms.set(at, group, alarm);
+    }
+
+    pub(crate) fn forget_alarm(&mut self, group: &Arc<str>, alarm: &Alarm) {
+        self.alarms.forget(group, alarm);
     }
 }
 
@@ -134,13 +145,14 @@ impl Coordinator {
         let mut step = Scene { now, limits, image }.step(&mut self.alarms, &mut output);
         self.groups.values_mut().for_each(|group| group.members.begin(&mut step));
         assert!(output.records.is_empty(), "what is there is written");
+        self.recount_all();
         self.expiry.at = now.moment.plus_ms(limits.retention_check_ms);
     }
 
     /// When `on_time` is due. `None` while there is nothing to look at.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        let alarm = self.alarms.first().map(|it| it.0);
+        let alarm = self.alarms.next();
         let expiry = (!self.groups.is_empty()).then_some(self.expiry.at);
         alarm.into_iter().chain(expiry).min()
     }
@@ -198,18 +210,18 @@ impl Coordinator {
         output.answers.push((ticket, answer));
     }
 
-    /// Time-outs that have come.
+    /// Time-outs that have come, or the first of them if they are many.
     pub fn on_time(&mut self, now: Now, limits: &GroupLimits, image: &Image, output: &mut Output) {
         let scene = Scene { now, limits, image };
-        while let Some((at, _, _)) = self.alarms.first()
-            && *at <= now.moment
-        {
-            let (_, name, alarm) = self.alarms.pop_first().expect("it was just seen");
+        let mut touched = BTreeSet::new();
+        for _ in 0..ALARMS_MAX {
+            let Some((name, alarm)) = self.alarms.take_due(now.moment) else { break };
             let Some(group) = self.groups.get_mut(&name) else { continue };
             let mut step = scene.step(&mut self.alarms, output);
             group.members.on_alarm(&mut step, &alarm);
-            self.settle(scene, &name, output);
+            touched.insert(name);
         }
+        touched.iter().for_each(|name| self.settle(scene, name, output));
         if self.expiry.at <= now.moment {
             self.expire(now, limits, output);
         }
@@ -246,6 +258,7 @@ impl Coordinator {
             let unknown = Answer::Sync(Err(GroupError::UnknownMember));
             return output.answers.push((ticket, unknown));
         };
+        let (name, record_count) = (Arc::clone(&sync.group), output.records.len());
         let mut step = scene.step(&mut self.alarms, output);
         match &mut group.members {
             Members::Classic(members) => members.sync(&mut step, ticket, sync),
@@ -253,6 +266,9 @@ impl Coordinator {
                 let synced = members.sync(&mut step, &sync);
                 step.answer(ticket, Answer::Sync(synced));
             }
+        }
+        if output.records.len() > record_count {
+            self.recount_members(&name);
         }
     }
 
@@ -265,11 +281,16 @@ impl Coordinator {
         let Some(group) = self.groups.get_mut(&heartbeat.group) else {
             return Answer::Heartbeat(Err(GroupError::UnknownMember));
         };
+        let record_count = output.records.len();
         let mut step = scene.step(&mut self.alarms, output);
-        Answer::Heartbeat(match &mut group.members {
+        let lives = match &mut group.members {
             Members::Classic(members) => members.heartbeat(&step, heartbeat),
             Members::Consumer(members) => members.classic_heartbeat(&mut step, heartbeat),
-        })
+        };
+        if output.records.len() > record_count {
+            self.recount_members(&heartbeat.group);
+        }
+        Answer::Heartbeat(lives)
     }
 
     fn leave(&mut self, scene: Scene<'_>, leave: &Leave, output: &mut Output) -> Answer {
@@ -295,7 +316,7 @@ impl Coordinator {
         output: &mut Output,
     ) -> Result<Beat, GroupError> {
         beat.check(&scene.limits.consumer)?;
-        let name = Arc::clone(&beat.group);
+        let (name, record_count) = (Arc::clone(&beat.group), output.records.len());
         let group = self.groups.get_mut(&name).map(|it| &mut it.members);
         let Some(Members::Consumer(group)) = group else {
             let is_join = beat.epoch == 0;
@@ -312,7 +333,11 @@ impl Coordinator {
             return Ok(left);
         }
         let admission = group.admit(&step, &beat)?;
-        Ok(group.heartbeat(&mut step, beat, admission))
+        let beat = group.heartbeat(&mut step, beat, admission);
+        if output.records.len() > record_count {
+            self.recount_members(&name); // What has changed was written down.
+        }
+        Ok(beat)
     }
 
     /// The first member of the consumer protocol founds its group, or turns a classic one into it. Nothing
@@ -324,7 +349,7 @@ impl Coordinator {
         output: &mut Output,
     ) -> Result<Beat, GroupError> {
         let name = Arc::clone(&beat.group);
-        let (mut alarms, mut draft) = (Alarms::new(), Output::default());
+        let (mut alarms, mut draft) = (Alarms::default(), Output::default());
         let mut step = scene.step(&mut alarms, &mut draft);
         let present = self.groups.get(&name).map(|it| &it.members);
         present.into_iter().flat_map(|it| it.tombstones(&name)).for_each(|it| step.record(it));
@@ -336,13 +361,14 @@ impl Coordinator {
         };
         let admission = group.admit(&step, &beat)?;
         let joined = group.heartbeat(&mut step, beat, admission);
-        self.alarms.append(&mut alarms);
+        self.alarms.append(alarms);
         output.records.append(&mut draft.records);
         let place = &mut self.group(&name, scene.now.wall).members;
         let before = std::mem::replace(place, Members::Consumer(group));
         if let Members::Classic(classic) = before {
             classic.send_away(&mut scene.step(&mut self.alarms, output));
         }
+        self.recount_members(&name);
         Ok(joined)
     }
 
@@ -367,6 +393,7 @@ impl Coordinator {
                 group.members = Members::Classic(downgrade(&mut step, name, members));
             }
         }
+        self.recount_members(name);
         self.drop_if_gone(name);
     }
 
@@ -402,6 +429,7 @@ impl Coordinator {
                 Err(error) => Err(error),
             });
         }
+        self.recount(&name);
         self.drop_if_gone(&name);
         results
     }
@@ -450,19 +478,28 @@ impl Coordinator {
             group.forget(name, topic, *partition, output);
             results.push(Ok(()));
         }
+        self.recount(name);
         self.drop_if_gone(name);
         Ok(results)
     }
 
     fn forget_topics(&mut self, topics: &[Arc<str>], output: &mut Output) {
+        let mut touched = Vec::new();
         for (name, group) in &mut self.groups {
             for topic in topics {
-                for partition in group.offsets.of_topic(topic) {
+                let partitions = group.offsets.of_topic(topic);
+                if !partitions.is_empty() {
+                    touched.push(Arc::clone(name));
+                }
+                for partition in partitions {
                     group.forget(name, topic, partition, output);
                 }
             }
         }
-        self.groups.retain(|_, group| !group.is_gone());
+        for name in touched {
+            self.recount(&name);
+            self.drop_if_gone(&name);
+        }
     }
 
     /// A part of the groups, and then the next, until all have been looked at.
@@ -470,18 +507,21 @@ impl Coordinator {
         let from = self.expiry.from.take();
         let start = from.map_or(Bound::Unbounded, Bound::Excluded);
         let mut seen: usize = 0;
-        let mut gone = Vec::new();
+        let (mut touched, mut gone) = (Vec::new(), Vec::new());
         for (name, group) in self.groups.range_mut::<Arc<str>, _>((start, Bound::Unbounded)) {
             if seen > EXPIRY_OFFSETS_MAX {
                 break;
             }
             seen += 1 + group.offsets.count();
-            group.expire(name, now.wall, limits.offsets_retention_ms, output);
+            if group.expire(name, now.wall, limits.offsets_retention_ms, output) {
+                touched.push(Arc::clone(name));
+            }
             if group.offsets.is_empty() && group.members.is_empty() {
                 gone.push(Arc::clone(name));
             }
             self.expiry.from = Some(Arc::clone(name));
         }
+        touched.iter().for_each(|name| self.recount(name));
         for name in gone {
             self.remove(&name, output);
         }
@@ -526,7 +566,7 @@ impl Coordinator {
     }
 
     fn remove(&mut self, name: &Arc<str>, output: &mut Output) {
-        let group = self.groups.remove(name).expect("only groups that are there are removed");
+        let group = self.take_out(name).expect("only groups that are there are removed");
         output.records.append(&mut group.members.tombstones(name));
     }
 
@@ -536,7 +576,7 @@ impl Coordinator {
 
     fn drop_if_gone(&mut self, name: &Arc<str>) {
         if self.groups.get(name).is_some_and(Group::is_gone) {
-            self.groups.remove(name);
+            self.take_out(name);
         }
     }
 }
@@ -544,7 +584,7 @@ impl Coordinator {
 impl Group {
     fn new(name: &Arc<str>, since: Timestamp) -> Self {
         let members = Members::Classic(ClassicGroup::new(Arc::clone(name), since));
-        Self { members, offsets: Offsets::default() }
+        Self { members, offsets: Offsets::default(), counted: Counted::default() }
     }
 
     /// Nothing is known of it, and nothing was written.
@@ -592,7 +632,14 @@ impl Group {
 
     /// Kafka's rules: of a group that is empty, since it is empty; of a consumer group, of topics that it
     /// does not read; of a group that only commits, since the commit.
-    fn expire(&mut self, name: &Arc<str>, now: Timestamp, retention_ms: i64, output: &mut Output) {
+    /// Whether any was.
+    fn expire(
+        &mut self,
+        name: &Arc<str>,
+        now: Timestamp,
+        retention_ms: i64,
+        output: &mut Output,
+    ) -> bool {
         let is_empty = self.members.is_empty();
         let is_simple = self.members.protocol_type().is_empty();
         let since = Some(self.members.since()).filter(|&it| it != Timestamp::NONE);
@@ -604,8 +651,10 @@ impl Group {
             (Some(topics), false) => (!topics.contains(topic)).then_some(it.committed_at),
             (None, false) => None,
         };
-        for (topic, partition) in self.offsets.expired(now, retention_ms, kept_since) {
-            self.forget(name, &topic, partition, output);
+        let expired = self.offsets.expired(now, retention_ms, kept_since);
+        for (topic, partition) in &expired {
+            self.forget(name, topic, *partition, output);
         }
+        !expired.is_empty()
     }
 }

@@ -34,8 +34,6 @@ pub(crate) struct Clocks {
     pub(crate) join: Option<Moment>,
     /// A classic member that has joined must have asked for its assignment by then.
     pub(crate) sync: Option<Moment>,
-    /// The first time at which it is looked at.
-    pub(crate) alarm: Option<Moment>,
 }
 
 impl Clocks {

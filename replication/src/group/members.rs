@@ -42,6 +42,22 @@ impl Members {
         }
     }
 
+    /// What they take of memory, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Classic(group) => group.bytes(),
+            Self::Consumer(group) => group.bytes(),
+        }
+    }
+
+    /// Likewise, one of them; `None` if it is not there.
+    pub(crate) fn member_bytes(&self, id: &str) -> Option<u64> {
+        match self {
+            Self::Classic(group) => group.member_bytes(id),
+            Self::Consumer(group) => group.member_bytes(id),
+        }
+    }
+
     /// Nothing is known of it but offsets, if there are any.
     pub(crate) fn is_bare(&self) -> bool {
         match self {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use engine::id::{PartitionIndex, Timestamp};
 
+use crate::group::memory::{OFFSET_BYTES, TOPIC_BYTES, len};
 use crate::group::record::Committed;
 
 /// Invariant: no topic is without a partition.
@@ -14,11 +15,17 @@ use crate::group::record::Committed;
 pub(crate) struct Offsets {
     by_topic: BTreeMap<Arc<str>, BTreeMap<PartitionIndex, Committed>>,
     count: usize,
+    /// What they take of memory, about.
+    bytes: u64,
 }
 
 impl Offsets {
     pub(crate) fn is_empty(&self) -> bool {
         self.by_topic.is_empty()
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -30,19 +37,29 @@ impl Offsets {
     }
 
     pub(crate) fn insert(&mut self, topic: Arc<str>, partition: PartitionIndex, to: Committed) {
-        let replaced = self.by_topic.entry(topic).or_default().insert(partition, to);
-        self.count += usize::from(replaced.is_none());
+        self.bytes += of_offset(&to);
+        let of_topic = of_topic(&topic);
+        let partitions = self.by_topic.entry(topic).or_default();
+        if partitions.is_empty() {
+            self.bytes += of_topic;
+        }
+        match partitions.insert(partition, to) {
+            Some(replaced) => self.bytes -= of_offset(&replaced),
+            None => self.count += 1,
+        }
     }
 
     /// Whether there was one.
     pub(crate) fn remove(&mut self, topic: &str, partition: PartitionIndex) -> bool {
         let Some(partitions) = self.by_topic.get_mut(topic) else { return false };
-        let was_there = partitions.remove(&partition).is_some();
+        let Some(removed) = partitions.remove(&partition) else { return false };
+        self.count -= 1;
+        self.bytes -= of_offset(&removed);
         if partitions.is_empty() {
             self.by_topic.remove(topic);
+            self.bytes -= of_topic(topic);
         }
-        self.count -= usize::from(was_there);
-        was_there
+        true
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, PartitionIndex, &Committed)> {
@@ -74,4 +91,12 @@ impl Offsets {
         let expired = self.iter().filter(|(topic, _, it)| is_expired(topic, it));
         expired.map(|(topic, partition, _)| (Arc::clone(topic), partition)).collect()
     }
+}
+
+fn of_offset(committed: &Committed) -> u64 {
+    OFFSET_BYTES + len(committed.metadata.len())
+}
+
+fn of_topic(topic: &str) -> u64 {
+    TOPIC_BYTES + len(topic.len())
 }

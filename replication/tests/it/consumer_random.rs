@@ -145,6 +145,7 @@ impl Life {
             self.turn();
         }
         self.check_quiet();
+        self.scene.check_memory();
     }
 
     fn turn(&mut self) {

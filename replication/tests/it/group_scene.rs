@@ -181,6 +181,17 @@ impl Scene {
         self.coordinator.begin(self.now(), &self.limits, self.cluster.image());
     }
 
+    /// What is counted of memory is what a coordinator that has read its log counts, and goes when everybody
+    /// and every offset has gone.
+    pub(crate) fn check_memory(&mut self) {
+        let lived = self.coordinator.bytes();
+        self.restart();
+        assert_eq!(self.coordinator.bytes(), lived);
+        self.wait(u64::try_from(2 * self.limits.offsets_retention_ms).expect("it is positive"));
+        assert_eq!((self.coordinator.group_count(), self.coordinator.bytes()), (0, 0));
+        assert_eq!(self.coordinator.next_deadline(), None);
+    }
+
     /// Of records with the same key the last stays, but for a tombstone with nothing before it; others stay if
     /// `keeps` says so, as in the part of a log that is not compacted yet.
     pub(crate) fn compact(&mut self, mut keeps: impl FnMut() -> bool) {

@@ -5,6 +5,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use engine::id::PartitionId;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
@@ -102,7 +103,7 @@ const SKIPS_FROM: i16 = 9;
 pub async fn join<I: Io>(
     shard: &Rc<Shard<I>>,
     connection: &Connection<I>,
-    request: &Request,
+    request: &mut Request,
     body: JoinGroupRequest,
 ) -> JoinGroupResponse {
     let refuse = |member: StrBytes, code: ErrorCode| {
@@ -118,7 +119,9 @@ pub async fn join<I: Io>(
         Err(code) => return refuse(member, code),
     };
     let name = Arc::clone(&join.group);
-    match Asking::send(shard, &name, Asked::Join(join)).wait().await {
+    let asking = Asking::send(shard, &name, Asked::Join(join));
+    connection.release(shard, request);
+    match asking.wait().await {
         Ok(Answer::Join(Ok(joined))) => present_joined(joined),
         Ok(Answer::Join(Err(JoinRefusal { error, member }))) => {
             refuse(text(&*member), group_code(error))
@@ -137,7 +140,7 @@ fn asked_join<I: Io>(
     let version = request.header.version;
     let protocols = body.protocols.into_iter().map(|it| {
         let name = short(&it.name)?;
-        Ok(Protocol { name, metadata: it.metadata })
+        Ok(Protocol { name, metadata: Bytes::copy_from_slice(&it.metadata) })
     });
     let client_id = request.header.client_id.as_deref().unwrap_or_default();
     Ok(Join {
@@ -187,16 +190,19 @@ const PROTOCOL_SAID_FROM: i16 = 5;
 
 pub async fn sync<I: Io>(
     shard: &Rc<Shard<I>>,
+    connection: &Connection<I>,
+    request: &mut Request,
     body: SyncGroupRequest,
-    version: i16,
 ) -> SyncGroupResponse {
     let refuse = |code: ErrorCode| SyncGroupResponse::default().with_error_code(code.get());
-    let sync = match asked_sync(body, version) {
+    let sync = match asked_sync(body, request.header.version) {
         Ok(sync) => sync,
         Err(code) => return refuse(code),
     };
     let name = Arc::clone(&sync.group);
-    match Asking::send(shard, &name, Asked::Sync(sync)).wait().await {
+    let asking = Asking::send(shard, &name, Asked::Sync(sync));
+    connection.release(shard, request);
+    match asking.wait().await {
         Ok(Answer::Sync(Ok(synced))) => SyncGroupResponse::default()
             .with_protocol_type(Some(text(&*synced.protocol_type)))
             .with_protocol_name(Some(text(&*synced.protocol)))
@@ -213,8 +219,10 @@ fn asked_sync(body: SyncGroupRequest, version: i16) -> Result<Sync, ErrorCode> {
     if version >= PROTOCOL_SAID_FROM && says_nothing {
         return Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
     }
-    let assignments =
-        body.assignments.into_iter().map(|it| (it.member_id.as_str().into(), it.assignment));
+    let assignments = body
+        .assignments
+        .into_iter()
+        .map(|it| (it.member_id.as_str().into(), Bytes::copy_from_slice(&it.assignment)));
     Ok(Sync {
         group,
         identity: identity(&body.member_id, body.group_instance_id.as_ref())?,

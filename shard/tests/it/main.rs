@@ -6,6 +6,7 @@ mod bounds;
 mod compaction;
 mod conformance;
 mod full;
+mod group_bounds;
 mod mailbox;
 mod recovery;
 mod ring;

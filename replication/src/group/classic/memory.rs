@@ -1,0 +1,34 @@
+//! What a classic group takes of memory, about.
+
+use crate::group::classic::ClassicGroup;
+use crate::group::classic::member::Member;
+use crate::group::memory::{
+    INVITED_BYTES, MEMBER_BYTES, len, of_bytes, of_protocols, of_text, of_texts,
+};
+
+impl ClassicGroup {
+    pub(crate) fn bytes(&self) -> u64 {
+        let members = self.members.iter().map(|(id, member)| of_text(id) + member.bytes());
+        let invited = self.invited.keys().map(|id| INVITED_BYTES + 2 * len(id.len()));
+        members.chain(invited).sum()
+    }
+
+    /// Of a member; `None` if it is not there.
+    pub(crate) fn member_bytes(&self, id: &str) -> Option<u64> {
+        self.members.get(id).map(Member::bytes)
+    }
+
+    pub(crate) fn assignment_bytes(&self) -> u64 {
+        self.members.values().map(|it| of_bytes(&it.assignment)).sum()
+    }
+}
+
+impl Member {
+    fn bytes(&self) -> u64 {
+        MEMBER_BYTES
+            + of_texts([&self.client_id, &self.client_host])
+            + of_texts(&self.instance)
+            + of_protocols(&self.protocols)
+            + of_bytes(&self.assignment)
+    }
+}
