@@ -76,6 +76,8 @@ pub enum Bug {
     RetentionTakesOneMore,
     /// Retention by time asks when a segment began, not when its last record was written.
     RetentionBySegmentAge,
+    /// What a coordinator of groups decides is answered before it is durable.
+    GroupAnsweredEarly,
     /// A compaction drops the last record of a key, too.
     LastOfKeyDropped,
     /// The marker of a deleted key goes when it is first compacted.
@@ -107,7 +109,7 @@ pub enum Bug {
 }
 
 impl Bug {
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 47] = [
         Self::AckBeforeFlush,
         Self::WriteErrorIgnored,
         Self::HighWatermarkAhead,
@@ -140,6 +142,7 @@ impl Bug {
         Self::WaiterForgottenOnWake,
         Self::RetentionTakesOneMore,
         Self::RetentionBySegmentAge,
+        Self::GroupAnsweredEarly,
         Self::LastOfKeyDropped,
         Self::TombstoneDroppedEarly,
         Self::ReplacedFileDroppedEarly,

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use engine::bug::Bug;
 use shard::sim::failure::Check;
-use shard::sim::scenario::{Harm, Plan, Report};
+use shard::sim::plan::Plan;
+use shard::sim::scenario::{Harm, Report};
 use shard::sim::shrink::{self, Removal};
 
 const USAGE: &str = "\

@@ -1,13 +1,10 @@
-//! A simulated member of a group of the classic protocol, and the roll that all members of the group
-//! share: it judges what they are told.
+//! A simulated member of a group of the classic protocol. The roll of the group judges what it is told.
 //!
 //! A member joins, assigns if it leads, commits what it would have read, and now and then leaves, dies,
 //! stalls, starts anew, or says what it should have said a generation ago. When it has done enough it
 //! stays until the whole group has settled: every partition owned, all in one generation.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,181 +28,14 @@ use net::error_code::ErrorCode;
 use crate::io::{Io, Nanos};
 use crate::sim::SimIo;
 use crate::sim::chance::Chance;
-use crate::sim::failure::Check;
-use crate::sim::recorder::{Recorder, Target};
+use crate::sim::roll::Roll;
 use crate::sim::wire::{Gone, Wire};
 
 const SESSION_MS: i32 = 6_000;
 const REBALANCE_MS: i32 = 5_000;
 /// Who has shown itself so lately is a member: neither its session nor a rebalance can have ended without it.
 const SHOWN_MAX: Duration = Duration::from_secs(4);
-const RETRY: Duration = Duration::from_millis(200);
-const NOBODY: i64 = -1;
-
-/// What the members of a group were told, and what they committed. One per group and run.
-#[derive(Clone)]
-pub struct Roll(Rc<RefCell<Told>>);
-
-struct Told {
-    name: String,
-    topic: String,
-    partition_count: usize,
-    recorder: Recorder,
-    /// Every id that somebody was given.
-    ids: BTreeSet<String>,
-    /// Of each generation, who owns a partition.
-    owners: BTreeMap<(i32, i32), String>,
-    offsets: BTreeMap<i32, Known>,
-    /// Members that have done enough, and what they own in which generation.
-    settled: BTreeMap<u32, (i32, BTreeSet<i32>)>,
-    member_count: u32,
-    /// All have settled once: everybody may end.
-    is_over: bool,
-}
-
-/// What is known of a partition's committed offset.
-#[derive(Clone, Debug)]
-struct Known {
-    /// It was acknowledged, or read.
-    certain: i64,
-    /// Sent since, and not answered: may be so, now or later.
-    possible: BTreeSet<i64>,
-}
-
-impl Default for Known {
-    fn default() -> Self {
-        Self { certain: NOBODY, possible: BTreeSet::new() }
-    }
-}
-
-impl Roll {
-    /// Of a group that reads the topic of `targets`.
-    #[must_use]
-    pub fn new(recorder: &Recorder, name: String, targets: &[Target]) -> Self {
-        let topic = targets[0].topic.clone();
-        let partition_count = targets.iter().filter(|it| it.topic == topic).count();
-        Self(Rc::new(RefCell::new(Told {
-            name,
-            topic,
-            partition_count,
-            recorder: recorder.clone(),
-            ids: BTreeSet::new(),
-            owners: BTreeMap::new(),
-            offsets: BTreeMap::new(),
-            settled: BTreeMap::new(),
-            member_count: 0,
-            is_over: false,
-        })))
-    }
-
-    fn enlist(&self) -> u32 {
-        let mut told = self.0.borrow_mut();
-        told.member_count += 1;
-        told.member_count
-    }
-
-    /// A member is gone for good, and nobody takes its place.
-    fn strike(&self, member: u32) {
-        let mut told = self.0.borrow_mut();
-        told.member_count -= 1;
-        told.settled.remove(&member);
-    }
-
-    fn fail(&self, what: String) {
-        self.0.borrow().recorder.fail(Check::Group, what);
-    }
-
-    /// No id is given twice.
-    fn on_named(&self, id: &str) {
-        let is_fresh = self.0.borrow_mut().ids.insert(id.to_owned());
-        if !is_fresh {
-            self.fail(format!("the id {id} is given to a second member"));
-        }
-    }
-
-    /// At most one owner of a partition in a generation, whatever crashes.
-    fn on_assigned(&self, generation: i32, member: &str, partitions: &BTreeSet<i32>) {
-        let mut told = self.0.borrow_mut();
-        for &partition in partitions {
-            let owner =
-                told.owners.entry((generation, partition)).or_insert_with(|| member.to_owned());
-            if owner != member {
-                let what = format!(
-                    "partition {partition} of generation {generation} belongs to {owner} and to {member}"
-                );
-                return told.recorder.fail(Check::Group, what);
-            }
-        }
-    }
-
-    fn on_commit(&self, partition: i32, offset: i64) {
-        self.0.borrow_mut().offsets.entry(partition).or_default().possible.insert(offset);
-    }
-
-    fn on_committed(&self, partition: i32, offset: i64) {
-        let mut told = self.0.borrow_mut();
-        let known = told.offsets.entry(partition).or_default();
-        known.possible.remove(&offset);
-        known.certain = offset;
-    }
-
-    /// What was refused was not done.
-    fn on_refused(&self, partition: i32, offset: i64) {
-        self.0.borrow_mut().offsets.entry(partition).or_default().possible.remove(&offset);
-    }
-
-    /// By an owner, who then knows that no earlier owner's commit can come any more.
-    fn on_fetched(&self, partition: i32, offset: i64) {
-        let mut told = self.0.borrow_mut();
-        let known = told.offsets.entry(partition).or_default();
-        if offset != known.certain && !known.possible.contains(&offset) {
-            let what = format!("partition {partition} is at {offset}, it should be {known:?}");
-            return told.recorder.fail(Check::Group, what);
-        }
-        known.certain = offset;
-        known.possible.clear();
-    }
-
-    /// Whether everybody has settled, after `member` has, with what it owns.
-    fn settle(&self, member: u32, generation: i32, partitions: &BTreeSet<i32>) -> bool {
-        let mut told = self.0.borrow_mut();
-        told.settled.insert(member, (generation, partitions.clone()));
-        let is_one = told.settled.values().all(|it| it.0 == generation);
-        let owned: usize = told.settled.values().map(|it| it.1.len()).sum();
-        let count = usize::try_from(told.member_count).expect("a few");
-        told.is_over |= is_one && told.settled.len() == count && owned == told.partition_count;
-        told.is_over
-    }
-
-    fn is_over(&self) -> bool {
-        let told = self.0.borrow();
-        told.is_over || told.recorder.has_failed()
-    }
-
-    fn unsettle(&self, member: u32) {
-        self.0.borrow_mut().settled.remove(&member);
-    }
-
-    /// Reads what is committed, when nobody commits any more.
-    pub async fn audit(&self, io: &SimIo, node: usize) {
-        let (group, topic, partition_count) = {
-            let told = self.0.borrow();
-            (told.name.clone(), told.topic.clone(), told.partition_count)
-        };
-        let partitions: BTreeSet<i32> = (0..).take(partition_count).collect();
-        loop {
-            let mut wire = Wire::connect(io, node).await;
-            match fetch(&mut wire, &group, &topic, &partitions).await {
-                Ok(Some(found)) => {
-                    found.into_iter().for_each(|(partition, at)| self.on_fetched(partition, at));
-                    return;
-                }
-                Ok(None) => io.sleep(RETRY).await,
-                Err(Gone) => {}
-            }
-        }
-    }
-}
+pub(super) const RETRY: Duration = Duration::from_millis(200);
 
 /// How a member behaves.
 #[derive(Clone, Debug)]
@@ -433,8 +263,7 @@ impl Member {
     }
 
     fn names(&self) -> (String, String) {
-        let told = self.roll.0.borrow();
-        (told.name.clone(), told.topic.clone())
+        self.roll.names()
     }
 
     fn group(&self) -> GroupId {
@@ -527,7 +356,7 @@ impl Member {
 
     /// Each partition to one member, in turn.
     fn assign(&self, members: Vec<StrBytes>) -> Vec<SyncGroupRequestAssignment> {
-        let partition_count = self.roll.0.borrow().partition_count;
+        let partition_count = self.roll.partition_count();
         let member_count = members.len();
         let assigned = members.into_iter().enumerate().map(|(index, member)| {
             let own = (0_i32..).take(partition_count).skip(index).step_by(member_count);
@@ -662,7 +491,7 @@ impl Member {
 }
 
 /// What is committed; `None` if the coordinator is not there.
-async fn fetch(
+pub(super) async fn fetch(
     wire: &mut Wire,
     group: &str,
     topic: &str,

@@ -12,9 +12,9 @@ use crate::sim::disk::{Crash, Faults};
 use crate::sim::history::{Durability, Retries};
 use crate::sim::member::{STATIC_FROM, Ways};
 use crate::sim::net::Weather;
+use crate::sim::plan::{Ending, Phase, Until};
 use crate::sim::policy::Policy;
 use crate::sim::producer::{Habits, TOPIC_IDS_FROM};
-use crate::sim::scenario::{Ending, Phase, Until};
 
 pub fn wish(chance: &mut Chance, name: String) -> Wish {
     Wish {

@@ -1,34 +1,32 @@
-//! A run of one node with its clients, from a seed: what they do, what goes wrong and when, and the
-//! judgement at the end.
+//! A run of one node with its clients, by a plan, and the judgement at the end.
 //!
-//! The plan is made before the run, and shows in the story. How a broker is started is given by
-//! `broker.rs`.
+//! How a broker is started is given by `broker.rs`.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use engine::codec::Codec;
 use engine::id::{Offset, PartitionId};
 
 use crate::io::{Class, Io};
 use crate::metrics::Metric;
-use crate::sim::admin::{Admin, Wish};
+use crate::sim::admin::Admin;
 use crate::sim::broker::{self, Started};
-use crate::sim::chance::{Chance, mix};
+use crate::sim::chance::Chance;
 use crate::sim::checker::Tally;
 use crate::sim::clock::Clock;
 use crate::sim::consumer::{Consumer, Manners};
 use crate::sim::damage::{Damage, Due, Moment, Unreadable};
-use crate::sim::disk::{Crash, Disk, ENDLESS_BYTES, Faults};
+use crate::sim::disk::{Crash, Disk, Faults};
 use crate::sim::failure::{Check, Failure};
-use crate::sim::history::{Durability, Event, KEY_COUNT, Retries};
-use crate::sim::member::{Member, Roll, Ways};
+use crate::sim::history::{Event, KEY_COUNT};
+use crate::sim::member::Member;
 use crate::sim::net::Weather;
-use crate::sim::pick::{habits, manners, moment_in_crowd, phase, ways, wish};
-use crate::sim::policy::Policy;
+use crate::sim::pick::{habits, wish};
+use crate::sim::plan::{Ending, Phase, Plan, Until};
 use crate::sim::producer::{Habits, Producer, TOPIC_IDS_FROM};
 use crate::sim::recorder::{Recorder, Target};
+use crate::sim::roll::Roll;
 use crate::sim::session::SESSIONS_FROM;
 use crate::sim::story::Listener;
 use crate::sim::{Ended, SimIo, Steps, World};
@@ -37,91 +35,16 @@ const ARENA_BYTES: usize = 64 << 20;
 /// From the last fault to the last answer.
 const LIVENESS: Duration = Duration::from_secs(300);
 
-/// Of a disk on which journal files are as small as they get.
-const SMALL_DISK_BYTES: u64 = 64 << 20;
 /// Longest time from a record's last permitted moment to its end: some looks at its log.
 const EXPIRY_MAX: Duration = Duration::from_secs(10);
 
 /// Longest time from the last write to a log to the end of its compaction.
 const COMPACTION_MAX: Duration = Duration::from_secs(60);
 
-/// All pauses of a slow producer, less than `LIVENESS` by far.
-const SLOW_NANOS_MAX: u64 = 150_000_000_000;
-
-/// A start of a short run's broker has fewer places for a crash; it serves before they are over.
-const START_STEPS: u64 = 64;
-
 const SPINS: &str = "the broker's tasks spin: they are ready all the time, and do nothing";
-
-/// When a phase ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
-    /// After so many places for a crash.
-    Steps(u64),
-    Passed(Duration),
-    /// After so many such places since a checkpoint began to be stored, got its name or was durable, the nth
-    /// time; or after a while.
-    Checkpoint {
-        number: u64,
-        steps: u64,
-    },
-}
-
-impl Until {
-    const fn halved(self) -> Self {
-        match self {
-            Self::Steps(count) => Self::Steps(count.div_ceil(2)),
-            Self::Passed(limit) => Self::Passed(limit.checked_div(2).expect("two is not zero")),
-            Self::Checkpoint { number, steps } => {
-                Self::Checkpoint { number, steps: steps.div_ceil(2) }
-            }
-        }
-    }
-}
-
-/// How a phase ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    Crash(Crash),
-    /// A clean stop; then the power goes, too. On a good disk it leaves nothing to replay.
-    Stop,
-}
 
 /// Longest clean stop, disks that stall included.
 const STOP_MAX: Duration = Duration::from_secs(120);
-
-/// A time of one kind of trouble, and what ends it.
-#[derive(Clone, Debug)]
-pub struct Phase {
-    pub until: Until,
-    pub faults: Faults,
-    pub weather: Weather,
-    pub clock: Clock,
-    pub ending: Ending,
-    /// Of the node that comes back.
-    pub shard_count: usize,
-}
-
-/// Everything that a run is made of.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    pub seed: u64,
-    pub shard_count: usize,
-    /// What the disk says that it holds.
-    pub disk_bytes: u64,
-    pub topics: Vec<Wish>,
-    pub producers: Vec<Habits>,
-    pub consumers: Vec<Manners>,
-    /// Members of one group.
-    pub members: Vec<Ways>,
-    /// How often records are deleted.
-    pub cut_count: usize,
-    /// How often a topic is made, written to, deleted, and made again.
-    pub churn_count: usize,
-    pub phases: Vec<Phase>,
-    /// Done as soon as there is something to be damaged.
-    pub damage: Option<Damage>,
-}
 
 /// What came of a run that kept its promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,222 +72,7 @@ pub enum Harm {
     Unreadable(usize),
 }
 
-/// Parts the chance of damages from that of everything else.
-const DAMAGE_SALT: u64 = 0x5dea_d5ec_7045_0001;
-/// One in so many long runs that can have a damage has one.
-const DAMAGE_ODDS: u64 = 2;
-/// One in so many long runs has a group.
-const GROUP_ODDS: u64 = 3;
-/// Likewise, of groups.
-const GROUP_SALT: u64 = 0x60_0bed_5eed_0002;
-/// One in so many long runs has a disk that fails again and again.
-const SICK_ODDS: u64 = 8;
-/// Parts the chance of such disks from that of everything else.
-const SICK_SALT: u64 = 0x51c_4d15_c5ee_0003;
-
 impl Plan {
-    /// Some fifty operations and no trouble.
-    fn short(seed: u64) -> Self {
-        let mut chance = Chance::new(seed);
-        let mut plan = Self::calm(seed, &mut chance, 15);
-        plan.topics.truncate(1);
-        plan.producers.truncate(2);
-        plan.consumers.truncate(1);
-        plan.cut_count = 1;
-        plan.churn_count = usize::from(chance.one_in(4));
-        if chance.one_in(2) {
-            plan.compact(&mut chance);
-        }
-        plan
-    }
-
-    /// Many operations, several crashes, all faults. Some have a damage: of those whose topics keep all,
-    /// as what a policy deletes cannot be asked for, and without a group, which has no coordinator until
-    /// its damaged records are mended.
-    #[must_use]
-    pub fn long(seed: u64) -> Self {
-        let mut chance = Chance::new(seed);
-        let requests = chance.between(20, 120);
-        let mut plan = Self::calm(seed, &mut chance, requests);
-        plan.cut_count = chance.index(6);
-        plan.churn_count = chance.index(3);
-        plan.phases = (0..chance.below(4)).map(|_| phase(&mut chance)).collect();
-        if chance.one_in(4) {
-            plan.crowd(&mut chance);
-        } else if chance.one_in(2) {
-            plan.slow_down(&mut chance);
-            match chance.below(4) {
-                0 => plan.retain(&mut chance),
-                1 | 2 => plan.compact(&mut chance),
-                _ => {}
-            }
-        }
-        let mut chance = Chance::new(mix(seed ^ GROUP_SALT));
-        if chance.one_in(GROUP_ODDS) {
-            plan.gather(&mut chance);
-        }
-        let mut chance = Chance::new(mix(seed ^ DAMAGE_SALT));
-        let keeps_all = plan.topics.iter().all(|it| it.policy == Policy::default());
-        if chance.one_in(DAMAGE_ODDS) && keeps_all && plan.members.is_empty() {
-            plan.damage = Some(Damage::pick(&mut chance));
-        }
-        let mut chance = Chance::new(mix(seed ^ SICK_SALT));
-        if chance.one_in(SICK_ODDS) && plan.damage.is_none() {
-            plan.sicken(&mut chance);
-        }
-        plan
-    }
-
-    /// A disk that often fails what is to be durable, and then the power goes: only then it shows whether
-    /// somebody counts on it all the same.
-    fn sicken(&mut self, chance: &mut Chance) {
-        if self.topics.iter().all(|it| it.policy == Policy::default()) {
-            self.crowd(chance);
-        }
-        for phase in &mut self.phases {
-            let odds = [3, 10, 40][chance.index(3)];
-            let (write_fails, sync_fails) = if chance.one_in(2) { (odds, 0) } else { (0, odds) };
-            phase.faults = Faults { write_fails, sync_fails, ..Faults::none() };
-            phase.ending = Ending::Crash(Crash::Power);
-        }
-    }
-
-    /// A group reads one of the topics.
-    fn gather(&mut self, chance: &mut Chance) {
-        self.members = (0..chance.between(1, 5)).map(|_| ways(chance)).collect();
-    }
-
-    /// Logs that keep little: by age, by bytes, or both. Their clocks are right, as what is kept
-    /// depends on them.
-    fn retain(&mut self, chance: &mut Chance) {
-        for wish in &mut self.topics {
-            wish.durability = Durability::Device;
-            let retention_ms = chance.one_in(2).then(|| 1_000 << chance.between(0, 5));
-            let is_small = retention_ms.is_none() || chance.one_in(3);
-            let retention_bytes = is_small.then(|| chance.between(1, 100_000));
-            wish.policy = Policy { retention_ms, retention_bytes, ..Policy::default() };
-        }
-        self.phases.iter_mut().for_each(|phase| phase.clock = Clock::default());
-    }
-
-    /// Logs of which the last record of each key is kept, in segments that soon close. Nobody may delete
-    /// records of them.
-    fn compact(&mut self, chance: &mut Chance) {
-        for wish in &mut self.topics {
-            wish.durability = Durability::Device;
-            wish.segment_ms = 1 << chance.between(7, 12);
-            let tombstone_ms = Some([0, 2_000, 20_000][chance.index(3)]);
-            wish.policy = Policy { tombstone_ms, ..Policy::default() };
-        }
-        self.cut_count = 0;
-        self.phases.iter_mut().for_each(|phase| phase.clock = Clock::default());
-    }
-
-    /// Clients that pause for seconds: what goes by the clock has its time. Segments roll, checkpoints
-    /// are written while nobody asks for anything, caches empty, and a disk's stall lasts.
-    fn slow_down(&mut self, chance: &mut Chance) {
-        for habits in &mut self.producers {
-            let requests = u64::try_from(habits.request_count.max(1)).expect("a run is short");
-            let pause_nanos = chance.between(500_000_000, 8_000_000_000);
-            habits.pause_nanos = pause_nanos.min(SLOW_NANOS_MAX / requests);
-        }
-        for manners in &mut self.consumers {
-            manners.pause_nanos = chance.between(500_000_000, 8_000_000_000);
-            manners.max_wait_ms = [0, 500, 20_000][chance.index(3)];
-        }
-        for phase in &mut self.phases {
-            phase.faults.stall_nanos *= 5;
-            if let Until::Passed(limit) = &mut phase.until {
-                *limit *= 20;
-            }
-        }
-    }
-
-    /// Several producers write batches of whole blocks to one partition, and the power goes again and
-    /// again: what an earlier life left behind the log's end looks like the next batches of this one.
-    /// The journal is small: its files are used again and again, and the power goes while a checkpoint is
-    /// made and batches come. On some disks large frames take longer than all of a small checkpoint.
-    fn crowd(&mut self, chance: &mut Chance) {
-        self.disk_bytes = SMALL_DISK_BYTES;
-        self.topics.truncate(1);
-        self.topics[0].partition_count = 1;
-        let (batch_bytes, request_count) =
-            [(4_096, 1_000), (16_384, 700), (65_536, 200)][chance.index(3)];
-        let batch_bytes = Some(batch_bytes);
-        self.producers = (0..chance.between(3, 6))
-            .map(|_| {
-                let retries = Retries::Deduplicated;
-                let (codec, pause_nanos) = (Codec::None, 1_000_000);
-                Habits {
-                    retries,
-                    acks: -1,
-                    depth: 5,
-                    batch_bytes,
-                    codec,
-                    pause_nanos,
-                    ..habits(chance, request_count)
-                }
-            })
-            .collect();
-        let block_nanos = [0, 5_000, 20_000][chance.index(3)];
-        self.phases = (0..4)
-            .map(|_| Phase {
-                until: moment_in_crowd(chance),
-                faults: Faults { block_nanos, ..Faults::none() },
-                weather: Weather::fair(),
-                ending: Ending::Crash(Crash::Power),
-                ..phase(chance)
-            })
-            .collect();
-    }
-
-    /// A short run with a crash at a step of its disk; without any for step 0. After every other step
-    /// the start that follows is crashed, too: at each of its own steps, over the run of them all.
-    #[must_use]
-    pub fn crash_point(seed: u64, step: u64) -> Self {
-        let mut plan = Self::short(seed);
-        let crash_at = |step, is_kill| Phase {
-            until: Until::Steps(step),
-            faults: Faults::none(),
-            weather: Weather::fair(),
-            clock: Clock::default(),
-            ending: Ending::Crash(if is_kill { Crash::Process } else { Crash::Power }),
-            shard_count: plan.shard_count,
-        };
-        let mut phases = Vec::new();
-        if step > 0 {
-            phases.push(crash_at(step, (seed + step).is_multiple_of(4)));
-        }
-        if step % 2 == 1 {
-            phases.push(crash_at(1 + step / 2 % START_STEPS, step % 8 == 1));
-        }
-        plan.phases = phases;
-        plan
-    }
-
-    fn calm(seed: u64, chance: &mut Chance, request_count: u64) -> Self {
-        let request_count = usize::try_from(request_count).expect("a run is short");
-        let topics = (0..chance.between(1, 4)).map(|index| wish(chance, format!("t{index}")));
-        let topics = topics.collect();
-        let producers = (0..chance.between(1, 5)).map(|_| habits(chance, request_count)).collect();
-        let consumers = (0..chance.between(0, 4)).map(|_| manners(chance)).collect();
-        let members = Vec::new();
-        let shard_count = 1 + chance.index(3);
-        Self {
-            seed,
-            shard_count,
-            disk_bytes: ENDLESS_BYTES,
-            topics,
-            producers,
-            consumers,
-            members,
-            cut_count: 0,
-            churn_count: 0,
-            phases: Vec::new(),
-            damage: None,
-        }
-    }
-
     /// Runs it. The error says which promise was broken.
     pub fn run(&self, listener: Option<Listener>) -> Result<Report, Failure> {
         Run::new(self, listener).run()
@@ -378,9 +86,13 @@ type Topics = Rc<RefCell<Vec<Vec<Target>>>>;
 const HASTE: [(&str, &str); 2] =
     [("log.roll.ms", "2000"), ("log.cleaner.min.cleanable.ratio", "0.2")];
 
-fn start(world: &World, node: usize, shard_count: usize) -> Started {
-    let haste = HASTE.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    broker::start_with(world, node, shard_count, broker::config(&haste))
+fn start(world: &World, node: usize, shard_count: usize, plan: &Plan) -> Started {
+    let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    let mut settings = Vec::from(HASTE.map(owned));
+    if let Some(count) = plan.group_log_count {
+        settings.push(owned(("offsets.topic.num.partitions", &count.to_string())));
+    }
+    broker::start_with(world, node, shard_count, broker::config(&settings))
 }
 
 struct Run<'plan> {
@@ -409,7 +121,7 @@ impl<'plan> Run<'plan> {
         world.set_disk_bytes(node, plan.disk_bytes);
         let run = u32::try_from(plan.seed & u64::from(u32::MAX)).expect("masked");
         let recorder = Recorder::new(world.outside(), run);
-        let started = start(&world, node, plan.shard_count);
+        let started = start(&world, node, plan.shard_count, plan);
         let (topics, roll) = (Topics::default(), Rc::default());
         let (damage, harm) = (plan.damage, Harm::None);
         let has_served = false;
@@ -677,7 +389,7 @@ impl<'plan> Run<'plan> {
                 self.note(&due);
             }
         }
-        self.started = start(&self.world, self.node, shard_count);
+        self.started = start(&self.world, self.node, shard_count, self.plan);
         Ok(())
     }
 
@@ -691,7 +403,7 @@ impl<'plan> Run<'plan> {
     fn refuse_start(&mut self, due: &Due, crash: Crash, shard_count: usize) -> Result<(), Failure> {
         self.world.set_faults(self.node, Faults::none());
         self.world.with_disk(self.node, Disk::copy_liars);
-        let started = start(&self.world, self.node, shard_count);
+        let started = start(&self.world, self.node, shard_count, self.plan);
         self.world.run(LIVENESS, || started.ready().is_some() || started.stopped().is_some());
         let Due { refused_for, .. } = due;
         let Some(reason) = started.stopped() else {

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::sim::clock::Clock;
 use crate::sim::net::Weather;
-use crate::sim::scenario::Plan;
+use crate::sim::plan::Plan;
 
 /// One thing less. Indices are those of the plan that earlier removals have left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Removal {
     Topic(usize),
     Producer(usize),
     Consumer(usize),
+    /// Of the group.
+    Member(usize),
     Phase(usize),
     /// The faults of a phase's disk; its speed stays.
     Faults(usize),
@@ -35,11 +37,12 @@ pub enum Removal {
 type Make = fn(usize) -> Removal;
 
 /// By kind, its letter in a word.
-const LETTERS: [(char, Make); 12] = [
+const LETTERS: [(char, Make); 13] = [
     ('f', Removal::Phase),
     ('t', Removal::Topic),
     ('p', Removal::Producer),
     ('c', Removal::Consumer),
+    ('m', Removal::Member),
     ('h', |_| Removal::Churn),
     ('d', |_| Removal::Cuts),
     ('s', |_| Removal::Shards),
@@ -73,7 +76,8 @@ impl Removal {
     #[must_use]
     pub fn all(plan: &Plan) -> Vec<Self> {
         let counts = [plan.phases.len(), plan.topics.len(), plan.producers.len()];
-        let end = counts.into_iter().chain([plan.consumers.len(), 1]).max().unwrap_or(1);
+        let clients = [plan.consumers.len(), plan.members.len(), 1];
+        let end = counts.into_iter().chain(clients).max().unwrap_or(1);
         let kinds = LETTERS.iter().flat_map(|(_, make)| (0..end).rev().map(make));
         let mut all: Vec<Self> = kinds.filter(|it| it.apply(&mut plan.clone())).collect();
         all.dedup();
@@ -88,6 +92,7 @@ impl Removal {
             Self::Topic(index) => take(&mut plan.topics, index, 1),
             Self::Producer(index) => take(&mut plan.producers, index, 0),
             Self::Consumer(index) => take(&mut plan.consumers, index, 0),
+            Self::Member(index) => take(&mut plan.members, index, 0),
             Self::Churn => std::mem::take(&mut plan.churn_count) > 0,
             Self::Cuts => std::mem::take(&mut plan.cut_count) > 0,
             Self::Shards => {
@@ -122,6 +127,7 @@ impl Removal {
             Self::Topic(index)
             | Self::Producer(index)
             | Self::Consumer(index)
+            | Self::Member(index)
             | Self::Phase(index)
             | Self::Faults(index)
             | Self::Weather(index)
@@ -170,7 +176,7 @@ pub fn shrink(plan: &Plan, mut fails: impl FnMut(&[Removal]) -> bool) -> Vec<Rem
 #[cfg(test)]
 mod tests {
     use super::{Removal, kind, shrink};
-    use crate::sim::scenario::Plan;
+    use crate::sim::plan::Plan;
 
     #[test]
     fn a_removal_is_the_word_it_prints() {

@@ -6,7 +6,8 @@ use shard::sim::clock::Clock;
 use shard::sim::damage::{Damage, How, Moment, Place};
 use shard::sim::disk::Faults;
 use shard::sim::net::Weather;
-use shard::sim::scenario::{Ending, Harm, Phase, Plan, Until};
+use shard::sim::plan::{Ending, Phase, Plan, Until};
+use shard::sim::scenario::Harm;
 
 #[track_caller]
 fn check(plan: &Plan, replay: &str) {
