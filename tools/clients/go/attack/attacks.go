@@ -28,7 +28,8 @@ type shot struct {
 
 // attacks is the whole table, in the order in which it is run.
 func attacks() []attack {
-	return slices.Concat(frameAttacks(), fieldAttacks(), batchAttacks(), bombAttacks(), requestAttacks(), crowdAttacks())
+	return slices.Concat(frameAttacks(), fieldAttacks(), batchAttacks(), bombAttacks(), requestAttacks(), crowdAttacks(),
+		groupAttacks(), adminAttacks(), twinAttacks())
 }
 
 // sent is a shot of fixed bytes.

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // answerLimit is how long an answer is waited for.
@@ -125,6 +127,98 @@ func (f *Field) crowd(shot string, count int, do func(net.Conn) string) {
 		}()
 	}
 	all.Wait()
+}
+
+// pourWindow requests may be unanswered on a connection.
+const pourWindow = 64
+
+// pour sends requests on some connections, each of a serial number of its own, until the time is over, and counts
+// the answers. Those that were answered are told to heard, if there is one, with their answers.
+func (f *Field) pour(shot string, connections int, next func(serial int) kmsg.Request, heard func(kmsg.Request, kmsg.Response)) {
+	var serial atomic.Int64
+	more := func() kmsg.Request {
+		if !time.Now().Before(f.end) {
+			return nil
+		}
+		return next(int(serial.Add(1)))
+	}
+	var all sync.WaitGroup
+	for range connections {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			conn, err := f.dial()
+			if err == nil {
+				defer conn.Close()
+				err = pipeline(conn, more, func(request kmsg.Request, response kmsg.Response) {
+					f.saw(shot, codeName(firstCode(response)))
+					if heard != nil {
+						heard(request, response)
+					}
+				})
+			}
+			if err != nil {
+				f.saw(shot, reaction(0, 0, nil, err))
+			}
+		}()
+	}
+	all.Wait()
+}
+
+// drain sends all requests on one connection, and has each answer heard.
+func (f *Field) drain(requests []kmsg.Request, heard func(kmsg.Response)) error {
+	conn, err := f.dial()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	at := 0
+	more := func() kmsg.Request {
+		if at == len(requests) {
+			return nil
+		}
+		at++
+		return requests[at-1]
+	}
+	return pipeline(conn, more, func(_ kmsg.Request, response kmsg.Response) {
+		if heard != nil {
+			heard(response)
+		}
+	})
+}
+
+// pipeline sends requests until there are no more, and does not wait for the answer of one with the next.
+func pipeline(conn net.Conn, more func() kmsg.Request, heard func(kmsg.Request, kmsg.Response)) error {
+	sent, over := make(chan kmsg.Request, pourWindow), make(chan struct{})
+	go func() {
+		defer close(sent)
+		for request := more(); request != nil; request = more() {
+			select {
+			case sent <- request:
+			case <-over:
+				return
+			}
+			if _, err := conn.Write(encoded(request, 1)); err != nil {
+				return // Whoever reads learns of it, too.
+			}
+		}
+	}()
+	defer close(over)
+	for request := range sent {
+		if err := conn.SetReadDeadline(time.Now().Add(answerLimit)); err != nil {
+			return err
+		}
+		body, _, err := read(conn)
+		if err != nil {
+			return err
+		}
+		response, err := decoded(request.Key(), request.GetVersion(), body)
+		if err != nil {
+			return err
+		}
+		heard(request, response)
+	}
+	return nil
 }
 
 // ends waits until the broker closes the connection, or patience ends.

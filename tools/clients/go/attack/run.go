@@ -114,6 +114,9 @@ func begin(options Options) (*Siege, error) {
 	if err := warm(options.address, options.warm<<20); err != nil {
 		return nil, fmt.Errorf("filling the caches: %w", err)
 	}
+	if err := warmGroups(options.address); err != nil {
+		return nil, fmt.Errorf("the first groups: %w", err)
+	}
 	if err := siege.hatch(); err != nil {
 		return nil, err
 	}
@@ -243,6 +246,9 @@ func (s *Siege) renew() error {
 		}
 	}
 	if err := s.hatch(); err != nil {
+		return err
+	}
+	if err := warmGroups(s.options.address); err != nil {
 		return err
 	}
 	s.rest(4)

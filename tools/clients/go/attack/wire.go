@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"reflect"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -113,43 +114,30 @@ func codeName(code int16) string {
 	return kerr.TypedErrorForCode(code).Message
 }
 
-// firstCode is the first error that an answer tells, or 0.
-func firstCode(response kmsg.Response) int16 {
-	var codes []int16
-	switch it := response.(type) {
-	case *kmsg.ProduceResponse:
-		for _, topic := range it.Topics {
-			for _, partition := range topic.Partitions {
-				codes = append(codes, partition.ErrorCode)
+// firstCode is the first error that an answer tells, wherever it has a field for one, or 0.
+func firstCode(response kmsg.Response) int16 { return codeIn(reflect.ValueOf(response).Elem()) }
+
+func codeIn(value reflect.Value) int16 {
+	switch value.Kind() {
+	case reflect.Struct:
+		for at := range value.NumField() {
+			field := value.Field(at)
+			if value.Type().Field(at).Name == "ErrorCode" {
+				if code := int16(field.Int()); code != 0 {
+					return code
+				}
+			} else if code := codeIn(field); code != 0 {
+				return code
 			}
 		}
-	case *kmsg.FetchResponse:
-		codes = append(codes, it.ErrorCode)
-		for _, topic := range it.Topics {
-			for _, partition := range topic.Partitions {
-				codes = append(codes, partition.ErrorCode)
+	case reflect.Slice:
+		if value.Type().Elem().Kind() != reflect.Struct {
+			return 0
+		}
+		for at := range value.Len() {
+			if code := codeIn(value.Index(at)); code != 0 {
+				return code
 			}
-		}
-	case *kmsg.ListOffsetsResponse:
-		for _, topic := range it.Topics {
-			for _, partition := range topic.Partitions {
-				codes = append(codes, partition.ErrorCode)
-			}
-		}
-	case *kmsg.MetadataResponse:
-		for _, topic := range it.Topics {
-			codes = append(codes, topic.ErrorCode)
-		}
-	case *kmsg.CreateTopicsResponse:
-		for _, topic := range it.Topics {
-			codes = append(codes, topic.ErrorCode)
-		}
-	case *kmsg.ApiVersionsResponse:
-		codes = append(codes, it.ErrorCode)
-	}
-	for _, code := range codes {
-		if code != 0 {
-			return code
 		}
 	}
 	return 0
