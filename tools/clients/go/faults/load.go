@@ -375,9 +375,16 @@ func (l *Load) settle(limit time.Duration, ended <-chan struct{}) error {
 
 // until waits for a condition that says what is missing.
 func (l *Load) until(limit time.Duration, ended <-chan struct{}, missing func(*Checker) string) error {
-	for until := time.Now().Add(limit); ; time.Sleep(2 * time.Millisecond) {
-		var what string
+	return await(limit, ended, func() (what string) {
 		l.With(func(c *Checker) { what = missing(c) })
+		return what
+	})
+}
+
+// await waits for a condition that says what is missing.
+func await(limit time.Duration, ended <-chan struct{}, missing func() string) error {
+	for until := time.Now().Add(limit); ; time.Sleep(2 * time.Millisecond) {
+		what := missing()
 		if what == "" {
 			return nil
 		}

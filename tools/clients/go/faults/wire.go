@@ -78,28 +78,38 @@ func (w *Wire) Produce(topic string, partition int32, value []byte, limit time.D
 
 // Stamp is Produce, and tells the broker's time where the topic is stamped by it.
 func (w *Wire) Stamp(topic string, partition int32, value []byte, limit time.Duration) (int64, time.Time, error) {
+	got, err := w.send(Place{topic, partition}, batch(nil, value), limit)
+	return got.BaseOffset, time.UnixMilli(got.LogAppendTime), err
+}
+
+// Put is Produce of a record that has a key.
+func (w *Wire) Put(place Place, key, value []byte, limit time.Duration) (int64, error) {
+	got, err := w.send(place, batch(key, value), limit)
+	return got.BaseOffset, err
+}
+
+func (w *Wire) send(place Place, batch []byte, limit time.Duration) (got kmsg.ProduceResponseTopicPartition, err error) {
 	request := kmsg.NewPtrProduceRequest()
 	request.SetVersion(9)
 	request.Acks = -1
 	request.TimeoutMillis = 5_000
-	t := kmsg.NewProduceRequestTopic()
-	t.Topic = topic
-	p := kmsg.NewProduceRequestTopicPartition()
-	p.Partition = partition
-	p.Records = batch(value)
-	t.Partitions = append(t.Partitions, p)
-	request.Topics = append(request.Topics, t)
+	topic := kmsg.NewProduceRequestTopic()
+	topic.Topic = place.Topic
+	partition := kmsg.NewProduceRequestTopicPartition()
+	partition.Partition, partition.Records = place.Partition, batch
+	topic.Partitions = append(topic.Partitions, partition)
+	request.Topics = append(request.Topics, topic)
 	answer, err := w.Ask(request, limit)
 	if err != nil {
-		return 0, time.Time{}, err
+		return got, err
 	}
-	got := answer.(*kmsg.ProduceResponse).Topics[0].Partitions[0]
-	return got.BaseOffset, time.UnixMilli(got.LogAppendTime), code(got.ErrorCode)
+	got = answer.(*kmsg.ProduceResponse).Topics[0].Partitions[0]
+	return got, code(got.ErrorCode)
 }
 
-func batch(value []byte) []byte {
+func batch(key, value []byte) []byte {
 	record := kmsg.NewRecord()
-	record.Value = value
+	record.Key, record.Value = key, value
 	body := record.AppendTo(nil)[1:] // The length of 0 is one byte.
 	now := time.Now().UnixMilli()
 	whole := kmsg.NewRecordBatch()
@@ -273,4 +283,50 @@ func (w *Wire) Cut(name string, partition int32, offset int64) error {
 		return err
 	}
 	return code(answer.(*kmsg.DeleteRecordsResponse).Topics[0].Partitions[0].ErrorCode)
+}
+
+// Coordinator asks who knows a group.
+func (w *Wire) Coordinator(group string) error {
+	request := kmsg.NewPtrFindCoordinatorRequest()
+	request.SetVersion(1)
+	request.CoordinatorKey = group
+	answer, err := w.Ask(request, 10*time.Second)
+	if err != nil {
+		return err
+	}
+	return code(answer.(*kmsg.FindCoordinatorResponse).ErrorCode)
+}
+
+// Committed asks for the offsets that a group has committed; -1: none.
+func (w *Wire) Committed(group string, places []Place) (map[Place]int64, error) {
+	request := kmsg.NewPtrOffsetFetchRequest()
+	request.SetVersion(7)
+	request.Group = group
+	request.Topics = []kmsg.OffsetFetchRequestTopic{}
+	for _, place := range places {
+		topic := kmsg.NewOffsetFetchRequestTopic()
+		topic.Topic, topic.Partitions = place.Topic, []int32{place.Partition}
+		request.Topics = append(request.Topics, topic)
+	}
+	got, err := w.Ask(request, 10*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	answer := got.(*kmsg.OffsetFetchResponse)
+	if answer.ErrorCode != 0 {
+		return nil, code(answer.ErrorCode)
+	}
+	found := map[Place]int64{}
+	for _, topic := range answer.Topics {
+		for _, partition := range topic.Partitions {
+			if partition.ErrorCode != 0 {
+				return nil, code(partition.ErrorCode)
+			}
+			found[Place{topic.Topic, partition.Partition}] = partition.Offset
+		}
+	}
+	if len(found) != len(places) {
+		return nil, fmt.Errorf("%d of %d offsets", len(found), len(places))
+	}
+	return found, nil
 }
