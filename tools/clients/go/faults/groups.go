@@ -89,17 +89,18 @@ func (c *Crowd) prepare(limit time.Duration) error {
 	})
 }
 
-// populate has members in two groups of each protocol.
+// populate has members in groups of each protocol.
 func (c *Crowd) populate(seed int64) (names []string) {
-	for at, name := range []string{"classic-a", "classic-b", "consumer-a", "consumer-b"} {
-		names = append(names, name)
-		for seat := range int64(seatsPerGroup) {
-			c.Seat(name, seed+int64(at)*seatsPerGroup+seat, func(id string) member {
-				if at < 2 {
-					return &classic{crowd: c, group: name}
-				}
-				return &consumer{crowd: c, group: name, id: id}
-			})
+	members := map[string]func(group, id string) member{
+		"eager":       func(group, _ string) member { return &classic{crowd: c, group: group} },
+		"cooperative": func(group, _ string) member { return &classic{crowd: c, group: group, isCooperative: true} },
+		"consumer-a":  func(group, id string) member { return &consumer{crowd: c, group: group, id: id} },
+		"consumer-b":  func(group, id string) member { return &consumer{crowd: c, group: group, id: id} },
+	}
+	names = slices.Sorted(maps.Keys(members))
+	for at, name := range names {
+		for seat := range seatsPerGroup {
+			c.Seat(name, seed+int64(at*seatsPerGroup+seat), func(id string) member { return members[name](name, id) })
 		}
 	}
 	return names

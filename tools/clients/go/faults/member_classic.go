@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -15,26 +16,28 @@ const (
 
 // classic is a member of the protocol in which a leader among the members shares the partitions out.
 type classic struct {
-	crowd      *Crowd
-	group      string
-	id         string // empty: none yet
-	generation int32  // 0: not in one
-	next       map[Place]int64
-	joins      int
+	crowd         *Crowd
+	group         string
+	isCooperative bool   // it keeps its partitions until it is told to give some up
+	id            string // empty: none yet
+	generation    int32  // 0: not in one
+	isCalled      bool   // into the next generation
+	next          map[Place]int64
+	joins         int
 }
 
 func (c *classic) standing() Standing {
-	places := make([]Place, 0, len(c.next))
-	for place := range c.next {
-		places = append(places, place)
+	standing := Standing{c.generation, slices.Collect(maps.Keys(c.next)), c.joins}
+	if c.isCalled {
+		standing.generation = 0
 	}
-	return Standing{c.generation, places, c.joins}
+	return standing
 }
 
 func (c *classic) gone() {}
 
 func (c *classic) round(wire *Wire) error {
-	if c.generation == 0 {
+	if c.generation == 0 || c.isCalled {
 		return c.join(wire)
 	}
 	beat := kmsg.NewPtrHeartbeatRequest()
@@ -44,9 +47,10 @@ func (c *classic) round(wire *Wire) error {
 	if err != nil {
 		return err
 	}
-	if code := answer.(*kmsg.HeartbeatResponse).ErrorCode; code != 0 {
-		return c.refused(code)
+	if c.refused(answer.(*kmsg.HeartbeatResponse).ErrorCode); c.next == nil {
+		return nil
 	}
+	// Who is called and keeps its partitions commits once more, as it may.
 	request := kmsg.NewPtrOffsetCommitRequest()
 	request.SetVersion(7)
 	request.Group, request.MemberID, request.Generation = c.group, c.id, c.generation
@@ -54,22 +58,27 @@ func (c *classic) round(wire *Wire) error {
 	if err != nil {
 		return err
 	}
-	return c.refused(code)
+	c.refused(code)
+	return nil
 }
 
 // refused is what to do after an error code; 0 is none.
-func (c *classic) refused(code int16) error {
+func (c *classic) refused(code int16) {
 	switch code {
 	case 0, kerr.CoordinatorNotAvailable.Code, kerr.CoordinatorLoadInProgress.Code, kerr.NotCoordinator.Code:
-	case kerr.RebalanceInProgress.Code, kerr.IllegalGeneration.Code:
+	case kerr.RebalanceInProgress.Code:
+		c.isCalled = true
+		if !c.isCooperative {
+			c.generation, c.next = 0, nil
+		}
+	case kerr.IllegalGeneration.Code:
 		c.generation, c.next = 0, nil
 	case kerr.UnknownMemberID.Code:
 		// Members are durable once they have been given their partitions: one that was on its way may be forgotten.
 		c.id, c.generation, c.next = "", 0, nil
 	default:
-		return fmt.Errorf("%s: a member was told: %w", c.group, kerr.ErrorForCode(code))
+		c.crowd.With(func(r *Roster) { r.Told(c.group, kerr.ErrorForCode(code)) })
 	}
-	return nil
 }
 
 // join asks for a place in the next generation, and for its partitions there.
@@ -80,13 +89,12 @@ func (c *classic) join(wire *Wire) error {
 	request.SetVersion(5)
 	request.Group, request.MemberID, request.ProtocolType = c.group, c.id, "consumer"
 	request.SessionTimeoutMillis, request.RebalanceTimeoutMillis = classicSession, classicRebalance
-	wants := kmsg.NewConsumerMemberMetadata()
-	for topic := range c.crowd.topics {
-		wants.Topics = append(wants.Topics, topic)
-	}
-	slices.Sort(wants.Topics) // A member that rejoins must not seem to want something else.
 	protocol := kmsg.NewJoinGroupRequestProtocol()
-	protocol.Name, protocol.Metadata = "range", wants.AppendTo(nil)
+	protocol.Name = "range"
+	if c.isCooperative {
+		protocol.Name = "cooperative-sticky"
+	}
+	protocol.Metadata = subscription(slices.Collect(maps.Keys(c.crowd.topics)), slices.Collect(maps.Keys(c.next)))
 	request.Protocols = append(request.Protocols, protocol)
 	got, err := wire.Ask(request, memberLimit)
 	if err != nil {
@@ -98,7 +106,8 @@ func (c *classic) join(wire *Wire) error {
 		return nil
 	}
 	if answer.ErrorCode != 0 {
-		return c.refused(answer.ErrorCode)
+		c.refused(answer.ErrorCode)
+		return nil
 	}
 	c.id = answer.MemberID
 	c.crowd.With(func(r *Roster) { r.Joined(c.group, c.id, settled, answer.Generation) })
@@ -111,7 +120,9 @@ func (c *classic) sync(wire *Wire, joined *kmsg.JoinGroupResponse) error {
 	request.SetVersion(3)
 	request.Group, request.MemberID, request.Generation = c.group, c.id, joined.Generation
 	if joined.LeaderID == c.id {
-		request.GroupAssignment = c.shareOut(joined.Members)
+		if err := c.lead(request, joined.Members); err != nil {
+			return err
+		}
 	}
 	got, err := wire.Ask(request, memberLimit)
 	if err != nil {
@@ -119,43 +130,55 @@ func (c *classic) sync(wire *Wire, joined *kmsg.JoinGroupResponse) error {
 	}
 	answer := got.(*kmsg.SyncGroupResponse)
 	if answer.ErrorCode != 0 {
-		return c.refused(answer.ErrorCode)
+		c.refused(answer.ErrorCode)
+		return nil
 	}
-	assignment := kmsg.NewConsumerMemberAssignment()
-	if err := assignment.ReadFrom(answer.MemberAssignment); err != nil {
+	places, err := assigned(answer.MemberAssignment)
+	if err != nil {
 		return fmt.Errorf("%s: an assignment that no leader made: %w", c.group, err)
 	}
-	var places []Place
-	for _, topic := range assignment.Topics {
-		for _, partition := range topic.Partitions {
-			places = append(places, Place{topic.Topic, partition})
+	c.crowd.With(func(r *Roster) { r.Has(c.group, c.id, joined.Generation, places) })
+	return c.take(wire, joined.Generation, places)
+}
+
+// lead shares all partitions out.
+func (c *classic) lead(request *kmsg.SyncGroupRequest, members []kmsg.JoinGroupResponseMember) (err error) {
+	kept := map[string][]Place{}
+	for _, member := range members {
+		if kept[member.MemberID], err = ownedIn(member.ProtocolMetadata); err != nil {
+			return fmt.Errorf("%s: a subscription that no member made: %w", c.group, err)
 		}
 	}
-	c.crowd.With(func(r *Roster) { r.Has(c.group, c.id, joined.Generation, places) })
-	next, err := c.crowd.look(wire, c.group, places)
-	if err != nil {
-		return err
+	for member, places := range shareOut(c.crowd.everything(), kept) {
+		one := kmsg.NewSyncGroupRequestGroupAssignment()
+		one.MemberID, one.MemberAssignment = member, assignment(places)
+		request.GroupAssignment = append(request.GroupAssignment, one)
 	}
-	c.generation, c.next = joined.Generation, next
-	c.joins++
 	return nil
 }
 
-// shareOut gives each partition to the next member in turn.
-func (c *classic) shareOut(members []kmsg.JoinGroupResponseMember) (all []kmsg.SyncGroupRequestGroupAssignment) {
-	shares := make([]kmsg.ConsumerMemberAssignment, len(members))
-	for at, place := range c.crowd.everything() {
-		share := &shares[at%len(members)]
-		topic := kmsg.NewConsumerMemberAssignmentTopic()
-		topic.Topic, topic.Partitions = place.Topic, []int32{place.Partition}
-		share.Topics = append(share.Topics, topic)
+// take goes on with what the member still has, and begins with what is new. Who has given something up joins again
+// at once, so that another gets it.
+func (c *classic) take(wire *Wire, generation int32, places []Place) error {
+	kept := map[Place]int64{}
+	var fresh []Place
+	for _, place := range places {
+		if next, has := c.next[place]; has {
+			kept[place] = next
+		} else {
+			fresh = append(fresh, place)
+		}
 	}
-	for at, member := range members {
-		one := kmsg.NewSyncGroupRequestGroupAssignment()
-		one.MemberID, one.MemberAssignment = member.MemberID, shares[at].AppendTo(nil)
-		all = append(all, one)
+	hasGivenUp := len(kept) < len(c.next)
+	c.next = kept
+	found, err := c.crowd.look(wire, c.group, fresh)
+	if err != nil {
+		return err
 	}
-	return all
+	maps.Copy(c.next, found)
+	c.generation, c.isCalled = generation, hasGivenUp
+	c.joins++
+	return nil
 }
 
 func (c *classic) leave(wire *Wire) error {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -58,7 +57,8 @@ func (c *consumer) round(wire *Wire) error {
 	case code == kerr.StaleMemberEpoch.Code: // The next beat brings the new one.
 		return nil
 	}
-	return c.refused(code)
+	c.refused(code)
+	return nil
 }
 
 // beat tells the coordinator where the member is, and does what it answers.
@@ -82,7 +82,8 @@ func (c *consumer) beat(wire *Wire) error {
 	}
 	answer := got.(*kmsg.ConsumerGroupHeartbeatResponse)
 	if answer.ErrorCode != 0 {
-		return c.refused(answer.ErrorCode)
+		c.refused(answer.ErrorCode)
+		return nil
 	}
 	c.crowd.With(func(r *Roster) { r.Renews(c.group, c.id, said.Add(consumerSession)) })
 	if c.epoch == 0 {
@@ -153,7 +154,7 @@ func (c *consumer) take(wire *Wire, assignment *kmsg.ConsumerGroupHeartbeatRespo
 }
 
 // refused is what to do after an error code; 0 is none.
-func (c *consumer) refused(code int16) error {
+func (c *consumer) refused(code int16) {
 	switch code {
 	case 0, kerr.CoordinatorNotAvailable.Code, kerr.CoordinatorLoadInProgress.Code, kerr.NotCoordinator.Code:
 		c.told = c.told && code == 0
@@ -165,9 +166,8 @@ func (c *consumer) refused(code int16) error {
 		}
 		c.gone()
 	default:
-		return fmt.Errorf("%s: a member was told: %w", c.group, kerr.ErrorForCode(code))
+		c.crowd.With(func(r *Roster) { r.Told(c.group, kerr.ErrorForCode(code)) })
 	}
-	return nil
 }
 
 func (c *consumer) leave(wire *Wire) error {

@@ -11,6 +11,7 @@ const (
 	TwoOwners Fault = "two owners" // of a partition, in one generation or at one time
 	Backwards Fault = "backwards"  // a generation, or an offset that was committed
 	Forgotten Fault = "forgotten"  // a member that had been told that it is one
+	Senseless Fault = "senseless"  // an answer that no member should get
 )
 
 // assembly is what was promised about one group.
@@ -122,6 +123,11 @@ func (r *Roster) Unknown(group, member string, now time.Time) {
 	if now.Before(r.group(group).leases[member]) {
 		r.fail(Forgotten, "%s does not know its member %s any more", group, member)
 	}
+}
+
+// Told: a member was given an answer that it should not get.
+func (r *Roster) Told(group string, err error) {
+	r.fail(Senseless, "%s: a member was told: %v", group, err)
 }
 
 // Trying: this offset is about to be committed.
