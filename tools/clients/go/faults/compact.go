@@ -90,17 +90,13 @@ func (r *Run) rewrite() (*Rewriting, error) {
 	return rewriting, nil
 }
 
-// interrupt kills the broker again and again, once it has compacted something or at any time; after each time,
-// all that was acknowledged must be there.
+// interrupt kills the broker again and again; after each time, all that was acknowledged must be there.
 func (r *Run) interrupt(rewriting *Rewriting) error {
 	for r.goesOn() {
 		rewriting.retired.Add(retiredPerCycle)
-		if r.random.Intn(3) > 0 {
-			if err := r.awaitCompaction(); err != nil {
-				return err
-			}
+		if err := r.awaitKill(); err != nil {
+			return err
 		}
-		r.sleep(0, 1500*time.Millisecond)
 		gone, err := r.metric(recordsGone)
 		if err != nil {
 			return err
@@ -170,19 +166,34 @@ func (r *Run) proven(rewriting *Rewriting) error {
 
 // What Odradek counts of its compactions since its start.
 const (
-	passesMade  = "odradek_compaction_passes_total"
-	recordsGone = "odradek_compacted_records_total"
+	bytesReplaced = "odradek_compacted_bytes_total"
+	recordsGone   = "odradek_compacted_records_total"
 )
 
-// awaitCompaction waits until this life of the broker has compacted a log.
-func (r *Run) awaitCompaction() error {
-	return await(r.ready, r.broker.ended, func() string {
-		passes, err := r.metric(passesMade)
-		if err != nil || passes == 0 {
-			return fmt.Sprintf("no log was compacted (%v)", err)
+// awaitKill waits for the moment of the next SIGKILL: any; as soon as a file has taken the place of others, and may be
+// known to nobody but the broker that is about to die; or a while after that.
+func (r *Run) awaitKill() error {
+	moment := r.random.Intn(3)
+	if moment > 0 {
+		before, err := r.metric(bytesReplaced)
+		if err != nil {
+			return err
 		}
-		return ""
-	})
+		err = await(r.ready, r.broker.ended, func() string {
+			bytes, err := r.metric(bytesReplaced)
+			if err != nil || bytes == before {
+				return fmt.Sprintf("nothing is compacted (%v)", err)
+			}
+			return ""
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if moment != 1 {
+		r.sleep(0, 1500*time.Millisecond)
+	}
+	return nil
 }
 
 // metric is the sum of a counter of all shards.

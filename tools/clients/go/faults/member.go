@@ -72,6 +72,10 @@ func (c *Crowd) Seat(group string, seed int64, next func(name string) member) {
 		defer c.members.Done()
 		for serial := 0; !c.isOver(); serial++ {
 			c.live(next(fmt.Sprintf("%s-%d-%d", group, at, serial)), group, at, random)
+			// Until another comes; a group shrinks, too.
+			for empty := random.Intn(100); empty > 0 && !c.isCalm.Load() && !c.isOver(); empty-- {
+				time.Sleep(20 * time.Millisecond)
+			}
 		}
 	}()
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -24,6 +25,7 @@ type classic struct {
 	isCalled      bool   // into the next generation
 	next          map[Place]int64
 	joins         int
+	tested        int32 // the last generation in which it has spoken late
 }
 
 func (c *classic) standing() Standing {
@@ -50,6 +52,11 @@ func (c *classic) round(wire *Wire) error {
 	if c.refused(answer.(*kmsg.HeartbeatResponse).ErrorCode); c.next == nil {
 		return nil
 	}
+	if c.joins%4 == 3 && c.generation > c.tested {
+		if err := c.speakLate(wire); err != nil {
+			return err
+		}
+	}
 	// Who is called and keeps its partitions commits once more, as it may.
 	request := kmsg.NewPtrOffsetCommitRequest()
 	request.SetVersion(7)
@@ -59,6 +66,36 @@ func (c *classic) round(wire *Wire) error {
 		return err
 	}
 	c.refused(code)
+	return nil
+}
+
+// speakLate commits for a generation that is over, and asks for what it has there, as who has not noticed: both must
+// be refused.
+func (c *classic) speakLate(wire *Wire) error {
+	c.tested = c.generation
+	commit := kmsg.NewPtrOffsetCommitRequest()
+	commit.SetVersion(7)
+	commit.Group, commit.MemberID, commit.Generation = c.group, c.id, c.generation-1
+	topic := kmsg.NewOffsetCommitRequestTopic()
+	partition := kmsg.NewOffsetCommitRequestTopicPartition()
+	topic.Topic, partition.Offset, partition.LeaderEpoch = c.crowd.everything()[0].Topic, math.MaxInt32, -1
+	topic.Partitions = append(topic.Partitions, partition)
+	commit.Topics = append(commit.Topics, topic)
+	sync := kmsg.NewPtrSyncGroupRequest()
+	sync.SetVersion(3)
+	sync.Group, sync.MemberID, sync.Generation = c.group, c.id, c.generation-1
+	committed, err := wire.Ask(commit, memberLimit)
+	if err != nil {
+		return err
+	}
+	synced, err := wire.Ask(sync, memberLimit)
+	if err != nil {
+		return err
+	}
+	isTaken := committed.(*kmsg.OffsetCommitResponse).Topics[0].Partitions[0].ErrorCode == 0
+	if isTaken || synced.(*kmsg.SyncGroupResponse).ErrorCode == 0 {
+		c.crowd.With(func(r *Roster) { r.Late(c.group, c.id, c.generation-1, c.generation) })
+	}
 	return nil
 }
 

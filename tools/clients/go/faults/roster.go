@@ -130,6 +130,11 @@ func (r *Roster) Told(group string, err error) {
 	r.fail(Senseless, "%s: a member was told: %v", group, err)
 }
 
+// Late: the member has spoken for a generation that is over, and was not refused.
+func (r *Roster) Late(group, member string, generation, present int32) {
+	r.fail(Senseless, "%s: %s of generation %d could speak for generation %d", group, member, present, generation)
+}
+
 // Trying: this offset is about to be committed.
 func (r *Roster) Trying(group string, place Place, offset int64) {
 	it := r.mark(group, place)

@@ -129,3 +129,7 @@ func TestAMemberThatIsForgottenIsFound(t *testing.T) {
 		r.Unknown("g", "a", began)
 	})
 }
+
+func TestAMemberThatMaySpeakForAnOldGenerationIsFound(t *testing.T) {
+	checkRoster(t, "senseless: g: a of generation 3 could speak for generation 2", func(r *Roster) { r.Late("g", "a", 2, 3) })
+}
