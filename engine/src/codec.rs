@@ -1,9 +1,10 @@
-//! The codecs of record batches: decompression in slices, compression in one go.
+//! The codecs of record batches: decompression in slices; compression is [`encoder`]'s.
 //!
 //! A decoder allocates in proportion to the bytes it was given, never to a length they announce,
 //! and gives no more than its limit. Knows nothing of what the bytes mean.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used)]
 
+pub mod encoder;
 mod gzip;
 mod lz4;
 mod snappy;
@@ -11,6 +12,7 @@ mod zstandard;
 
 use bytes::{Buf, Bytes};
 
+use crate::codec::encoder::{Compression, Encoder};
 use crate::codec::gzip::GzipDecoder;
 use crate::codec::lz4::Lz4Decoder;
 use crate::codec::snappy::SnappyDecoder;
@@ -88,7 +90,8 @@ pub enum Decoded {
 /// Decompresses one batch's records, slice by slice.
 pub struct Decoder {
     form: Form,
-    output_bytes_left: usize,
+    output_bytes: usize,
+    output_bytes_max: usize,
 }
 
 enum Form {
@@ -108,7 +111,7 @@ impl Decoder {
             Codec::Lz4 => Form::Lz4(Lz4Decoder::new(input)),
             Codec::Zstd => Form::Zstd(ZstdDecoder::new(input)?),
         };
-        Ok(Self { form, output_bytes_left: output_bytes_max })
+        Ok(Self { form, output_bytes: 0, output_bytes_max })
     }
 
     /// Fills a part of `output`, which must have room. After an error it must not be called again.
@@ -117,15 +120,26 @@ impl Decoder {
         let decoded = match &mut self.form {
             Form::None(input) => take(input, output),
             Form::Gzip(gzip) => gzip.read(output)?,
-            Form::Snappy(snappy) => snappy.read(output, self.output_bytes_left)?,
+            Form::Snappy(snappy) => {
+                let left = self.output_bytes_max.saturating_sub(self.output_bytes);
+                snappy.read(output, left)?
+            }
             Form::Lz4(lz4) => lz4.read(output)?,
             Form::Zstd(zstd) => zstd.read(output)?,
         };
         if let Decoded::Bytes(count) = decoded {
-            let left = self.output_bytes_left.checked_sub(count);
-            self.output_bytes_left = left.ok_or(CodecError::TooLarge)?;
+            self.output_bytes = self.output_bytes.saturating_add(count);
+            if self.output_bytes > self.output_bytes_max {
+                return Err(CodecError::TooLarge);
+            }
         }
         Ok(decoded)
+    }
+
+    /// How many bytes it has given so far.
+    #[must_use]
+    pub fn output_bytes(&self) -> usize {
+        self.output_bytes
     }
 }
 
@@ -169,16 +183,35 @@ pub fn decompress(
 #[must_use]
 pub fn compress(codec: Codec, input: &[u8]) -> Vec<u8> {
     assert!(i32::try_from(input.len()).is_ok(), "a batch is shorter than 2 GiB");
-    match codec {
-        Codec::None => input.to_vec(),
-        Codec::Gzip => gzip::compress(input),
-        Codec::Snappy => snappy::compress(input),
-        Codec::Lz4 => lz4::compress(input),
-        Codec::Zstd => zstandard::compress(input),
-    }
+    let mut encoder = Encoder::new(Compression::of(codec), input.len(), Vec::new());
+    encoder.write(input);
+    encoder.finish()
 }
 
 const TO_MEMORY: &str = "compression into memory does not fail";
+
+/// Hands on `input` in chunks of `chunk_bytes`; what fills none waits in `chunk`. No input is copied
+/// that is a chunk by itself.
+fn in_chunks(
+    chunk: &mut Vec<u8>,
+    chunk_bytes: usize,
+    mut input: &[u8],
+    mut put: impl FnMut(&[u8]),
+) {
+    while let Some(wanted) = chunk_bytes.checked_sub(chunk.len())
+        && let Some((filling, rest)) = input.split_at_checked(wanted)
+    {
+        if chunk.is_empty() {
+            put(filling);
+        } else {
+            chunk.extend_from_slice(filling);
+            put(chunk);
+            chunk.clear();
+        }
+        input = rest;
+    }
+    chunk.extend_from_slice(input);
+}
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@
 use std::io::{self, BufRead, Read, Write};
 
 use bytes::{Buf, Bytes};
+use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 
@@ -69,8 +70,29 @@ impl BufRead for Window {
     }
 }
 
-pub(super) fn compress(input: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
-    let written = encoder.write_all(input).and_then(|()| encoder.finish());
-    written.unwrap_or_else(|error| panic!("{TO_MEMORY}: {error}"))
+pub(super) struct GzipEncoder(GzEncoder<Vec<u8>>);
+
+impl GzipEncoder {
+    /// Room for the compressor's tables and its window, about.
+    pub(super) const MEMORY_BYTES: usize = 512 << 10;
+
+    /// `level` is 1 to 9, anything else the usual one.
+    pub(super) fn new(level: i32, output: Vec<u8>) -> Self {
+        let level = u32::try_from(level).ok().filter(|it| (1..=9).contains(it));
+        let level = level.map_or_else(Compression::default, Compression::new);
+        Self(GzEncoder::new(output, level))
+    }
+
+    pub(super) fn write(&mut self, input: &[u8]) {
+        let written = self.0.write_all(input);
+        written.unwrap_or_else(|error| panic!("{TO_MEMORY}: {error}"));
+    }
+
+    pub(super) fn output_bytes(&self) -> usize {
+        self.0.get_ref().len()
+    }
+
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.0.finish().unwrap_or_else(|error| panic!("{TO_MEMORY}: {error}"))
+    }
 }

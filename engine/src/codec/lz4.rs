@@ -16,6 +16,7 @@ use std::hash::Hasher;
 use std::io::Write;
 
 use bytes::{Buf, Bytes};
+use lz4::block::CompressionMode;
 use lz4_flex::block::decompress_into;
 use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 use twox_hash::XxHash32;
@@ -29,6 +30,7 @@ const BLOCK_CHECKSUMS_BIT: u8 = 0b0001_0000;
 const CONTENT_SIZE_BIT: u8 = 0b0000_1000;
 const CONTENT_CHECKSUM_BIT: u8 = 0b0000_0100;
 const STORED_BIT: u32 = 1 << 31;
+const LENGTH_BYTES: usize = 4;
 
 /// A byte of a block lengthens a match by at most 255.
 const RATIO_MAX: usize = 255;
@@ -160,10 +162,112 @@ impl Lz4Decoder {
     }
 }
 
-pub(super) fn compress(input: &[u8]) -> Vec<u8> {
-    let frame = FrameInfo::new().block_size(BlockSize::Max64KB).block_mode(BlockMode::Independent);
-    let mut encoder = FrameEncoder::with_frame_info(frame, Vec::new());
-    let written = encoder.write_all(input);
-    written.unwrap_or_else(|error| panic!("{TO_MEMORY}: {error}"));
-    encoder.finish().unwrap_or_else(|error| panic!("{TO_MEMORY}: {error}"))
+/// Writes blocks of 64 KiB, as Kafka does, and no checksums but the header's.
+pub(super) enum Lz4Encoder {
+    Fast(FrameEncoder<Vec<u8>>),
+    High(HighEncoder),
+}
+
+impl Lz4Encoder {
+    /// Kafka compresses at its default level with the fast compressor, whatever the number.
+    pub(super) const FAST_LEVEL: i32 = 9;
+
+    /// Room for two blocks and the tables of the slower compressor, about.
+    pub(super) const MEMORY_BYTES: usize = 512 << 10;
+
+    pub(super) fn new(level: i32, output: Vec<u8>) -> Self {
+        if level == Self::FAST_LEVEL {
+            let frame = FrameInfo::new().block_size(BlockSize::Max64KB);
+            let frame = frame.block_mode(BlockMode::Independent);
+            Self::Fast(FrameEncoder::with_frame_info(frame, output))
+        } else {
+            Self::High(HighEncoder::new(level, output))
+        }
+    }
+
+    pub(super) fn write(&mut self, input: &[u8]) {
+        match self {
+            Self::Fast(encoder) => {
+                let written = encoder.write_all(input);
+                written.unwrap_or_else(|error| panic!("{TO_MEMORY}: {error}"));
+            }
+            Self::High(encoder) => encoder.write(input),
+        }
+    }
+
+    pub(super) fn output_bytes(&self) -> usize {
+        match self {
+            Self::Fast(encoder) => encoder.get_ref().len(),
+            Self::High(encoder) => encoder.output.len(),
+        }
+    }
+
+    pub(super) fn finish(self) -> Vec<u8> {
+        match self {
+            Self::Fast(encoder) => {
+                encoder.finish().unwrap_or_else(|error| panic!("{TO_MEMORY}: {error}"))
+            }
+            Self::High(encoder) => encoder.finish(),
+        }
+    }
+}
+
+/// Compresses slowly and well.
+pub(super) struct HighEncoder {
+    level: i32,
+    /// Less than a block, or one that nothing follows yet.
+    block: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl HighEncoder {
+    const BLOCK_BYTES: usize = 64 << 10;
+    const DESCRIPTOR: [u8; 2] = [FLAGS_FIXED, 0x40];
+
+    fn new(level: i32, mut output: Vec<u8>) -> Self {
+        let [_, _, checksum, _] = XxHash32::oneshot(0, &Self::DESCRIPTOR).to_be_bytes();
+        output.extend(MAGIC);
+        output.extend(Self::DESCRIPTOR);
+        output.push(checksum);
+        Self { level, block: Vec::new(), output }
+    }
+
+    fn write(&mut self, input: &[u8]) {
+        super::in_chunks(&mut self.block, Self::BLOCK_BYTES, input, |block| {
+            put_block(self.level, block, &mut self.output);
+        });
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        if !self.block.is_empty() {
+            put_block(self.level, &self.block, &mut self.output);
+        }
+        self.output.extend([0; LENGTH_BYTES]);
+        self.output
+    }
+}
+
+/// Stores the block as it is where it does not get smaller.
+fn put_block(level: i32, block: &[u8], output: &mut Vec<u8>) {
+    let start = output.len();
+    let packed_at = start.saturating_add(LENGTH_BYTES);
+    output.resize(packed_at.saturating_add(block.len()), 0);
+    let (_, room) = output.split_at_mut(packed_at);
+    // It fails where there is no room for the result.
+    let mode = CompressionMode::HIGHCOMPRESSION(level);
+    let packed = lz4::block::compress_to_buffer(block, Some(mode), false, room);
+    let (bytes, bit) = match packed {
+        Ok(bytes) if bytes < block.len() => (bytes, 0),
+        Ok(_) | Err(_) => {
+            room.copy_from_slice(block);
+            (block.len(), STORED_BIT)
+        }
+    };
+    output.truncate(packed_at.saturating_add(bytes));
+    let length = u32::try_from(bytes).unwrap_or_else(|_large| panic!("{TO_MEMORY}")) | bit;
+    if let Some((_, tail)) = output.split_at_mut_checked(start)
+        && let Some(field) = tail.first_chunk_mut()
+    {
+        *field = length.swap_bytes().to_be_bytes();
+    }
 }

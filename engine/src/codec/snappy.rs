@@ -207,15 +207,45 @@ fn take_le(block: &mut &[u8], count: usize) -> Result<usize, CodecError> {
     Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | usize::from(*byte)))
 }
 
-pub(super) fn compress(input: &[u8]) -> Vec<u8> {
-    let mut output = FRAME_HEADER.to_vec();
-    let mut encoder = snap::raw::Encoder::new();
-    for chunk in input.chunks(CHUNK_BYTES) {
-        let block = encoder.compress_vec(chunk);
-        let block = block.unwrap_or_else(|error| panic!("{TO_MEMORY}: {error}"));
-        let length = u32::try_from(block.len()).unwrap_or_else(|_large| panic!("{TO_MEMORY}"));
-        output.extend_from_slice(&length.to_be_bytes());
-        output.extend_from_slice(&block);
+/// Writes the framed form.
+pub(super) struct SnappyEncoder {
+    encoder: snap::raw::Encoder,
+    /// Less than a chunk.
+    chunk: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl SnappyEncoder {
+    /// Room for a chunk and the table of its strings, about.
+    pub(super) const MEMORY_BYTES: usize = 128 << 10;
+
+    pub(super) fn new(mut output: Vec<u8>) -> Self {
+        output.extend_from_slice(&FRAME_HEADER);
+        Self { encoder: snap::raw::Encoder::new(), chunk: Vec::new(), output }
     }
-    output
+
+    pub(super) fn write(&mut self, input: &[u8]) {
+        super::in_chunks(&mut self.chunk, CHUNK_BYTES, input, |chunk| {
+            put_chunk(&mut self.encoder, chunk, &mut self.output);
+        });
+    }
+
+    pub(super) fn output_bytes(&self) -> usize {
+        self.output.len()
+    }
+
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        if !self.chunk.is_empty() {
+            put_chunk(&mut self.encoder, &self.chunk, &mut self.output);
+        }
+        self.output
+    }
+}
+
+fn put_chunk(encoder: &mut snap::raw::Encoder, chunk: &[u8], output: &mut Vec<u8>) {
+    let block = encoder.compress_vec(chunk);
+    let block = block.unwrap_or_else(|error| panic!("{TO_MEMORY}: {error}"));
+    let length = u32::try_from(block.len()).unwrap_or_else(|_large| panic!("{TO_MEMORY}"));
+    output.extend_from_slice(&length.to_be_bytes());
+    output.extend_from_slice(&block);
 }
