@@ -1,9 +1,9 @@
 //! What stands between a producer's bytes and the log: the checks that Kafka's broker makes of one
 //! partition's records, in its order and with its answers.
 //!
-//! Call `begin`, then `step` until it is done, then `finish`. Each call does bounded work: `begin`
-//! reads the batch once for its checksum, `step` as much as its budget says. Knows no log: offsets,
-//! sequences and epochs are checked by the owner of the partition.
+//! Call `begin`, then `step` until it is done, then `finish`, or what `recompression` gives. Each call
+//! does bounded work: `begin` reads the batch once for its checksum, `step` as much as its budget says.
+//! Knows no log: offsets, sequences and epochs are checked by the owner of the partition.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used)]
 
 use std::fmt;
@@ -12,7 +12,9 @@ use bytes::Bytes;
 
 use crate::batch::{self, Batch, BatchError, Patch, Summary, TimestampType};
 use crate::codec::Codec;
+use crate::codec::encoder::Compression;
 use crate::id::Timestamp;
+use crate::recompression::{Recompression, Wish};
 use crate::records::builder::BatchBuilder;
 use crate::records::{Advance, Clock, RecordHead, RecordStream, RecordsError};
 
@@ -22,7 +24,7 @@ pub const OFFENDERS_MAX: usize = 1000;
 /// A partition's rules, as its topic's and the broker's configuration say, and the request's.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// `max.message.bytes`, of a batch as it is sent.
+    /// `max.message.bytes`, of a batch as it is sent, and as it is stored.
     pub batch_bytes_max: u32,
     /// `segment.bytes`.
     pub segment_bytes_max: u32,
@@ -36,10 +38,19 @@ pub struct Rules {
     pub timestamp_type: TimestampType,
     pub keys: Keys,
     pub validation: Validation,
+    /// `compression.type` with its level. `None`: as the producer compressed it.
+    pub compression: Option<Compression>,
     /// Whether the request has a transactional id.
     pub transactional: Permit,
     /// Produce before version 7 does not have zstd.
     pub zstd: Permit,
+}
+
+impl Rules {
+    /// How a batch in `codec` is to be compressed anew. Of the same codec any level will do.
+    fn other_than(&self, codec: Codec) -> Option<Compression> {
+        self.compression.filter(|it| it.codec() != codec)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +64,7 @@ pub enum Keys {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validation {
     Full,
-    /// The topic trusts its producers: records are not opened.
+    /// The topic trusts its producers: records are not opened, unless they are to be compressed anew.
     Headers,
 }
 
@@ -289,7 +300,7 @@ pub enum Progress {
 /// A batch that may enter the log.
 #[derive(Clone, Debug)]
 pub struct Admitted {
-    /// As sent, and nothing after it.
+    /// As sent, or compressed anew, and nothing after it.
     pub batch: Bytes,
     /// As it will stand in the log, with the patch.
     pub summary: Summary,
@@ -319,6 +330,12 @@ pub struct Admission {
     summary: Summary,
     stage: Stage,
     tally: Tally,
+    /// In which codec it is to be stored, if it came in another one.
+    compression: Option<Compression>,
+    batch_bytes_max: u32,
+    segment_bytes_max: u32,
+    /// Of all records, once they were looked at.
+    unpacked_bytes: usize,
 }
 
 enum Stage {
@@ -348,16 +365,26 @@ impl Admission {
             _ => Refusal::Malformed,
         })?;
         let summary = check_header(&view, rules)?;
+        let compression = rules.other_than(summary.codec);
         let stage = match rules.validation {
-            Validation::Full => {
+            Validation::Headers if compression.is_none() => Stage::Done,
+            Validation::Full | Validation::Headers => {
                 let stream = RecordStream::new(&batch, &view, rules.decompressed_bytes_max);
                 Stage::Records(stream.map_err(refusal)?)
             }
-            Validation::Headers => Stage::Done,
         };
-        let tally = Tally::new(&view, rules, now);
+        let tally = Tally::new(&view, rules, now, &stage);
         batch.truncate(framing.len_bytes);
-        Ok(Self { batch, summary, stage, tally })
+        Ok(Self {
+            batch,
+            summary,
+            stage,
+            tally,
+            compression,
+            batch_bytes_max: rules.batch_bytes_max,
+            segment_bytes_max: rules.segment_bytes_max,
+            unpacked_bytes: 0,
+        })
     }
 
     /// Looks at about so many bytes of the records, decompressed ones if they are compressed.
@@ -372,11 +399,33 @@ impl Admission {
                 Advance::End => break,
             }
         }
+        self.unpacked_bytes = stream.unpacked_bytes();
         self.stage = Stage::Done;
         self.tally.verdict()?;
         Ok(Progress::Done)
     }
 
+    /// What makes the batch one in the codec of its topic. `None`: it is in that codec.
+    ///
+    /// # Panics
+    /// If `step` has not said `Done`.
+    pub fn recompression(&self) -> Result<Option<Recompression>, Refusal> {
+        assert!(matches!(self.stage, Stage::Done), "all records are looked at first");
+        let Some(compression) = self.compression else { return Ok(None) };
+        let (timestamp_type, max_timestamp) = self.tally.timestamps();
+        let wish = Wish {
+            compression,
+            timestamp_type,
+            max_timestamp,
+            unpacked_bytes: self.unpacked_bytes,
+            batch_bytes_max: self.batch_bytes_max,
+            segment_bytes_max: self.segment_bytes_max,
+        };
+        Recompression::new(self.batch.clone(), wish).map(Some)
+    }
+
+    /// The batch as it was sent.
+    ///
     /// # Panics
     /// If `step` has not said `Done`.
     #[must_use]
@@ -458,7 +507,7 @@ fn check_header(view: &Batch<'_>, rules: &Rules) -> Result<Summary, Refusal> {
     if view.producer_id() >= 0 && view.base_sequence() < 0 {
         return Err(Refusal::NoSequence);
     }
-    if len_bytes > rules.segment_bytes_max {
+    if len_bytes > rules.segment_bytes_max && rules.other_than(summary.codec).is_none() {
         return Err(Refusal::LargerThanSegment);
     }
     Ok(summary)
@@ -481,7 +530,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn new(view: &Batch<'_>, rules: &Rules, now: Timestamp) -> Self {
+    fn new(view: &Batch<'_>, rules: &Rules, now: Timestamp, stage: &Stage) -> Self {
         Self {
             now,
             clock: Clock::of(view),
@@ -491,9 +540,9 @@ impl Tally {
             keys: rules.keys,
             record_count: u32::try_from(view.record_count()).unwrap_or(0),
             records_seen: 0,
-            max_timestamp: match rules.validation {
-                Validation::Full => Timestamp::NONE,
-                Validation::Headers => view.max_timestamp(),
+            max_timestamp: match stage {
+                Stage::Records(_) => Timestamp::NONE,
+                Stage::Done => view.max_timestamp(),
             },
             offenders: Offenders::default(),
         }
@@ -587,6 +636,7 @@ mod tests {
         timestamp_type: TimestampType::CreateTime,
         keys: Keys::Optional,
         validation: Validation::Full,
+        compression: None,
         transactional: Permit::Refused,
         zstd: Permit::Allowed,
     };

@@ -241,6 +241,25 @@ impl<'a> Batch<'a> {
         header.write(left.payload)
     }
 
+    /// The same records in another codec: they stand in `bytes`, behind room for the header, which is
+    /// written. Attributes that mean nothing to a broker are cleared, as Kafka clears them.
+    ///
+    /// # Panics
+    /// If there is no room for a header.
+    pub fn recode(&self, recoding: &Recoding, bytes: &mut [u8]) {
+        let clock_bit = match recoding.timestamp_type {
+            TimestampType::CreateTime => 0,
+            TimestampType::LogAppendTime => LOG_APPEND_TIME_BIT,
+        };
+        let kept_bits = self.header.attributes & (TRANSACTIONAL_BIT | CONTROL_BIT);
+        let header = Header {
+            attributes: kept_bits | clock_bit | recoding.codec.bits(),
+            max_timestamp: recoding.max_timestamp.get(),
+            ..self.header
+        };
+        header.seal(bytes);
+    }
+
     #[must_use]
     pub fn producer_id(&self) -> i64 {
         self.header.producer_id
@@ -324,6 +343,14 @@ impl<'a> Batch<'a> {
         let first = Sequence::checked(self.header.base_sequence)?;
         Some(ProducerBatch { id, epoch, first, last: first.plus(last_offset_delta) })
     }
+}
+
+/// What another codec changes in a batch's header, besides its length and checksum.
+#[derive(Clone, Copy, Debug)]
+pub struct Recoding {
+    pub codec: Codec,
+    pub timestamp_type: TimestampType,
+    pub max_timestamp: Timestamp,
 }
 
 /// What a compaction leaves of a batch's records; by default none.
@@ -425,27 +452,34 @@ impl Header {
 impl Header {
     /// The batch with these records: length and checksum are made anew.
     fn write(&self, payload: &[u8]) -> Vec<u8> {
-        let len_bytes = HEADER_BYTES.saturating_add(payload.len());
-        let length = i32::try_from(len_bytes.saturating_sub(LENGTH_OVERHEAD_BYTES));
-        let mut checked = Vec::with_capacity(len_bytes);
-        checked.extend(self.attributes.to_be_bytes());
-        checked.extend(self.last_offset_delta.to_be_bytes());
-        checked.extend(self.base_timestamp.to_be_bytes());
-        checked.extend(self.max_timestamp.to_be_bytes());
-        checked.extend(self.producer_id.to_be_bytes());
-        checked.extend(self.producer_epoch.to_be_bytes());
-        checked.extend(self.base_sequence.to_be_bytes());
-        checked.extend(self.record_count.to_be_bytes());
-        checked.extend_from_slice(payload);
-
-        let mut bytes = Vec::with_capacity(len_bytes);
-        bytes.extend(self.base_offset.to_be_bytes());
-        bytes.extend(length.unwrap_or(i32::MAX).to_be_bytes());
-        bytes.extend(self.leader_epoch.to_be_bytes());
-        bytes.extend(self.magic.to_be_bytes());
-        bytes.extend(crc32c::crc32c(&checked).to_be_bytes());
-        bytes.extend_from_slice(&checked);
+        let mut bytes = Vec::with_capacity(HEADER_BYTES.saturating_add(payload.len()));
+        bytes.extend([0; HEADER_BYTES]);
+        bytes.extend_from_slice(payload);
+        self.seal(&mut bytes);
         bytes
+    }
+
+    /// Likewise, of records that stand behind room for a header.
+    fn seal(&self, bytes: &mut [u8]) {
+        let length = i32::try_from(bytes.len().saturating_sub(LENGTH_OVERHEAD_BYTES));
+        let Some((header, payload)) = bytes.split_first_chunk_mut() else {
+            panic!("{WHOLE_HEADER}")
+        };
+        let header: &mut [u8; HEADER_BYTES] = header;
+        header[0..8].copy_from_slice(&self.base_offset.to_be_bytes());
+        header[8..12].copy_from_slice(&length.unwrap_or(i32::MAX).to_be_bytes());
+        header[12..16].copy_from_slice(&self.leader_epoch.to_be_bytes());
+        header[16..17].copy_from_slice(&self.magic.to_be_bytes());
+        header[21..23].copy_from_slice(&self.attributes.to_be_bytes());
+        header[23..27].copy_from_slice(&self.last_offset_delta.to_be_bytes());
+        header[27..35].copy_from_slice(&self.base_timestamp.to_be_bytes());
+        header[35..43].copy_from_slice(&self.max_timestamp.to_be_bytes());
+        header[43..51].copy_from_slice(&self.producer_id.to_be_bytes());
+        header[51..53].copy_from_slice(&self.producer_epoch.to_be_bytes());
+        header[53..57].copy_from_slice(&self.base_sequence.to_be_bytes());
+        header[57..61].copy_from_slice(&self.record_count.to_be_bytes());
+        let crc = crc32c::crc32c_append(checked_header_crc(header), payload);
+        header[17..21].copy_from_slice(&crc.to_be_bytes());
     }
 }
 

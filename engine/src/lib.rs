@@ -20,6 +20,7 @@ pub mod journal;
 pub mod log;
 pub mod manifest;
 pub mod producers;
+pub mod recompression;
 pub mod records;
 pub mod recovery;
 pub mod retention;

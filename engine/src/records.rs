@@ -257,6 +257,15 @@ impl RecordStream {
         })
     }
 
+    /// How many bytes the records seen so far take when they are not compressed, and some behind them.
+    #[must_use]
+    pub fn unpacked_bytes(&self) -> usize {
+        match &self.source {
+            Source::Plain { position, .. } => *position,
+            Source::Packed(unpacking) => unpacking.decoder.output_bytes(),
+        }
+    }
+
     /// Goes on until a record has ended or the budget is used up, and takes what was read from the
     /// budget. `visit` sees each part of keys, values and headers that is not null.
     /// After `End` or an error it must not be called again.

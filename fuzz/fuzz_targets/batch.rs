@@ -8,6 +8,7 @@
 use bytes::Bytes;
 use engine::admission::{Admission, Admitted, Keys, Permit, Progress, Refusal, Rules, Validation};
 use engine::batch::{self, Batch, HEADER_BYTES, TimestampType};
+use engine::codec::encoder::Compression;
 use engine::id::{Offset, Timestamp};
 use engine::records::lookup::{self, Lookup, Wanted};
 use engine::records::{Records, RecordsError};
@@ -46,6 +47,12 @@ fn rules(choice: u8) -> Rules {
         },
         keys: if choice & 8 == 0 { Keys::Optional } else { Keys::Required },
         validation: if choice & 16 == 0 { Validation::Full } else { Validation::Headers },
+        compression: match choice >> 6 {
+            0 => None,
+            1 => Some(Compression::None),
+            2 => Some(Compression::Lz4 { level: 3 }),
+            _ => Some(Compression::Zstd { level: 1 }),
+        },
         transactional: if choice & 32 == 0 { Permit::Allowed } else { Permit::Refused },
         zstd: Permit::Allowed,
     }
@@ -73,7 +80,11 @@ fn sealed(bytes: &[u8]) -> Vec<u8> {
 fn admit(records: Bytes, rules: &Rules, budget_bytes: usize) -> Result<Admitted, Refusal> {
     let mut admission = Admission::begin(Some(records), rules, NOW)?;
     while admission.step(budget_bytes)? == Progress::More {}
-    Ok(admission.finish())
+    let Some(mut recompression) = admission.recompression()? else {
+        return Ok(admission.finish());
+    };
+    while recompression.step(budget_bytes)? == Progress::More {}
+    Ok(recompression.finish())
 }
 
 /// What was admitted is sound on the disk, and all its readers can read it.

@@ -178,6 +178,7 @@ fn admit(records: Option<Bytes>) -> Option<Admitted> {
         timestamp_type: TimestampType::CreateTime,
         keys: Keys::Optional,
         validation: Validation::Full,
+        compression: None,
         transactional: Permit::Refused,
         zstd: Permit::Allowed,
     };

@@ -183,6 +183,7 @@ fn rules(config: &TopicConfig, version: i16) -> Rules {
             Clock::Broker => TimestampType::LogAppendTime,
         },
         keys: if config.cleanup.compacts() { Keys::Required } else { Keys::Optional },
+        compression: None,
         validation: match config.validation {
             topic::Validation::Headers if !config.cleanup.compacts() => Validation::Headers,
             // A record without a key is found only by who opens the batch.
