@@ -56,7 +56,8 @@ pub struct Request {
     pub connection: u64,
     pub header: RequestHeader,
     pub bytes: u64,
-    /// What is counted for it until it is answered: its bytes, and once they are read its elements.
+    /// What is counted for it until it is answered: its bytes, once they are read its elements, and its
+    /// batches that were compressed anew.
     pub held_bytes: u64,
     /// What is counted for its answer: what was promised to it, and once it is made what it holds until it
     /// is sent.
@@ -124,7 +125,15 @@ impl<I: Io> Connection<I> {
 
     /// Counts what the elements of a request take, besides its bytes, until it is answered.
     pub fn hold_decoded(&self, shard: &Shard<I>, request: &mut Request, element_count: usize) {
-        let bytes = bytes_u64(element_count) * ELEMENT_BYTES;
+        self.hold_besides(shard, request, bytes_u64(element_count) * ELEMENT_BYTES);
+    }
+
+    /// Counts a batch of the request that was compressed anew, besides its bytes, until it is answered.
+    pub fn hold_recompressed(&self, shard: &Shard<I>, request: &mut Request, batch_bytes: usize) {
+        self.hold_besides(shard, request, bytes_u64(batch_bytes));
+    }
+
+    fn hold_besides(&self, shard: &Shard<I>, request: &mut Request, bytes: u64) {
         request.held_bytes += bytes;
         self.held_bytes.set(self.held_bytes.get() + bytes);
         shard.permits.take(bytes);

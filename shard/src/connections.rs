@@ -162,8 +162,11 @@ async fn look<I: Io>(shard: &Shard<I>) -> usize {
 
 /// Gives memory back if much of it has gone. Whether to look again soon.
 fn trim<I: Io>(shard: &Shard<I>) -> bool {
-    let most_bytes = shard.permits.take_most_bytes() + shard.answers.take_most_bytes();
-    let held_bytes = shard.permits.used_bytes() + shard.answers.used_bytes();
+    let most_bytes = shard.permits.take_most_bytes()
+        + shard.recompressing.take_most_bytes()
+        + shard.answers.take_most_bytes();
+    let held_bytes =
+        shard.permits.used_bytes() + shard.recompressing.used_bytes() + shard.answers.used_bytes();
     let count = shard.connections.count();
     let most_count = shard.connections.most_count.replace(count);
     let bytes = |count| u64::try_from(count).expect("usize fits") * CONNECTION_BYTES;

@@ -76,6 +76,9 @@ pub const SMALL_ANSWERS_SHARE: u64 = 4;
 pub const ANSWER_PARTS: u64 = 8;
 /// Records of an answer that is small: what a reader who keeps up with a busy partition asks for.
 pub const SMALL_ANSWER_BYTES: u64 = 16 * 1024;
+/// Batches that are being compressed anew may take one in so many bytes of a shard's memory for requests
+/// besides it, and one batch whatever it takes.
+pub const RECOMPRESSION_SHARE: u64 = 4;
 /// What an open connection takes of the heap, about.
 pub const CONNECTION_BYTES: u64 = 5 * 1024;
 /// Memory of requests, answers and connections that must have gone, and for how many looks, before the

@@ -157,6 +157,7 @@ pub enum Behaviour {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Metric {
     Batches,
+    BatchesRecompressed,
     Records,
     BytesReceived,
     BytesSent,
@@ -196,8 +197,9 @@ pub enum Metric {
 }
 
 impl Metric {
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::Batches,
+        Self::BatchesRecompressed,
         Self::Records,
         Self::BytesReceived,
         Self::BytesSent,
@@ -248,6 +250,7 @@ impl Metric {
     const fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Batches => ("batches_total", "record batches appended"),
+            Self::BatchesRecompressed => ("batches_recompressed_total", "batches compressed anew"),
             Self::Records => ("records_total", "records appended"),
             Self::BytesReceived => ("received_bytes_total", "bytes read from sockets"),
             Self::BytesSent => ("sent_bytes_total", "bytes written to sockets"),

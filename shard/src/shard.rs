@@ -29,7 +29,9 @@ use crate::files::Files;
 use crate::groups::Groups;
 use crate::io::{Class, Io};
 use crate::lane::Lane;
-use crate::limits::{ANSWER_SHARE, GROUP_SHARE, MESSAGES_PER_TURN_MAX, TRIM_PARTITIONS_MAX};
+use crate::limits::{
+    ANSWER_SHARE, GROUP_SHARE, MESSAGES_PER_TURN_MAX, RECOMPRESSION_SHARE, TRIM_PARTITIONS_MAX,
+};
 use crate::message::{Message, ReadError, Reader, Reply};
 use crate::metrics::Recorder;
 use crate::partition::{Condition, LEADER_EPOCH, Partition};
@@ -96,6 +98,8 @@ pub struct Shard<I: Io> {
     pub sessions: RefCell<FetchSessions>,
     /// Memory of requests.
     pub permits: Permits,
+    /// Memory of batches that are being compressed anew.
+    pub recompressing: Permits,
     /// Memory of answers.
     pub answers: Answers,
     /// Until the shard serves.
@@ -150,6 +154,7 @@ impl<I: Io> Shard<I> {
             door: RefCell::default(),
             sessions: RefCell::new(FetchSessions::new(session_count_max)),
             permits: Permits::new(request_memory_bytes),
+            recompressing: Permits::new((request_memory_bytes / RECOMPRESSION_SHARE).max(1)),
             answers: Answers::new(answer_bytes),
             listeners: RefCell::new(listeners),
             knocked: Bell::default(),

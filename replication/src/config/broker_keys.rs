@@ -6,8 +6,6 @@ mod refused;
 
 use crate::config::definition::{Check, Definition, Kind, Treatment, Update};
 
-const NO_RECOMPRESSION: &str = "batches are stored as their producer compressed them";
-
 static HONOURED: &[Definition] = &[
     key(
         "advertised.listeners",
@@ -25,9 +23,17 @@ static HONOURED: &[Definition] = &[
     ),
     key("broker.id", Kind::Int, None, "The old name of node.id.").checked(Check::AtLeast(0)),
     key("broker.rack", Kind::Text, None, "Where this node stands: told to clients."),
+    key("compression.gzip.level", Kind::Int, Some("-1"), "The default of compression.gzip.level.")
+        .checked(Check::GzipLevel)
+        .updated(Update::ClusterWide),
+    key("compression.lz4.level", Kind::Int, Some("9"), "The default of compression.lz4.level.")
+        .checked(Check::Between(1, 17))
+        .updated(Update::ClusterWide),
     key("compression.type", Kind::Text, Some("producer"), "The default of compression.type.")
         .checked(Check::In(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]))
-        .only(&["producer"], NO_RECOMPRESSION)
+        .updated(Update::ClusterWide),
+    key("compression.zstd.level", Kind::Int, Some("3"), "The default of compression.zstd.level.")
+        .checked(Check::Between(-131_072, 22))
         .updated(Update::ClusterWide),
     key(
         "connections.max.idle.ms",

@@ -385,10 +385,12 @@ mod tests {
         refused("security.inter.broker.protocol", "SSL");
         refused("remote.log.storage.system.enable", "true");
         refused("unclean.leader.election.enable", "true");
-        refused("compression.type", "gzip");
+        refused("compression.gzip.level", "0");
         assert_eq!(judge("security.inter.broker.protocol", "PLAINTEXT"), Verdict::Honoured);
         assert!(matches!(judge("num.io.threads", "8"), Verdict::NoEffect(_)));
         assert_eq!(judge("log.cleanup.policy", "compact"), Verdict::Honoured);
+        assert_eq!(judge("compression.type", "gzip"), Verdict::Honoured);
+        assert_eq!(judge("compression.gzip.level", "9"), Verdict::Honoured);
         assert_eq!(judge("log.retention.hours", "5"), Verdict::Honoured);
         assert_eq!(judge("producer.id.expiration.ms", "5"), Verdict::Honoured);
         assert!(matches!(judge("num.io.threads", "many"), Verdict::Refused(_)));

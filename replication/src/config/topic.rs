@@ -11,8 +11,9 @@ pub struct TopicConfig {
     pub retention: Retention,
     pub cleanup: Cleanup,
     pub compaction: CompactionRules,
-    /// `max.message.bytes`: of a batch as it arrives.
+    /// `max.message.bytes`: of a batch as it arrives, and as it is stored.
     pub batch_bytes_max: u32,
+    pub compression: Compression,
     pub timestamps: TimestampRules,
     /// `min.insync.replicas`. Not more than the replication factor counts.
     pub in_sync_replicas_min: u32,
@@ -85,6 +86,24 @@ pub enum Clock {
     Broker,
 }
 
+/// `compression.type`, with the level that goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Batches stay as they come.
+    Producer,
+    Uncompressed,
+    Gzip {
+        level: i32,
+    },
+    Snappy,
+    Lz4 {
+        level: i32,
+    },
+    Zstd {
+        level: i32,
+    },
+}
+
 /// What an acknowledged record has survived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -118,6 +137,7 @@ impl TopicConfig {
             |name| text(name).parse::<i64>().expect("canonical form: checked when it was set");
         let count = |name| u32::try_from(number(name)).expect("its least value is not negative");
         let limit = |name| Some(number(name)).filter(|&it| 0 <= it);
+        let level = |name| i32::try_from(number(name)).expect("its bounds are those of an INT");
         let policies = split(text("cleanup.policy"));
         Self {
             segment: SegmentRules {
@@ -144,6 +164,14 @@ impl TopicConfig {
                 dirty_ratio_min: millionths(text("min.cleanable.dirty.ratio")),
             },
             batch_bytes_max: count("max.message.bytes"),
+            compression: match text("compression.type") {
+                "uncompressed" => Compression::Uncompressed,
+                "gzip" => Compression::Gzip { level: level("compression.gzip.level") },
+                "snappy" => Compression::Snappy,
+                "lz4" => Compression::Lz4 { level: level("compression.lz4.level") },
+                "zstd" => Compression::Zstd { level: level("compression.zstd.level") },
+                _ => Compression::Producer,
+            },
             timestamps: TimestampRules {
                 clock: match text("message.timestamp.type") {
                     "LogAppendTime" => Clock::Broker,
@@ -215,7 +243,7 @@ fn scaled(count: i64, factor: i64) -> i64 {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Cleanup, Clock, Durability, TopicConfig, Validation, defaults};
+    use super::{Cleanup, Clock, Compression, Durability, TopicConfig, Validation, defaults};
     use crate::config::broker::{Configs, Layers};
 
     fn configs(pairs: &[(&str, &str)]) -> Configs {
@@ -252,6 +280,26 @@ mod tests {
         assert_eq!(resolved(&[("log.roll.hours", "1")], &[]).segment.age_ms_max, 3_600_000);
         let own = resolved(&[("log.retention.hours", "2")], &[("retention.ms", "9")]);
         assert_eq!(own.retention.age_ms_max, Some(9));
+    }
+
+    #[test]
+    fn every_compression_has_its_level_of_the_topic_or_the_broker() {
+        let check = |file: &[(&str, &str)], own: &[(&str, &str)], want| {
+            assert_eq!(resolved(file, own).compression, want);
+        };
+        check(&[], &[], Compression::Producer);
+        check(&[], &[("compression.type", "producer")], Compression::Producer);
+        check(&[], &[("compression.type", "uncompressed")], Compression::Uncompressed);
+        check(&[], &[("compression.type", "snappy")], Compression::Snappy);
+        check(&[], &[("compression.type", "gzip")], Compression::Gzip { level: -1 });
+        check(&[], &[("compression.type", "lz4")], Compression::Lz4 { level: 9 });
+        check(&[], &[("compression.type", "zstd")], Compression::Zstd { level: 3 });
+        let broker = [("compression.type", "zstd"), ("compression.zstd.level", "-7")];
+        check(&broker, &[], Compression::Zstd { level: -7 });
+        check(&broker, &[("compression.zstd.level", "22")], Compression::Zstd { level: 22 });
+        let own = [("compression.type", "gzip"), ("compression.gzip.level", "9")];
+        check(&broker, &own, Compression::Gzip { level: 9 });
+        check(&broker, &[("compression.type", "producer")], Compression::Producer);
     }
 
     #[test]

@@ -5,7 +5,6 @@ use crate::config::definition::{BrokerSynonym, Check, Definition, Kind, Treatmen
 const HOUR_MS: i64 = 3_600_000;
 const MINUTE_MS: i64 = 60_000;
 
-const NO_RECOMPRESSION: &str = "batches are stored as their producer compressed them";
 const NO_TIERS: &str = "there is no remote storage yet";
 const ONE_REPLICA: &str = "partitions do not move between brokers yet";
 
@@ -25,37 +24,35 @@ pub static TOPIC_KEYS: &[Definition] = &[
         Kind::Int,
         "-1",
         &[same("compression.gzip.level")],
-        "The level if compression.type is gzip.",
+        "The level if compression.type is gzip: 1 is the fastest, 9 the best; -1 is 6.",
     )
-    .checked(Check::GzipLevel)
-    .without_effect(NO_RECOMPRESSION),
+    .checked(Check::GzipLevel),
     key(
         "compression.lz4.level",
         Kind::Int,
         "9",
         &[same("compression.lz4.level")],
-        "The level if compression.type is lz4.",
+        "The level if compression.type is lz4: 9 is the fast compressor; any other is the slow \
+         one, from 1 to 12, the best.",
     )
-    .checked(Check::Between(1, 17))
-    .without_effect(NO_RECOMPRESSION),
+    .checked(Check::Between(1, 17)),
     key(
         "compression.type",
         Kind::Text,
         "producer",
         &[same("compression.type")],
-        "The codec that batches are stored with; producer keeps each as it came.",
+        "The codec that batches are stored with; producer keeps each as it came. A batch in \
+         another codec is opened and compressed anew, which takes the broker's time.",
     )
-    .checked(Check::In(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]))
-    .only(&["producer"], NO_RECOMPRESSION),
+    .checked(Check::In(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"])),
     key(
         "compression.zstd.level",
         Kind::Int,
         "3",
         &[same("compression.zstd.level")],
-        "The level if compression.type is zstd.",
+        "The level if compression.type is zstd: the higher, the better and slower; 0 is 3.",
     )
-    .checked(Check::Between(-131_072, 22))
-    .without_effect(NO_RECOMPRESSION),
+    .checked(Check::Between(-131_072, 22)),
     key(
         "delete.retention.ms",
         Kind::Long,
@@ -149,7 +146,7 @@ pub static TOPIC_KEYS: &[Definition] = &[
         Kind::Int,
         "1048588",
         &[same("message.max.bytes")],
-        "The largest batch, after compression.",
+        "The largest batch, after compression: as it is sent, and as it is stored.",
     )
     .checked(Check::AtLeast(0)),
     key(
@@ -216,7 +213,8 @@ pub static TOPIC_KEYS: &[Definition] = &[
         "full",
         &[],
         "full opens every batch and checks each record, as Kafka does; headers trusts the \
-         topic's producers and checks only the batch's header and checksum.",
+         topic's producers and checks only the header and checksum of a batch that is in the \
+         topic's codec.",
     )
     .checked(Check::In(&["full", "headers"])),
     key(

@@ -12,7 +12,9 @@ use engine::admission::{
     Admission, Admitted, Keys, LogStart, Permit, Progress, Refusal, Rules, Validation,
 };
 use engine::batch::TimestampType;
+use engine::codec::encoder::Compression;
 use engine::id::{LeaderEpoch, PartitionId, PartitionIndex};
+use engine::recompression::Recompression;
 use net::error_code::ErrorCode;
 use net::outgoing::Outgoing;
 use net::produce::{
@@ -31,7 +33,7 @@ use crate::limits::{
     ADMISSION_SLICE_BYTES, BATCH_SHARE, DECOMPRESSED_BYTES_MAX, EXPANDED_BYTES_FREE, EXPANSION_MAX,
 };
 use crate::message::{Message, OffsetQuery, OffsetSpec, ProduceItem, Produced, Reply};
-use crate::metrics::Stage;
+use crate::metrics::{Metric, Stage};
 use crate::shard::Shard;
 use crate::signal::Answer;
 
@@ -72,8 +74,8 @@ pub async fn begin<I: Io>(
         let place = pending.response.topics.len();
         let mut produced = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
-            let checked = check(shard, request, decoded.acks, &topic.topic, &partition).await;
-            match checked {
+            let acks = decoded.acks;
+            match check(shard, connection, request, acks, &topic.topic, &partition).await {
                 Ok((id, admitted)) => {
                     let slot = pending.places.len();
                     pending.places.push((place, produced.len()));
@@ -122,7 +124,8 @@ fn merged(topics: Vec<ProduceTopic>) -> Vec<ProduceTopic> {
 
 async fn check<I: Io>(
     shard: &Rc<Shard<I>>,
-    request: &Request,
+    connection: &Connection<I>,
+    request: &mut Request,
     acks: i16,
     topic: &TopicRef,
     partition: &ProducePartition,
@@ -142,27 +145,58 @@ async fn check<I: Io>(
         .ok_or_else(|| refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))?;
     let id = PartitionId { topic: found.id(), index };
     let config = Arc::clone(found.config());
-    match admit(shard, &config, partition.records.clone(), request.header.version).await {
+    match admit(shard, connection, request, &config, partition.records.clone()).await {
         Ok(admitted) => Ok((id, admitted)),
         Err(refusal) => Err(refuse(shard, id, partition.index, &refusal).await),
     }
 }
 
-/// Checks a batch as Kafka's broker does, in slices between which other tasks run.
+/// Checks a batch as Kafka's broker does, and compresses it anew if its topic wants another codec: in slices
+/// between which other tasks run.
 async fn admit<I: Io>(
     shard: &Rc<Shard<I>>,
+    connection: &Connection<I>,
+    request: &mut Request,
     config: &TopicConfig,
     records: Option<Bytes>,
-    version: i16,
 ) -> Result<Admitted, Refusal> {
-    let mut rules = rules(config, version);
+    let mut rules = rules(config, request.header.version);
     let bytes_max = u32::try_from(shard.io.block_bytes_max() / BATCH_SHARE).unwrap_or(u32::MAX);
     rules.batch_bytes_max = rules.batch_bytes_max.min(bytes_max);
     rules.decompressed_bytes_max = decompressed_bytes_max(records.as_ref().map_or(0, Bytes::len));
     let mut admission = Admission::begin(records, &rules, shard.io.wall())?;
     let mut sliced = Sliced::new(&shard.io, &shard.lane);
     while sliced.next(|| admission.step(ADMISSION_SLICE_BYTES)).await? == Progress::More {}
-    Ok(admission.finish())
+    let Some(recompression) = admission.recompression()? else { return Ok(admission.finish()) };
+    let admitted = recompress(shard, connection.id(), &mut sliced, recompression).await?;
+    connection.hold_recompressed(shard, request, admitted.batch.len());
+    Ok(admitted)
+}
+
+/// Waits for the memory that it takes. It comes, as nobody who has some waits for anything but the core.
+async fn recompress<I: Io>(
+    shard: &Shard<I>,
+    connection: u64,
+    sliced: &mut Sliced<'_, I>,
+    mut recompression: Recompression,
+) -> Result<Admitted, Refusal> {
+    let memory_bytes = u64::try_from(recompression.memory_bytes()).unwrap_or(u64::MAX);
+    shard.recompressing.wait(connection, || false).await;
+    shard.recompressing.take(memory_bytes);
+    let recompressed = loop {
+        match sliced.next(|| recompression.step(ADMISSION_SLICE_BYTES)).await {
+            Ok(Progress::More) => {}
+            Ok(Progress::Done) => break Ok(recompression.finish()),
+            Err(refusal) => {
+                drop(recompression);
+                break Err(refusal);
+            }
+        }
+    };
+    shard.recompressing.give_back(memory_bytes);
+    shard.recompressing.retire(connection);
+    shard.recorder.borrow_mut().add(Metric::BatchesRecompressed, u64::from(recompressed.is_ok()));
+    recompressed
 }
 
 /// What a batch of so many bytes may decompress to: who wants a core to work must send something for it.
@@ -183,7 +217,14 @@ fn rules(config: &TopicConfig, version: i16) -> Rules {
             Clock::Broker => TimestampType::LogAppendTime,
         },
         keys: if config.cleanup.compacts() { Keys::Required } else { Keys::Optional },
-        compression: None,
+        compression: match config.compression {
+            topic::Compression::Producer => None,
+            topic::Compression::Uncompressed => Some(Compression::None),
+            topic::Compression::Gzip { level } => Some(Compression::Gzip { level }),
+            topic::Compression::Snappy => Some(Compression::Snappy),
+            topic::Compression::Lz4 { level } => Some(Compression::Lz4 { level }),
+            topic::Compression::Zstd { level } => Some(Compression::Zstd { level }),
+        },
         validation: match config.validation {
             topic::Validation::Headers if !config.cleanup.compacts() => Validation::Headers,
             // A record without a key is found only by who opens the batch.

@@ -9,6 +9,7 @@ mod full;
 mod group_bounds;
 mod mailbox;
 mod recovery;
+mod rewritten;
 mod ring;
 mod sealed;
 mod simulation;

@@ -13,7 +13,6 @@ const SHARES: &str = "share groups are not served yet";
 const TRANSACTIONS: &str = "transactions are not served yet";
 const QUOTAS: &str = "quotas are not enforced yet";
 const COMPACTION: &str = "every core compacts its own logs, in the time that clients leave it";
-const RECOMPRESSION: &str = "batches are stored as their producer compressed them";
 const STORAGE: &str = "our storage needs no such setting";
 const PURGATORY: &str = "waiting requests need no purging";
 const METRICS: &str = "metrics are served over HTTP, see odradek.http.listener";
@@ -32,11 +31,6 @@ pub(super) static IDLE: &[Definition] = &[
     idle("broker.heartbeat.interval.ms", Kind::Int, Some("2000"), QUORUM),
     idle("broker.id.generation.enable", Kind::Boolean, Some("true"), OLD),
     idle("broker.session.timeout.ms", Kind::Int, Some("9000"), QUORUM),
-    idle("compression.gzip.level", Kind::Int, Some("-1"), RECOMPRESSION)
-        .updated(Update::ClusterWide),
-    idle("compression.lz4.level", Kind::Int, Some("9"), RECOMPRESSION).updated(Update::ClusterWide),
-    idle("compression.zstd.level", Kind::Int, Some("3"), RECOMPRESSION)
-        .updated(Update::ClusterWide),
     idle("connection.failed.authentication.delay.ms", Kind::Int, Some("100"), SECURITY_IDLE),
     idle("controlled.shutdown.enable", Kind::Boolean, Some("true"), ONE_NODE),
     idle("controlled.shutdown.max.retries", Kind::Int, Some("3"), ONE_NODE),
