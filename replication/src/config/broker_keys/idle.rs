@@ -251,6 +251,12 @@ pub(super) static IDLE: &[Definition] = &[
     idle("replication.quota.window.size.seconds", Kind::Int, Some("1"), QUOTAS),
     idle("request.timeout.ms", Kind::Int, Some("30000"), ONE_NODE),
     idle("reserved.broker.max.id", Kind::Int, Some("1000"), OLD),
+    idle("sasl.kerberos.min.time.before.relogin", Kind::Long, Some("60000"), SECURITY_IDLE)
+        .updated(Update::ClusterWide),
+    idle("sasl.kerberos.ticket.renew.jitter", Kind::Double, Some("0.05"), SECURITY_IDLE)
+        .updated(Update::ClusterWide),
+    idle("sasl.kerberos.ticket.renew.window.factor", Kind::Double, Some("0.8"), SECURITY_IDLE)
+        .updated(Update::ClusterWide),
     idle("share.coordinator.append.linger.ms", Kind::Int, Some("5"), SHARES),
     idle(
         "share.coordinator.cold.partition.snapshot.interval.ms",
