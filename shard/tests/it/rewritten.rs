@@ -25,8 +25,19 @@ use net::fetch::FetchRequest;
 use net::produce::ProducedPartition;
 use shard::io::{Class, Io};
 use shard::metrics::Metric;
+use shard::sim::admin::{Admin, Wish};
+use shard::sim::broker::Started;
+use shard::sim::consumer::{Consumer, Manners};
+use shard::sim::disk::Crash;
+use shard::sim::history::{Durability, Retries};
+use shard::sim::policy::Policy;
+use shard::sim::producer::{Habits, Producer};
+use shard::sim::recorder::Recorder;
+use shard::sim::wire::Wire;
+use shard::sim::{Ended, SimIo, World, broker};
 
 use crate::answers::{Client, by_name, fetch, play, play_in, produce, topic_name};
+use crate::recovery::{HOUR, finish, world};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -41,6 +52,10 @@ const NAMES: [(&str, Codec); 5] = [
 
 /// Sets configs of a topic, or (with an empty name) of every broker.
 async fn set(client: &Client, kind: i8, name: &str, configs: &[(&str, &str)]) {
+    alter(&client.io, client.node, kind, name, configs).await;
+}
+
+async fn alter(io: &SimIo, node: usize, kind: i8, name: &str, configs: &[(&str, &str)]) {
     let config = |(key, value): &(&str, &str)| {
         AlterableConfig::default()
             .with_name(StrBytes::from_string((*key).to_owned()))
@@ -51,8 +66,9 @@ async fn set(client: &Client, kind: i8, name: &str, configs: &[(&str, &str)]) {
         .with_resource_name(StrBytes::from_string(name.to_owned()))
         .with_configs(configs.iter().map(config).collect());
     let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    let mut wire = Wire::connect(io, node).await;
     let answer: IncrementalAlterConfigsResponse =
-        client.ask(ApiKey::IncrementalAlterConfigs, 1, &request).await;
+        wire.call(ApiKey::IncrementalAlterConfigs, 1, &request).await.unwrap();
     assert_eq!(answer.responses[0].error_code, 0, "{:?}", answer.responses[0].error_message);
 }
 
@@ -323,4 +339,69 @@ fn times_out_of_bounds_are_refused_record_by_record_and_the_bounds_change_while_
         set(&client, TOPIC, "t", &[("compression.type", "gzip")]).await;
         check(&[now, now + 9 * hour, 0], &[1, 2]).await;
     });
+}
+
+/// It stops when what is given back is dropped.
+fn started(world: &mut World) -> Started {
+    let started = broker::start(world, 0, 2);
+    assert_eq!(world.run(HOUR, || started.ready().is_some()), Ended::Done);
+    started
+}
+
+/// The checker knows each record that was sent and acknowledged; the producers repeat what is not answered.
+#[test]
+fn what_is_acknowledged_in_another_codec_is_there_after_each_of_many_power_cuts() {
+    let mut world = world(2);
+    let mut broker = started(&mut world);
+    let outside = world.outside();
+    let recorder = Recorder::new(outside.clone(), 1);
+    let wish = Wish {
+        name: "t".to_owned(),
+        partition_count: 3,
+        durability: Durability::Device,
+        segment_ms: 60_000,
+        policy: Policy::default(),
+    };
+    let mut admin = Admin::new(&outside, 0, &recorder);
+    let targets = finish(&mut world, &outside, async move { admin.create(&wish).await });
+    for (at, from) in Codec::ALL.into_iter().enumerate() {
+        let (io, to) = (outside.clone(), NAMES[(at + 2) % NAMES.len()].0);
+        let configs = [("compression.type", to), ("compression.zstd.level", "15")];
+        finish(&mut world, &outside, async move { alter(&io, 0, TOPIC, "t", &configs).await });
+        for depth in [1, 5] {
+            let habits = Habits {
+                retries: Retries::Deduplicated,
+                acks: -1,
+                depth,
+                version: 12,
+                request_count: 30,
+                value_bytes_max: 5_000,
+                batch_bytes: None,
+                codec: from,
+                pause_nanos: 1_000_000,
+            };
+            let producer = Producer::new(&outside, 0, &recorder, habits, targets.clone());
+            recorder.begin_work();
+            let busy = recorder.clone();
+            outside.spawn(Class::Foreground, async move {
+                producer.run().await;
+                busy.end_work();
+            });
+        }
+        let cut_at = world.now().plus(Duration::from_millis(20));
+        world.run(Duration::from_secs(60), || outside.now() >= cut_at);
+        assert!(recorder.is_busy(), "something is on its way");
+        world.crash(0, Crash::Power);
+        broker = started(&mut world);
+        assert_eq!(world.run(Duration::from_secs(600), || !recorder.is_busy()), Ended::Done);
+        let (version, max_wait_ms, max_bytes) = (12, 0, 1 << 20);
+        let manners =
+            Manners { version, max_wait_ms, max_bytes, isolation_level: 0, pause_nanos: 1 };
+        let consumer = Consumer::new(&outside, 0, &recorder, manners, targets.clone());
+        finish(&mut world, &outside, consumer.read_whole());
+        assert_eq!(recorder.failure(), None, "{from:?} to {to}");
+    }
+    drop(broker);
+    assert!(recorder.finish().is_ok());
+    assert!(recorder.tally().acked_count > 500, "{:?}", recorder.tally());
 }

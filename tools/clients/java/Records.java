@@ -9,6 +9,8 @@ import java.util.Set;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -18,6 +20,8 @@ import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.errors.InvalidTimestampException;
 import org.apache.kafka.common.errors.RecordTooLargeException;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
@@ -38,7 +42,9 @@ final class Records {
                 everyShape(broker, admin, codec);
             }
             manyPartitions(broker, admin);
+            recompressed(broker, admin);
             appendTime(broker, admin);
+            timeBounds(broker, admin);
             tooLarge(broker, admin);
         }
     }
@@ -194,6 +200,72 @@ final class Records {
                 next[record.partition()] += 1;
             }
             consumer.endOffsets(partitions).forEach((partition, end) -> Check.equal(10L, end, "end of " + partition));
+        }
+        Check.get(admin.deleteTopics(List.of(topic)).all());
+    }
+
+    /** A topic's codec changes, at its slowest level, while producers of every codec send: records stay what they are. */
+    static void recompressed(String broker, Admin admin) throws Exception {
+        String topic = "java-recompressed-" + Check.RUN;
+        create(admin, topic, 1, Map.of("max.message.bytes", "4000000"));
+        TopicPartition partition = new TopicPartition(topic, 0);
+        List<ProducerRecord<byte[], byte[]>> sent = new ArrayList<>();
+        List<Map<String, String>> wanted = List.of(
+            Map.of("compression.type", "uncompressed"),
+            Map.of("compression.type", "gzip", "compression.gzip.level", "9"),
+            Map.of("compression.type", "snappy"),
+            Map.of("compression.type", "lz4", "compression.lz4.level", "17"),
+            Map.of("compression.type", "lz4"),
+            Map.of("compression.type", "zstd", "compression.zstd.level", "15"));
+        for (Map<String, String> configs : wanted) {
+            configure(admin, topic, configs);
+            for (String codec : CODECS) {
+                List<ProducerRecord<byte[], byte[]>> records = shapes(topic, 0);
+                try (var producer = producer(broker, "compression.type", codec, "linger.ms", "5")) {
+                    List<Future<RecordMetadata>> answers = new ArrayList<>();
+                    records.forEach(record -> answers.add(producer.send(record)));
+                    for (Future<RecordMetadata> answer : answers) {
+                        Check.equal((long) sent.size(), answer.get(60, TimeUnit.SECONDS).offset(), codec + " in " + configs);
+                        sent.add(records.get(sent.size() % records.size()));
+                    }
+                }
+            }
+        }
+        try (var consumer = consumer(broker)) {
+            consumer.assign(List.of(partition));
+            consumer.seek(partition, 0);
+            List<ConsumerRecord<byte[], byte[]>> read = read(consumer, sent.size());
+            for (int at = 0; at < sent.size(); at++) {
+                same(sent.get(at), read.get(at), at, "recompressed");
+            }
+        }
+        // What is small in the codec of its producer may be too large in that of its topic.
+        configure(admin, topic, Map.of("compression.type", "uncompressed", "max.message.bytes", "10000"));
+        try (var producer = producer(broker, "compression.type", "gzip")) {
+            Check.refused(RecordTooLargeException.class, () -> producer.send(new ProducerRecord<>(topic, 0, null, new byte[10_000])).get(), "10,000 zeros");
+            Check.equal((long) sent.size(), producer.send(new ProducerRecord<>(topic, 0, null, new byte[9_000])).get().offset(), "offset after a refusal");
+        }
+        Check.get(admin.deleteTopics(List.of(topic)).all());
+    }
+
+    static void configure(Admin admin, String topic, Map<String, String> configs) throws Exception {
+        var changes = configs.entrySet().stream().map(it -> new AlterConfigOp(new ConfigEntry(it.getKey(), it.getValue()), AlterConfigOp.OpType.SET));
+        var resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
+        Check.get(admin.incrementalAlterConfigs(Map.of(resource, changes.toList())).all());
+    }
+
+    static void timeBounds(String broker, Admin admin) throws Exception {
+        String topic = "java-time-bounds-" + Check.RUN;
+        create(admin, topic, 1, Map.of("message.timestamp.before.max.ms", "60000", "message.timestamp.after.max.ms", "60000"));
+        for (String codec : CODECS) {
+            try (var producer = producer(broker, "compression.type", codec)) {
+                long now = System.currentTimeMillis();
+                producer.send(new ProducerRecord<>(topic, 0, now, null, new byte[1])).get();
+                for (long time : new long[] {now - 3_600_000, now + 3_600_000}) {
+                    var record = new ProducerRecord<byte[], byte[]>(topic, 0, time, null, new byte[1]);
+                    Check.refused(InvalidTimestampException.class, () -> producer.send(record).get(), "a time out of bounds");
+                }
+            }
         }
         Check.get(admin.deleteTopics(List.of(topic)).all());
     }
