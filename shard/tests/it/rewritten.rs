@@ -287,6 +287,32 @@ fn the_brokers_clock_stamps_batches_of_every_codec_and_its_times_are_found() {
 }
 
 #[test]
+fn retention_goes_by_the_brokers_clock_where_it_stamps() {
+    play(&[], async |client: Client| {
+        client.create("t", 1).await;
+        let configs = [
+            ("message.timestamp.type", "LogAppendTime"),
+            ("retention.ms", "20000"),
+            ("segment.ms", "500"),
+        ];
+        set(&client, TOPIC, "t", &configs).await;
+        // By the producers' clocks the first would be gone at once, and the second stay for ever.
+        for (time, base) in [(1, 0), (i64::MAX, 1)] {
+            assert_eq!(append(&client, at(&[time]).build_with(Codec::Gzip)).await, base);
+            client.io.sleep(Duration::from_secs(6)).await;
+            assert_eq!(find(&client, -2).await.0, 0);
+        }
+        let mut starts = vec![];
+        for _ in 0..15 {
+            client.io.sleep(Duration::from_secs(2)).await;
+            starts.push(find(&client, -2).await.0);
+        }
+        starts.dedup();
+        assert_eq!(starts, [0, 1, 2], "one after the other");
+    });
+}
+
+#[test]
 fn whose_clock_it_is_changes_with_the_next_batch() {
     play(&[], async |client: Client| {
         client.create("t", 1).await;
