@@ -37,6 +37,8 @@ pub enum ApiKey {
     AlterPartitionReassignments,
     ListPartitionReassignments,
     OffsetDelete,
+    DescribeClientQuotas,
+    AlterClientQuotas,
     DescribeQuorum,
     UpdateFeatures,
     DescribeCluster,
@@ -63,7 +65,7 @@ pub struct Api {
 
 /// Produce 0-2 are advertised and not answered: without them older librdkafka turns off compression
 /// and idempotence (KAFKA-18659).
-pub const APIS: [Api; 38] = [
+pub const APIS: [Api; 40] = [
     Api { advertised_first: 0, ..row(ApiKey::Produce, 0, 3, 13, 9) },
     row(ApiKey::Fetch, 1, 4, 18, 12),
     row(ApiKey::ListOffsets, 2, 1, 11, 6),
@@ -94,6 +96,8 @@ pub const APIS: [Api; 38] = [
     row(ApiKey::AlterPartitionReassignments, 45, 0, 1, 0),
     row(ApiKey::ListPartitionReassignments, 46, 0, 0, 0),
     row(ApiKey::OffsetDelete, 47, 0, 0, NEVER),
+    row(ApiKey::DescribeClientQuotas, 48, 0, 1, 1),
+    row(ApiKey::AlterClientQuotas, 49, 0, 1, 1),
     row(ApiKey::DescribeQuorum, 55, 0, 2, 0),
     row(ApiKey::UpdateFeatures, 57, 0, 2, 0),
     row(ApiKey::DescribeCluster, 60, 0, 2, 0),
@@ -156,14 +160,16 @@ impl ApiKey {
             Self::AlterPartitionReassignments => &APIS[27],
             Self::ListPartitionReassignments => &APIS[28],
             Self::OffsetDelete => &APIS[29],
-            Self::DescribeQuorum => &APIS[30],
-            Self::UpdateFeatures => &APIS[31],
-            Self::DescribeCluster => &APIS[32],
-            Self::DescribeProducers => &APIS[33],
-            Self::ConsumerGroupHeartbeat => &APIS[34],
-            Self::ConsumerGroupDescribe => &APIS[35],
-            Self::ListConfigResources => &APIS[36],
-            Self::DescribeTopicPartitions => &APIS[37],
+            Self::DescribeClientQuotas => &APIS[30],
+            Self::AlterClientQuotas => &APIS[31],
+            Self::DescribeQuorum => &APIS[32],
+            Self::UpdateFeatures => &APIS[33],
+            Self::DescribeCluster => &APIS[34],
+            Self::DescribeProducers => &APIS[35],
+            Self::ConsumerGroupHeartbeat => &APIS[36],
+            Self::ConsumerGroupDescribe => &APIS[37],
+            Self::ListConfigResources => &APIS[38],
+            Self::DescribeTopicPartitions => &APIS[39],
         }
     }
 
@@ -221,6 +227,8 @@ impl ApiKey {
             | Self::AlterPartitionReassignments
             | Self::ListPartitionReassignments
             | Self::OffsetDelete
+            | Self::DescribeClientQuotas
+            | Self::AlterClientQuotas
             | Self::DescribeQuorum
             | Self::UpdateFeatures
             | Self::ConsumerGroupHeartbeat
@@ -266,6 +274,8 @@ impl ApiKey {
             Self::AlterPartitionReassignments => "AlterPartitionReassignments",
             Self::ListPartitionReassignments => "ListPartitionReassignments",
             Self::OffsetDelete => "OffsetDelete",
+            Self::DescribeClientQuotas => "DescribeClientQuotas",
+            Self::AlterClientQuotas => "AlterClientQuotas",
             Self::DescribeQuorum => "DescribeQuorum",
             Self::UpdateFeatures => "UpdateFeatures",
             Self::DescribeCluster => "DescribeCluster",
@@ -305,7 +315,7 @@ mod tests {
 
     #[test]
     fn what_is_not_in_the_table_is_not_spoken() {
-        for code in [-1, 4, 5, 7, 48, 71, 76, i16::MAX, i16::MIN] {
+        for code in [-1, 4, 5, 7, 50, 71, 76, i16::MAX, i16::MIN] {
             assert_eq!(ApiKey::from_code(code), Err(DecodeError::UnknownApi));
         }
         assert!(!ApiKey::Produce.speaks(2));

@@ -3,19 +3,21 @@
 //! Knows no request but what `Reply` says of it.
 
 mod codes;
+mod throttle;
 
 use kafka_protocol::messages::{
-    AlterConfigsResponse, AlterPartitionReassignmentsResponse, AlterReplicaLogDirsResponse,
-    ApiVersionsResponse, ConsumerGroupDescribeResponse, ConsumerGroupHeartbeatResponse,
-    CreatePartitionsResponse, CreateTopicsResponse, DeleteGroupsResponse, DeleteRecordsResponse,
-    DeleteTopicsResponse, DescribeClusterResponse, DescribeConfigsResponse, DescribeGroupsResponse,
-    DescribeLogDirsResponse, DescribeProducersResponse, DescribeQuorumResponse,
-    DescribeTopicPartitionsResponse, ElectLeadersResponse, FindCoordinatorResponse,
-    HeartbeatResponse, IncrementalAlterConfigsResponse, InitProducerIdResponse, JoinGroupResponse,
-    LeaveGroupResponse, ListConfigResourcesResponse, ListGroupsResponse, ListOffsetsResponse,
-    ListPartitionReassignmentsResponse, MetadataResponse, OffsetCommitResponse,
-    OffsetDeleteResponse, OffsetFetchResponse, OffsetForLeaderEpochResponse, SyncGroupResponse,
-    UpdateFeaturesResponse,
+    AlterClientQuotasResponse, AlterConfigsResponse, AlterPartitionReassignmentsResponse,
+    AlterReplicaLogDirsResponse, ApiVersionsResponse, ConsumerGroupDescribeResponse,
+    ConsumerGroupHeartbeatResponse, CreatePartitionsResponse, CreateTopicsResponse,
+    DeleteGroupsResponse, DeleteRecordsResponse, DeleteTopicsResponse,
+    DescribeClientQuotasResponse, DescribeClusterResponse, DescribeConfigsResponse,
+    DescribeGroupsResponse, DescribeLogDirsResponse, DescribeProducersResponse,
+    DescribeQuorumResponse, DescribeTopicPartitionsResponse, ElectLeadersResponse,
+    FindCoordinatorResponse, HeartbeatResponse, IncrementalAlterConfigsResponse,
+    InitProducerIdResponse, JoinGroupResponse, LeaveGroupResponse, ListConfigResourcesResponse,
+    ListGroupsResponse, ListOffsetsResponse, ListPartitionReassignmentsResponse, MetadataResponse,
+    OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchResponse, OffsetForLeaderEpochResponse,
+    SyncGroupResponse, UpdateFeaturesResponse,
 };
 use kafka_protocol::protocol::Encodable;
 
@@ -58,6 +60,8 @@ pub enum Response<R> {
     ListGroups(ListGroupsResponse),
     DeleteGroups(DeleteGroupsResponse),
     OffsetDelete(OffsetDeleteResponse),
+    DescribeClientQuotas(DescribeClientQuotasResponse),
+    AlterClientQuotas(AlterClientQuotasResponse),
     AlterReplicaLogDirs(AlterReplicaLogDirsResponse),
     ElectLeaders(ElectLeadersResponse),
     AlterPartitionReassignments(AlterPartitionReassignmentsResponse),
@@ -102,6 +106,8 @@ impl<R> Response<R> {
             Self::ListGroups(_) => ApiKey::ListGroups,
             Self::DeleteGroups(_) => ApiKey::DeleteGroups,
             Self::OffsetDelete(_) => ApiKey::OffsetDelete,
+            Self::DescribeClientQuotas(_) => ApiKey::DescribeClientQuotas,
+            Self::AlterClientQuotas(_) => ApiKey::AlterClientQuotas,
             Self::AlterReplicaLogDirs(_) => ApiKey::AlterReplicaLogDirs,
             Self::ElectLeaders(_) => ApiKey::ElectLeaders,
             Self::AlterPartitionReassignments(_) => ApiKey::AlterPartitionReassignments,
@@ -169,6 +175,8 @@ impl<R> Response<R> {
             Self::ListGroups(body) => generated(&mut frame, reply, &body)?,
             Self::DeleteGroups(body) => generated(&mut frame, reply, &body)?,
             Self::OffsetDelete(body) => generated(&mut frame, reply, &body)?,
+            Self::DescribeClientQuotas(body) => generated(&mut frame, reply, &body)?,
+            Self::AlterClientQuotas(body) => generated(&mut frame, reply, &body)?,
             Self::AlterReplicaLogDirs(body) => generated(&mut frame, reply, &body)?,
             Self::ElectLeaders(mut body) => {
                 fit_elect_leaders(&mut body, reply.version);

@@ -12,10 +12,11 @@ use rpds::RedBlackTreeMapSync;
 use crate::config::broker::{Configs, Layers};
 use crate::config::broker_keys::broker_key;
 use crate::config::topic_keys::topic_key;
-use crate::event::{BrokerScope, ConfigChange, Event, METADATA_TOPIC_ID};
+use crate::event::{Assignments, BrokerScope, ConfigChange, Event, METADATA_TOPIC_ID};
 use crate::image::{Image, Partition, Settings, Topic};
 use crate::limits::{PARTITIONS_MAX, PARTITIONS_PER_REQUEST_MAX, PARTITIONS_PER_TOPIC_MAX};
 use crate::node::NodeId;
+use crate::quota::TooMany;
 use crate::topic_name::TopicName;
 
 /// One per node. Costs its image.
@@ -37,6 +38,7 @@ pub enum Conflict {
     /// A config that this version does not know, or not in this spelling.
     StrangeConfig,
     ProducerIdsMovedBack,
+    TooManyQuotas,
 }
 
 impl Cluster {
@@ -56,6 +58,7 @@ impl Cluster {
                 dynamic: Arc::default(),
                 settings: Arc::new(Settings::resolve(layers)),
                 producer_ids_next: ProducerId::checked(0).expect("zero is not negative"),
+                quotas: Arc::default(),
             }),
         }
     }
@@ -74,26 +77,7 @@ impl Cluster {
     pub fn apply(&mut self, event: &Event) -> Result<(), Conflict> {
         match event {
             Event::TopicCreated { id, name, configs, assignments } => {
-                self.check_vacant(*id, name.as_str())?;
-                let partitions = partitions(assignments)?;
-                self.check_room(0, partitions.len())?;
-                let overrides: Configs = configs.iter().cloned().collect();
-                if !overrides.iter().all(|(key, value)| is_topic_config(key, value)) {
-                    return Err(Conflict::StrangeConfig);
-                }
-                let image = Arc::make_mut(&mut self.image);
-                image.partition_count += partitions.len();
-                image.put(Topic {
-                    id: *id,
-                    name: name.clone(),
-                    partitions: partitions.into(),
-                    config: image.settings.topic_config(&overrides),
-                    overrides: Arc::new(overrides),
-                });
-                image.keep_collision(name.collision_key(), |names| {
-                    names.push(name.clone());
-                    names.sort_unstable();
-                });
+                self.create_topic(*id, name, configs, assignments)?;
             }
             Event::TopicDeleted { id } => {
                 let topic = self.topic(*id)?;
@@ -136,6 +120,10 @@ impl Cluster {
                 let image = Arc::make_mut(&mut self.image);
                 Arc::make_mut(&mut image.brokers).insert(broker.id, broker.clone());
             }
+            Event::QuotasChanged { entity, changes } => {
+                let quotas = self.image.quotas.change(entity, changes);
+                Arc::make_mut(&mut self.image).quotas = Arc::new(quotas?);
+            }
         }
         Arc::make_mut(&mut self.image).version += 1;
         Ok(())
@@ -155,7 +143,41 @@ impl Cluster {
         let next = image.producer_ids_next;
         let producer_ids = std::iter::once(Event::ProducerIdsAllocated { next });
         let topics = image.topics().flat_map(|topic| topic_events(topic));
-        brokers.chain(dynamic).chain(producer_ids).chain(topics)
+        let quotas = image.quotas.iter().map(|(entity, bounds)| Event::QuotasChanged {
+            entity: entity.clone(),
+            changes: bounds.iter().map(|(quota, bound)| (quota, Some(bound))).collect(),
+        });
+        brokers.chain(dynamic).chain(producer_ids).chain(topics).chain(quotas)
+    }
+
+    fn create_topic(
+        &mut self,
+        id: TopicId,
+        name: &TopicName,
+        configs: &[(String, String)],
+        assignments: &Assignments,
+    ) -> Result<(), Conflict> {
+        self.check_vacant(id, name.as_str())?;
+        let partitions = partitions(assignments)?;
+        self.check_room(0, partitions.len())?;
+        let overrides: Configs = configs.iter().cloned().collect();
+        if !overrides.iter().all(|(key, value)| is_topic_config(key, value)) {
+            return Err(Conflict::StrangeConfig);
+        }
+        let image = Arc::make_mut(&mut self.image);
+        image.partition_count += partitions.len();
+        image.put(Topic {
+            id,
+            name: name.clone(),
+            partitions: partitions.into(),
+            config: image.settings.topic_config(&overrides),
+            overrides: Arc::new(overrides),
+        });
+        image.keep_collision(name.collision_key(), |names| {
+            names.push(name.clone());
+            names.sort_unstable();
+        });
+        Ok(())
     }
 
     fn topic(&self, id: TopicId) -> Result<Arc<Topic>, Conflict> {
@@ -179,6 +201,12 @@ impl Cluster {
             return Err(Conflict::TooManyPartitions);
         }
         Ok(())
+    }
+}
+
+impl From<TooMany> for Conflict {
+    fn from(_too_many: TooMany) -> Self {
+        Self::TooManyQuotas
     }
 }
 
@@ -302,6 +330,7 @@ pub(crate) mod tests {
     use crate::config::broker::Configs;
     use crate::event::{BrokerScope, ConfigChange, Event};
     use crate::node::{Broker, Endpoint, NodeId};
+    use crate::quota::{Bound, Entity, Name, Quota};
     use crate::topic_name::TopicName;
 
     pub(crate) fn node(id: i32) -> NodeId {
@@ -356,6 +385,7 @@ pub(crate) mod tests {
         found.insert("dynamic".into(), format!("{:?}", image.dynamic));
         found.insert("settings".into(), format!("{:?}", image.settings));
         found.insert("producer ids".into(), format!("{:?}", image.producer_ids_next));
+        found.insert("quotas".into(), format!("{:?}", image.quotas.iter().collect::<Vec<_>>()));
         found
     }
 
@@ -496,7 +526,21 @@ pub(crate) mod tests {
         let allocated = (0_i64..9_999).prop_map(|next| Event::ProducerIdsAllocated {
             next: ProducerId::checked(next).expect("positive"),
         });
+        let part = || {
+            proptest::option::of(prop_oneof![Just(Name::Default), Just(Name::Exact("n".into()))])
+        };
+        let quota = prop_oneof![Just(Quota::ProducerByteRate), Just(Quota::RequestPercentage)];
+        let bound = proptest::option::of(
+            (1_u8..4).prop_map(|it| Bound::checked(it.into()).expect("legal")),
+        );
+        let bounded = (part(), part(), vec((quota, bound), 0..3)).prop_filter_map(
+            "of somebody",
+            |(user, client, changes)| {
+                Some(Event::QuotasChanged { entity: Entity::new(user, client)?, changes })
+            },
+        );
         prop_oneof![
+            2 => bounded,
             4 => created,
             1 => deleted,
             2 => added,
@@ -522,7 +566,7 @@ pub(crate) mod tests {
 
         #[test]
         fn any_decoded_event_applies_or_conflicts(
-            kind in 1_u8..8, body in vec(any::<u8>(), 0..80),
+            kind in 1_u8..9, body in vec(any::<u8>(), 0..80),
         ) {
             if let Ok(event) = Event::decode(&[&[1, kind][..], &body].concat()) {
                 let mut cluster = one_node();

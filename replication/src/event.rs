@@ -12,8 +12,11 @@
 //! 5 broker configs      present u8 (0 every broker, 1 one) | node i32 if 1 | changes
 //! 6 producer ids        next i64
 //! 7 broker registered   node i32 | present u8 | rack text if 1 | endpoints
+//! 8 quotas              name (of a user) | name (of a client) | bounds
 //! assignments           list of (list of node i32)
 //! changes               list of (key text | present u8 | value text if 1)
+//! name                  kind u8 (0 none, 1 the default, 2 exact) | text if 2
+//! bounds                list of (quota u8 | present u8 | bound f64 if 1)
 //! endpoints             list of (listener text | host text | port u16)
 //! ```
 //! Numbers are big endian. An unknown version or kind is an error: an older node must not guess.
@@ -25,9 +28,11 @@ use engine::id::{ProducerId, TopicId};
 
 use crate::limits::{
     CONFIG_NAME_BYTES_MAX, CONFIG_VALUE_BYTES_MAX, CONFIGS_MAX, ENDPOINTS_MAX, EVENT_BYTES_MAX,
-    HOST_BYTES_MAX, PARTITIONS_PER_TOPIC_MAX, REPLICAS_MAX, TOPIC_NAME_BYTES_MAX,
+    HOST_BYTES_MAX, PARTITIONS_PER_TOPIC_MAX, QUOTA_NAME_BYTES_MAX, REPLICAS_MAX,
+    TOPIC_NAME_BYTES_MAX,
 };
 use crate::node::{Broker, Endpoint, NodeId};
+use crate::quota::{Bound, Change, Entity, Name, Part, Quota};
 use crate::topic_name::TopicName;
 
 /// The topic whose only partition holds these events. Never listed, never served.
@@ -70,6 +75,10 @@ pub enum Event {
     },
     /// A node is new, or its addresses changed.
     BrokerRegistered(Broker),
+    QuotasChanged {
+        entity: Entity,
+        changes: Vec<Change>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +101,8 @@ pub enum EventError {
     Truncated,
     UnknownVersion,
     UnknownKind,
-    /// A length or count above its limit, a negative id, or a flag that is neither 0 nor 1.
+    /// A length or count above its limit, a negative id, a flag that is neither 0 nor 1, a quota of nobody
+    /// or without sense.
     OutOfRange,
     NotUtf8,
     IllegalName,
@@ -148,6 +158,7 @@ impl Event {
                     .ok_or(EventError::OutOfRange)?,
             },
             7 => Self::BrokerRegistered(reader.broker()?),
+            8 => Self::QuotasChanged { entity: reader.entity()?, changes: reader.bounds()? },
             _ => return Err(EventError::UnknownKind),
         };
         if reader.rest.is_empty() { Ok(event) } else { Err(EventError::Trailing) }
@@ -189,6 +200,11 @@ impl Event {
             }
             Self::ProducerIdsAllocated { next } => writer.bytes(&next.get().to_be_bytes()),
             Self::BrokerRegistered(broker) => writer.broker(broker),
+            Self::QuotasChanged { entity, changes } => {
+                writer.name(entity.part(Part::User));
+                writer.name(entity.part(Part::Client));
+                writer.bounds(changes);
+            }
         }
     }
 
@@ -201,6 +217,7 @@ impl Event {
             Self::BrokerConfigsChanged { .. } => 5,
             Self::ProducerIdsAllocated { .. } => 6,
             Self::BrokerRegistered(_) => 7,
+            Self::QuotasChanged { .. } => 8,
         }
     }
 }
@@ -268,11 +285,42 @@ impl Writer<'_> {
         }
     }
 
+    fn name(&mut self, name: Option<&Name>) {
+        match name {
+            None => self.u8(0),
+            Some(Name::Default) => self.u8(1),
+            Some(Name::Exact(name)) => {
+                self.u8(2);
+                self.text(name, QUOTA_NAME_BYTES_MAX);
+            }
+        }
+    }
+
+    fn bounds(&mut self, changes: &[Change]) {
+        self.count(changes.len(), Quota::ALL.len());
+        for (quota, bound) in changes {
+            self.u8(quota_code(*quota));
+            self.u8(u8::from(bound.is_some()));
+            if let Some(bound) = bound {
+                self.bytes(&bound.get().to_be_bytes());
+            }
+        }
+    }
+
     fn optional_text(&mut self, text: Option<&str>, bytes_max: usize) {
         self.u8(u8::from(text.is_some()));
         if let Some(text) = text {
             self.text(text, bytes_max);
         }
+    }
+}
+
+/// What a quota is in the log.
+const fn quota_code(quota: Quota) -> u8 {
+    match quota {
+        Quota::ProducerByteRate => 1,
+        Quota::ConsumerByteRate => 2,
+        Quota::RequestPercentage => 3,
     }
 }
 
@@ -354,6 +402,30 @@ impl<'a> Reader<'a> {
         })
     }
 
+    fn name(&mut self) -> Result<Option<Name>, EventError> {
+        match self.u8()? {
+            0 => Ok(None),
+            1 => Ok(Some(Name::Default)),
+            2 => Ok(Some(Name::Exact(Arc::from(self.text(QUOTA_NAME_BYTES_MAX)?)))),
+            _ => Err(EventError::OutOfRange),
+        }
+    }
+
+    fn entity(&mut self) -> Result<Entity, EventError> {
+        Entity::new(self.name()?, self.name()?).ok_or(EventError::OutOfRange)
+    }
+
+    fn bounds(&mut self) -> Result<Vec<Change>, EventError> {
+        self.list(Quota::ALL.len(), |it| {
+            let code = it.u8()?;
+            let quota = Quota::ALL.into_iter().find(|it| quota_code(*it) == code);
+            let bound = it.optional(|it| {
+                Bound::checked(f64::from_be_bytes(it.array()?)).ok_or(EventError::OutOfRange)
+            })?;
+            Ok((quota.ok_or(EventError::OutOfRange)?, bound))
+        })
+    }
+
     fn broker(&mut self) -> Result<Broker, EventError> {
         Ok(Broker {
             id: self.node()?,
@@ -377,6 +449,7 @@ mod tests {
 
     use super::{BrokerScope, ConfigChange, Event, EventError};
     use crate::node::{Broker, Endpoint, NodeId};
+    use crate::quota::{Bound, Entity, Name, Quota};
     use crate::topic_name::TopicName;
 
     fn node(id: i32) -> NodeId {
@@ -415,6 +488,13 @@ mod tests {
                 }],
             }),
             Event::BrokerRegistered(Broker { id: node(3), rack: None, endpoints: vec![] }),
+            Event::QuotasChanged {
+                entity: Entity::UserClient(Name::Exact("u".into()), Name::Default),
+                changes: vec![
+                    (Quota::RequestPercentage, Bound::checked(0.5)),
+                    (Quota::ProducerByteRate, None),
+                ],
+            },
         ]
     }
 
@@ -445,9 +525,12 @@ mod tests {
         let check = |bytes: &[u8], want| assert_eq!(Event::decode(bytes), Err(want), "{bytes:?}");
         check(&[2, 1], EventError::UnknownVersion);
         check(&[1, 0], EventError::UnknownKind);
-        check(&[1, 8], EventError::UnknownKind);
+        check(&[1, 9], EventError::UnknownKind);
         check(&[1, 6, 255, 0, 0, 0, 0, 0, 0, 0], EventError::OutOfRange);
         check(&[1, 5, 2], EventError::OutOfRange);
+        check(&[1, 8, 0, 0, 0, 0, 0, 0], EventError::OutOfRange);
+        check(&[1, 8, 1, 0, 0, 0, 0, 1, 9, 0], EventError::OutOfRange);
+        check(&[1, 8, 1, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0], EventError::OutOfRange);
         check(&[1, 5, 0, 255, 255, 255, 255], EventError::OutOfRange);
         check(&[1, 5, 0, 0, 0, 0, 1, 255, 255], EventError::OutOfRange);
         check(&[1, 5, 0, 0, 0, 0, 1, 0, 1, 255, 0], EventError::NotUtf8);
@@ -466,7 +549,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_an_event_or_an_error(kind in 0_u8..9, body in vec(any::<u8>(), 0..200)) {
+        fn any_bytes_are_an_event_or_an_error(kind in 0_u8..10, body in vec(any::<u8>(), 0..200)) {
             let bytes = [&[1, kind][..], &body].concat();
             if let Ok(event) = Event::decode(&bytes) {
                 prop_assert_eq!(encoded(&event), bytes);
@@ -475,7 +558,7 @@ mod tests {
 
         #[test]
         fn a_flipped_byte_is_an_event_or_an_error(
-            which in 0_usize..9, at in any::<usize>(), flip in 1_u8..=255,
+            which in 0_usize..10, at in any::<usize>(), flip in 1_u8..=255,
         ) {
             let mut bytes = encoded(&each_kind()[which]);
             let at = at.checked_rem(bytes.len()).expect("an event has bytes");

@@ -14,6 +14,7 @@ use crate::config::broker::{BrokerConfig, Configs, Layers};
 use crate::config::topic::{TopicConfig, defaults};
 use crate::event::{BrokerScope, METADATA_TOPIC_ID};
 use crate::node::{Broker, NodeId};
+use crate::quota::Quotas;
 use crate::topic_name::TopicName;
 
 /// Invariant: `by_name` and `by_id` hold the same topics, and `partition_count` is the sum of
@@ -34,6 +35,7 @@ pub struct Image {
     pub(crate) settings: Arc<Settings>,
     /// All producer ids below are handed out.
     pub(crate) producer_ids_next: ProducerId,
+    pub(crate) quotas: Arc<Quotas>,
 }
 
 /// What the layers of broker configs come to, worked out once per change of them.
@@ -150,6 +152,12 @@ impl Image {
     #[must_use]
     pub fn producer_ids_next(&self) -> ProducerId {
         self.producer_ids_next
+    }
+
+    /// Another one after each change of them.
+    #[must_use]
+    pub fn quotas(&self) -> &Arc<Quotas> {
+        &self.quotas
     }
 }
 

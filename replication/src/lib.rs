@@ -29,6 +29,7 @@ pub mod limits;
 pub mod node;
 pub mod placement;
 pub mod producer_ids;
+pub mod quota;
 pub mod reassignment;
 pub mod refusal;
 pub mod topic_name;

@@ -27,6 +27,12 @@ pub const CONFIGS_MAX: usize = 1_000;
 /// All keys and values of one resource together.
 pub const CONFIGS_BYTES_MAX: usize = 256 << 10;
 
+/// Entities that have quotas of their own.
+pub const QUOTA_ENTITIES_MAX: usize = 10_000;
+
+/// Longest name of a user or client with a quota of its own.
+pub const QUOTA_NAME_BYTES_MAX: usize = 1_024;
+
 /// The largest event: one record of the metadata log.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
 
@@ -66,6 +72,7 @@ const _: () = {
     assert!(PARTITIONS_PER_TOPIC_MAX <= PARTITIONS_MAX);
     assert!(CONFIG_VALUE_BYTES_MAX <= 0xffff, "a text's length is written in 16 bits");
     assert!(TOPIC_NAME_BYTES_MAX <= 0xffff);
+    assert!(QUOTA_NAME_BYTES_MAX <= 0xffff);
     assert!(
         PARTITIONS_PER_REQUEST_MAX * (4 + 4 * REPLICAS_MAX)
             + CONFIGS_BYTES_MAX

@@ -22,6 +22,7 @@ pub enum Reason {
     InvalidReplicaAssignment,
     InvalidConfig,
     InvalidRequest,
+    UnsupportedVersion,
     PolicyViolation,
     ElectionNotNeeded,
     /// None to cancel.

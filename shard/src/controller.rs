@@ -14,9 +14,10 @@ use engine::fullness::Level;
 use engine::id::{ProducerId, TopicId};
 use engine::records::builder::BatchBuilder;
 use kafka_protocol::messages::{
-    AlterConfigsRequest, AlterConfigsResponse, CreatePartitionsRequest, CreatePartitionsResponse,
-    CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, InitProducerIdResponse,
+    AlterClientQuotasRequest, AlterClientQuotasResponse, AlterConfigsRequest, AlterConfigsResponse,
+    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
+    DeleteTopicsRequest, DeleteTopicsResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse, InitProducerIdResponse,
 };
 use net::error_code::ErrorCode;
 use replication::cluster::Cluster;
@@ -24,7 +25,7 @@ use replication::event::Event;
 use replication::image::Image;
 use replication::producer_ids::{ProducerIdBlock, ProducerIds};
 
-use crate::handler::{admin, configs};
+use crate::handler::{admin, configs, quotas};
 use crate::io::Io;
 use crate::limits::{BATCH_SHARE, EVENTS_BYTES_MAX};
 use crate::message::{Message, ProduceItem, Reply};
@@ -42,6 +43,7 @@ pub enum Command {
     CreatePartitions(CreatePartitionsRequest),
     AlterConfigs(AlterConfigsRequest),
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
+    AlterClientQuotas(AlterClientQuotasRequest),
     InitProducerId,
     /// Unless it is there.
     OffsetsTopic,
@@ -55,6 +57,7 @@ pub enum Outcome {
     CreatePartitions(CreatePartitionsResponse),
     AlterConfigs(AlterConfigsResponse),
     IncrementalAlterConfigs(IncrementalAlterConfigsResponse),
+    AlterClientQuotas(AlterClientQuotasResponse),
     InitProducerId(InitProducerIdResponse),
     OffsetsTopic,
 }
@@ -233,6 +236,9 @@ async fn execute<I: Io>(shard: &Rc<Shard<I>>, command: Command) -> Outcome {
         }
         Command::IncrementalAlterConfigs(request) => {
             Outcome::IncrementalAlterConfigs(configs::execute_alter(shard, &request).await)
+        }
+        Command::AlterClientQuotas(request) => {
+            Outcome::AlterClientQuotas(quotas::execute_alter(shard, &request).await)
         }
         Command::InitProducerId => {
             Outcome::InitProducerId(admin::execute_init_producer_id(shard).await)

@@ -16,6 +16,7 @@ pub mod offsets;
 pub mod produce;
 pub mod producers;
 pub mod quorum;
+pub mod quotas;
 pub mod replicas;
 pub mod topic_partitions;
 
@@ -251,13 +252,11 @@ async fn respond_to_admin<I: Io>(
         Body::DescribeTopicPartitions(body) => {
             Response::DescribeTopicPartitions(topic_partitions::describe(shard, body).await)
         }
-        Body::DescribeConfigs(body) => {
-            Response::DescribeConfigs(configs::describe(shard, body).await)
-        }
-        Body::AlterConfigs(body) => Response::AlterConfigs(configs::alter(shard, body).await),
-        Body::IncrementalAlterConfigs(body) => {
-            Response::IncrementalAlterConfigs(configs::alter_incrementally(shard, body).await)
-        }
+        Body::DescribeConfigs(_)
+        | Body::AlterConfigs(_)
+        | Body::IncrementalAlterConfigs(_)
+        | Body::DescribeClientQuotas(_)
+        | Body::AlterClientQuotas(_) => respond_of_configs(shard, body).await,
         Body::Produce(_)
         | Body::Fetch(_)
         | Body::ConsumerGroupHeartbeat(_)
@@ -281,6 +280,26 @@ async fn respond_to_admin<I: Io>(
         | Body::DeleteGroups(_) => {
             unreachable!("it is answered before")
         }
+    }
+}
+
+/// How the cluster is configured, and whose use of it is bounded.
+async fn respond_of_configs<I: Io>(shard: &Rc<Shard<I>>, body: Body) -> Response<Records<I>> {
+    match body {
+        Body::DescribeConfigs(body) => {
+            Response::DescribeConfigs(configs::describe(shard, body).await)
+        }
+        Body::AlterConfigs(body) => Response::AlterConfigs(configs::alter(shard, body).await),
+        Body::DescribeClientQuotas(body) => {
+            Response::DescribeClientQuotas(quotas::describe(shard, body).await)
+        }
+        Body::AlterClientQuotas(body) => {
+            Response::AlterClientQuotas(quotas::alter(shard, body).await)
+        }
+        Body::IncrementalAlterConfigs(body) => {
+            Response::IncrementalAlterConfigs(configs::alter_incrementally(shard, body).await)
+        }
+        _ => unreachable!("it is of something else"),
     }
 }
 
@@ -400,6 +419,7 @@ pub const fn reason_code(reason: Reason) -> ErrorCode {
         Reason::InvalidReplicaAssignment => ErrorCode::INVALID_REPLICA_ASSIGNMENT,
         Reason::InvalidConfig => ErrorCode::INVALID_CONFIG,
         Reason::InvalidRequest => ErrorCode::INVALID_REQUEST,
+        Reason::UnsupportedVersion => ErrorCode::UNSUPPORTED_VERSION,
         Reason::PolicyViolation => ErrorCode::POLICY_VIOLATION,
         Reason::ElectionNotNeeded => ErrorCode::ELECTION_NOT_NEEDED,
         Reason::NoReassignment => ErrorCode::NO_REASSIGNMENT_IN_PROGRESS,

@@ -1,5 +1,7 @@
 //! The error codes that an answer carries, wherever its API has them. For who counts them.
 
+use kafka_protocol::messages::ElectLeadersResponse;
+
 use crate::error_code::ErrorCode;
 use crate::fetch::FetchResponse;
 use crate::produce::ProduceResponse;
@@ -64,12 +66,10 @@ impl<R> Response<R> {
                 raw(body.error_code);
                 partition_codes!(body.topics, raw);
             }
+            Self::DescribeClientQuotas(body) => raw(body.error_code),
+            Self::AlterClientQuotas(body) => codes!(body.entries, raw),
             Self::AlterReplicaLogDirs(body) => partition_codes!(body.results, raw),
-            Self::ElectLeaders(body) => {
-                raw(body.error_code);
-                let topics = body.replica_election_results.iter();
-                topics.flat_map(|it| &it.partition_result).for_each(|it| raw(it.error_code));
-            }
+            Self::ElectLeaders(body) => election_codes(body, raw),
             Self::AlterPartitionReassignments(body) => {
                 raw(body.error_code);
                 partition_codes!(body.responses, raw);
@@ -92,6 +92,12 @@ impl<R> Response<R> {
             }
         }
     }
+}
+
+fn election_codes(body: &ElectLeadersResponse, mut raw: impl FnMut(i16)) {
+    raw(body.error_code);
+    let topics = body.replica_election_results.iter();
+    topics.flat_map(|it| &it.partition_result).for_each(|it| raw(it.error_code));
 }
 
 fn produce_codes(body: &ProduceResponse, each: impl FnMut(ErrorCode)) {

@@ -33,6 +33,8 @@ pub const fn schema(api: ApiKey) -> Option<&'static Struct> {
         ApiKey::ListGroups => &LIST_GROUPS,
         ApiKey::DeleteGroups => &DELETE_GROUPS,
         ApiKey::OffsetDelete => &OFFSET_DELETE,
+        ApiKey::DescribeClientQuotas => &DESCRIBE_CLIENT_QUOTAS,
+        ApiKey::AlterClientQuotas => &ALTER_CLIENT_QUOTAS,
         ApiKey::AlterReplicaLogDirs => &ALTER_REPLICA_LOG_DIRS,
         ApiKey::ElectLeaders => &ELECT_LEADERS,
         ApiKey::AlterPartitionReassignments => &ALTER_PARTITION_REASSIGNMENTS,
@@ -330,6 +332,32 @@ const ALTER_PARTITION_REASSIGNMENTS: Struct = Struct::new(&[
 const LIST_PARTITION_REASSIGNMENTS: Struct = Struct::new(&[
     Field::new(I32), // timeout
     Field::new(TOPIC_PARTITIONS).nullable(),
+]);
+
+const DESCRIBE_CLIENT_QUOTAS: Struct = Struct::new(&[
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),            // type of entity
+        Field::new(BYTE),                    // kind of match
+        Field::new(Kind::String).nullable(), // name
+    ]))),
+    Field::new(BYTE), // strict
+]);
+
+const ALTER_CLIENT_QUOTAS: Struct = Struct::new(&[
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::Structs(&QUOTA_ENTITY)),
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(Kind::String), // key
+            Field::new(I64),          // value
+            Field::new(BYTE),         // remove
+        ]))),
+    ]))),
+    Field::new(BYTE), // validate only
+]);
+
+const QUOTA_ENTITY: Struct = Struct::new(&[
+    Field::new(Kind::String),            // type
+    Field::new(Kind::String).nullable(), // name
 ]);
 
 const DESCRIBE_QUORUM: Struct = Struct::new(&[Field::new(Kind::Structs(&Struct::new(&[

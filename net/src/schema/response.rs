@@ -32,6 +32,8 @@ pub const fn schema(api: ApiKey) -> Option<&'static Struct> {
         ApiKey::ListGroups => &LIST_GROUPS,
         ApiKey::DeleteGroups => &DELETE_GROUPS,
         ApiKey::OffsetDelete => &OFFSET_DELETE,
+        ApiKey::DescribeClientQuotas => &DESCRIBE_CLIENT_QUOTAS,
+        ApiKey::AlterClientQuotas => &ALTER_CLIENT_QUOTAS,
         ApiKey::AlterReplicaLogDirs => &ALTER_REPLICA_LOG_DIRS,
         ApiKey::ElectLeaders => &ELECT_LEADERS,
         ApiKey::AlterPartitionReassignments => &ALTER_PARTITION_REASSIGNMENTS,
@@ -453,6 +455,34 @@ const LIST_PARTITION_REASSIGNMENTS: Struct = Struct::new(&[
             Field::new(Kind::Array(&I32)), // to be removed
         ]))),
     ]))),
+]);
+
+const DESCRIBE_CLIENT_QUOTAS: Struct = Struct::new(&[
+    Field::new(I32),                     // throttle
+    Field::new(I16),                     // error
+    Field::new(Kind::String).nullable(), // message
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::Structs(&QUOTA_ENTITY)),
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(Kind::String), // key
+            Field::new(I64),          // value
+        ]))),
+    ])))
+    .nullable(),
+]);
+
+const ALTER_CLIENT_QUOTAS: Struct = Struct::new(&[
+    Field::new(I32), // throttle
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(I16),                     // error
+        Field::new(Kind::String).nullable(), // message
+        Field::new(Kind::Structs(&QUOTA_ENTITY)),
+    ]))),
+]);
+
+const QUOTA_ENTITY: Struct = Struct::new(&[
+    Field::new(Kind::String),            // type
+    Field::new(Kind::String).nullable(), // name
 ]);
 
 const DESCRIBE_QUORUM: Struct = Struct::new(&[

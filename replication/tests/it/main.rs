@@ -10,6 +10,7 @@ mod consumer_script;
 mod group_scene;
 mod group_script;
 mod migration_random;
+mod quota_script;
 mod script;
 
 use std::path::Path;
@@ -122,4 +123,9 @@ fn a_step_that_a_crash_cut_short_is_made_up_for() {
 #[test]
 fn a_group_changes_its_protocol_while_it_runs() {
     check_consumers("consumer_migration.txt");
+}
+
+#[test]
+fn quotas_change_and_are_described_as_in_kafka() {
+    check_with("client_quotas.txt", quota_script::run);
 }

@@ -209,7 +209,7 @@ pub async fn execute_replace<I: Io>(
 }
 
 /// Commits what is to change. A code and a message for each outcome.
-async fn carry_out<I: Io>(
+pub(super) async fn carry_out<I: Io>(
     shard: &Rc<Shard<I>>,
     outcomes: Vec<Result<Option<Event>, Refusal>>,
     validate_only: bool,

@@ -8,6 +8,7 @@ mod conformance;
 mod full;
 mod group_bounds;
 mod mailbox;
+mod quotas;
 mod recovery;
 mod rewritten;
 mod ring;
