@@ -164,6 +164,20 @@ impl FetchSessions {
         response
     }
 
+    /// The answer that has nothing, as the client is to wait (KIP-219). A session stays as it is, and one
+    /// that would begin does not.
+    #[must_use]
+    pub fn withhold<R>(&self, plan: &FetchPlan) -> FetchResponse<R> {
+        let Membership::Resumed { session_id, epoch } = plan.membership else {
+            return FetchResponse::empty(ErrorCode::NONE, 0);
+        };
+        let session = self.sessions.get(&session_id);
+        let is_overtaken = session.is_some_and(|session| session.epoch != epoch);
+        let error =
+            if is_overtaken { ErrorCode::INVALID_FETCH_SESSION_EPOCH } else { ErrorCode::NONE };
+        FetchResponse::empty(error, session_id)
+    }
+
     fn resume(
         &mut self,
         now_ms: i64,

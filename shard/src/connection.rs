@@ -22,6 +22,7 @@ use net::frame::{Assembler, PREFIX_BYTES};
 use net::header::RequestHeader;
 use net::outgoing::Piece;
 
+use crate::accounts::meter::{Meter, metered};
 use crate::cause::Cause;
 use crate::handler::{self, Answered, Close, text};
 use crate::io::{Class, Io, Nanos};
@@ -30,7 +31,7 @@ use crate::message::Part;
 use crate::metrics::{Finished, Metric, Stage, Stages};
 use crate::patience::{Outside, Patience, Verdict};
 use crate::shard::Shard;
-use crate::signal::Bell;
+use crate::signal::{self, Bell};
 
 /// Records that a response carries: pieces of a log.
 pub type Records<I> = Vec<Part<I>>;
@@ -90,6 +91,10 @@ pub struct Connection<I: Io> {
     patience: Patience,
     last_active: Cell<Nanos>,
     is_ending: Cell<bool>,
+    /// Rings when it is ending.
+    ending: Bell,
+    /// Who pays for its client.
+    pub(crate) meter: Meter,
 }
 
 impl<I: Io> Connection<I> {
@@ -167,6 +172,7 @@ impl<I: Io> Connection<I> {
     /// Ends it, whatever it does.
     pub fn end(&self, shard: &Shard<I>) {
         self.is_ending.set(true);
+        self.ending.ring();
         shard.io.shutdown(&self.socket);
         shard.permits.look_again();
         shard.answers.leave(self.id);
@@ -220,15 +226,20 @@ pub fn start<I: Io>(shard: &Rc<Shard<I>>, socket: I::Socket, address: IpAddr, li
         patience: Patience::default(),
         last_active: Cell::new(shard.io.now()),
         is_ending: Cell::new(false),
+        ending: Bell::default(),
+        meter: Meter::default(),
     });
     shard.connections.add(&connection);
     shard.recorder.borrow_mut().add(Metric::ConnectionsAccepted, 1);
     let writer = (Rc::clone(shard), Rc::clone(&connection));
     let io = shard.io.clone();
-    io.spawn(Class::Foreground, async move { send_answers(&writer.0, &writer.1).await });
+    io.spawn(Class::Foreground, async move {
+        let (shard, connection) = &writer;
+        metered(&shard.io, &connection.meter, send_answers(shard, connection)).await;
+    });
     let shard = Rc::clone(shard);
     io.spawn(Class::Foreground, async move {
-        read_requests(&shard, &connection).await;
+        metered(&shard.io, &connection.meter, read_requests(&shard, &connection)).await;
         connection.push(Turn::Close);
     });
 }
@@ -317,7 +328,11 @@ async fn on_frame<I: Io>(
     }
     let stages = Stages::begin(started);
     let pause = match header.api {
-        ApiKey::Produce => shard.room.pause(bytes, started),
+        ApiKey::Produce => {
+            let client = header.client_id.as_deref().unwrap_or_default();
+            let by_quota = shard.charge_produce(connection, client, bytes);
+            shard.room.pause(bytes, started).max(by_quota)
+        }
         _ => Duration::ZERO,
     };
     let id = connection.id;
@@ -337,6 +352,7 @@ async fn on_frame<I: Io>(
         Broken
     })?;
     connection.patience.on_answered();
+    let pause = request.pause;
     let turn = Turn::Answer(Box::new((request, answered)));
     // Looking at all connections here would make each request cost what all the others hold open.
     let other = Bug::ReplyOnWrongConnection.is_on().then(|| shard.connections.all());
@@ -345,9 +361,19 @@ async fn on_frame<I: Io>(
         connection.taken.next().wait().await;
     }
     if pause > Duration::ZERO {
-        shard.timers.at(started.plus(pause)).wait().await;
+        rest(shard, connection, pause).await;
     }
     if connection.is_ending.get() { Err(Broken) } else { Ok(()) }
+}
+
+/// Takes nothing more from the peer for so long.
+async fn rest<I: Io>(shard: &Shard<I>, connection: &Connection<I>, pause: Duration) {
+    let (ending, phased) = (connection.ending.next(), shard.phased.next());
+    if connection.is_ending.get() || shard.is_stopping() {
+        return;
+    }
+    let over = shard.timers.at(shard.io.now().plus(pause));
+    signal::any(vec![ending, phased, over]).await;
 }
 
 /// Counts what an answer holds, instead of what was promised to it.

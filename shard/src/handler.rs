@@ -84,7 +84,9 @@ pub async fn answer<I: Io>(
     body: Bytes,
 ) -> Result<Answered<I>, Close> {
     if request.header.api == ApiKey::Produce {
-        return produce::begin(shard, connection, request, &body).await.map(Answered::Produce);
+        let pending = produce::begin(shard, connection, request, &body).await?;
+        charge_time(shard, connection, request);
+        return Ok(Answered::Produce(pending));
     }
     if body.len() > BODY_BYTES_MAX {
         return Err(Close(Cause::Request));
@@ -94,13 +96,30 @@ pub async fn answer<I: Io>(
     let (decoded, element_count) = decoded.map_err(|_error| Close(Cause::Request))?;
     connection.hold_decoded(shard, request, element_count);
     request.stages.end(Stage::Parsed, shard.io.now());
-    let response = respond(shard, connection, request, decoded).await;
+    let mut response = respond(shard, connection, request, decoded).await;
+    if request.header.api != ApiKey::Fetch {
+        charge_time(shard, connection, request);
+    }
+    response.set_throttle_ms(throttle_ms(request));
     request.stages.end(Stage::Appended, shard.io.now());
     let mut recorder = shard.recorder.borrow_mut();
     response.codes(|code| recorder.on_error(code.get()));
     drop(recorder);
     let frame = response.encode(request.header.reply());
     frame.map(Answered::Frame).map_err(|_error| Close(Cause::Answer))
+}
+
+/// Lets the client pay for the work that its request was.
+fn charge_time<I: Io>(shard: &Rc<Shard<I>>, connection: &Connection<I>, request: &mut Request) {
+    let client = request.header.client_id.as_deref().unwrap_or_default();
+    request.pause = request.pause.max(shard.charge_time(connection, client));
+}
+
+/// How long the client is told to wait, in whole milliseconds: never less.
+#[must_use]
+pub fn throttle_ms(request: &Request) -> i32 {
+    let millis = request.pause.as_nanos().div_ceil(1_000_000);
+    i32::try_from(millis).unwrap_or(i32::MAX)
 }
 
 /// How many elements a request may have: every partition and every topic there is twice, and some that
@@ -158,7 +177,7 @@ async fn respond<I: Io>(
     let version = request.header.version;
     match body {
         Body::Produce(_) => unreachable!("produce has its own way"),
-        Body::Fetch(body) => Response::Fetch(fetch::answer(shard, request, body).await),
+        Body::Fetch(body) => Response::Fetch(fetch::answer(shard, connection, request, body).await),
         Body::ListOffsets(body) => Response::ListOffsets(offsets::list(shard, body, version).await),
         Body::DeleteRecords(body) => {
             Response::DeleteRecords(offsets::delete_records(shard, body).await)

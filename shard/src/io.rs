@@ -99,6 +99,8 @@ pub trait Io: Clone + 'static {
 
     /// Read once a turn, so cheap and steady within one.
     fn now(&self) -> Nanos;
+    /// The same clock, read anew: for the time that a task takes within a turn.
+    fn stopwatch(&self) -> Nanos;
     fn wall(&self) -> Timestamp;
     /// Nobody can tell it from others that were drawn. In a simulation the seed can.
     fn random(&self) -> u64;

@@ -7,6 +7,7 @@
 //! Everything outside is reached through `io`, so that `sim` can take the world's place.
 //! No protocol rule and no log rule lives here: those are `net`'s, `engine`'s and `replication`'s.
 
+pub mod accounts;
 pub mod answers;
 pub mod broker;
 pub mod buffer;

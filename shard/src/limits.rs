@@ -23,6 +23,18 @@ pub const ROOM_LOOK: Duration = Duration::from_secs(1);
 pub const ROOM_RETRY: Duration = Duration::from_secs(1);
 /// Longest time for which a producer is slowed down at once.
 pub const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Longest time for which a client over its quota is asked to wait.
+pub const THROTTLE_MAX: Duration = Duration::from_millis(0x7fff_ffff);
+/// How often a shard whose clients have quotas tells the ledger what they used.
+pub const REPORT_PAUSE: Duration = Duration::from_millis(100);
+/// Reports without anything to tell after which it stops.
+pub const QUIET_REPORTS_MAX: u32 = 50;
+/// Accounts of a shard below which none is closed.
+pub const ACCOUNTS_TIDY_FROM: usize = 64;
+/// Accounts that it tells of in one message.
+pub const REPORT_ACCOUNTS_MAX: usize = 256;
+/// How often the ledger forgets who uses nothing any more.
+pub const LEDGER_TIDY: Duration = Duration::from_secs(30);
 /// Quiet time after which a shard with dirty partitions makes a checkpoint.
 pub const CHECKPOINT_IDLE: Duration = Duration::from_secs(2);
 /// Partitions that a checkpoint flushes at a time.

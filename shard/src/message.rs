@@ -18,6 +18,7 @@ use engine::segment::SegmentName;
 use replication::group;
 use replication::image::Image;
 
+use crate::accounts::ledger::Use;
 use crate::checked::Loads;
 use crate::controller::{Command, Outcome};
 use crate::door::Crowded;
@@ -63,6 +64,8 @@ pub enum Message {
     Enter(IpAddr),
     /// To shard 0: a connection that was let in has ended. Answered by `Reply::Done`.
     Leave(IpAddr),
+    /// To shard 0: what clients of this shard used of their quotas. Answered by `Reply::Used`.
+    Used { from: usize, report: Vec<Use> },
     /// Answered by `Reply::Metrics`.
     Metrics,
     /// To shard 0: a shard writes, so the room of the disk may be looked at. Answered by `Reply::Done`.
@@ -106,6 +109,8 @@ pub enum Reply<I: Io> {
     Entered(Result<(), Crowded>),
     Commanded(Outcome),
     Group(Result<group::answer::Answer, Absence>),
+    /// What others used, of each that was told of.
+    Used(Vec<u64>),
     Metrics(Box<Snapshot>),
 }
 

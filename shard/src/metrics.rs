@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use engine::id::Timestamp;
 use hdrhistogram::Histogram;
+use replication::quota::Quota;
 
 use crate::cause::Cause;
 use crate::io::Nanos;
@@ -407,6 +408,13 @@ impl SlowSlot {
     }
 }
 
+/// How often clients were asked to wait, and for how long in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    pub count: u64,
+    pub millis: u64,
+}
+
 /// What one shard has counted so far. One per shard, never shared; costs about 600 KiB.
 #[derive(Debug)]
 pub struct Recorder {
@@ -414,6 +422,7 @@ pub struct Recorder {
     metrics: [u64; Metric::ALL.len()],
     requests: [u64; API_KEY_END + 1],
     closed: [u64; Cause::ALL.len()],
+    throttled: [Waits; Quota::ALL.len()],
     errors: BTreeMap<i16, u64>,
     latency: [Latency; Kind::ALL.len()],
     commit: Histogram<u64>,
@@ -428,6 +437,7 @@ impl Recorder {
             metrics: [0; Metric::ALL.len()],
             requests: [0; API_KEY_END + 1],
             closed: [0; Cause::ALL.len()],
+            throttled: [Waits::default(); Quota::ALL.len()],
             errors: BTreeMap::new(),
             latency: [(); Kind::ALL.len()].map(|()| Latency::new()),
             commit: histogram(),
@@ -476,6 +486,13 @@ impl Recorder {
         self.closed[cause.index()] += 1;
     }
 
+    /// A client was asked to wait, as it used more than its quota.
+    pub fn on_throttled(&mut self, quota: Quota, wait: Duration) {
+        let waits = &mut self.throttled[quota.index()];
+        waits.count += 1;
+        waits.millis += u64::try_from(wait.as_millis()).unwrap_or(u64::MAX >> 16);
+    }
+
     /// `now` and `wall` are when the response left.
     pub fn on_finished(&mut self, now: Nanos, wall: Timestamp, finished: &Finished<'_>) {
         let key = usize::try_from(finished.api_key).unwrap_or(API_KEY_END).min(API_KEY_END);
@@ -518,6 +535,7 @@ impl Recorder {
             metrics: self.metrics,
             requests: self.requests,
             closed: self.closed,
+            throttled: self.throttled,
             errors: self.errors.clone(),
             latency: self.latency.clone(),
             commit: self.commit.clone(),
@@ -533,6 +551,7 @@ pub struct Snapshot {
     metrics: [u64; Metric::ALL.len()],
     requests: [u64; API_KEY_END + 1],
     closed: [u64; Cause::ALL.len()],
+    throttled: [Waits; Quota::ALL.len()],
     errors: BTreeMap<i16, u64>,
     latency: [Latency; Kind::ALL.len()],
     commit: Histogram<u64>,
@@ -563,6 +582,11 @@ impl Snapshot {
     /// Connections that the broker closed, or did not let in, by cause.
     pub fn closed(&self) -> impl Iterator<Item = (Cause, u64)> {
         Cause::ALL.into_iter().zip(self.closed)
+    }
+
+    /// What clients were asked to wait, by quota.
+    pub fn throttled(&self) -> impl Iterator<Item = (Quota, Waits)> {
+        Quota::ALL.into_iter().zip(self.throttled)
     }
 
     /// Answers by Kafka error code.
@@ -597,6 +621,10 @@ impl Snapshot {
         }
         for (mine, theirs) in self.closed.iter_mut().zip(other.closed) {
             *mine += theirs;
+        }
+        for (mine, theirs) in self.throttled.iter_mut().zip(other.throttled) {
+            mine.count += theirs.count;
+            mine.millis += theirs.millis;
         }
         for (code, count) in &other.errors {
             *self.errors.entry(*code).or_default() += count;

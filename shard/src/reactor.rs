@@ -171,6 +171,10 @@ impl Io for RingIo {
         self.core.clock.now.get()
     }
 
+    fn stopwatch(&self) -> Nanos {
+        Nanos::new(ring::monotonic_since(self.core.clock.origin))
+    }
+
     fn wall(&self) -> Timestamp {
         self.core.clock.wall()
     }

@@ -17,6 +17,7 @@ use replication::config::node::NodeConfig;
 use replication::image::Image;
 use replication::placement::Placement;
 
+use crate::accounts::Accounts;
 use crate::answers::Answers;
 use crate::checked::Checked;
 use crate::checkpoint::Turnstile;
@@ -96,6 +97,8 @@ pub struct Shard<I: Io> {
     /// On shard 0: who counts the connections of the node.
     pub door: RefCell<Door<ReplyTo<I>>>,
     pub sessions: RefCell<FetchSessions>,
+    /// Of clients with quotas.
+    pub accounts: Accounts,
     /// Memory of requests.
     pub permits: Permits,
     /// Memory of batches that are being compressed anew.
@@ -153,6 +156,7 @@ impl<I: Io> Shard<I> {
             connections: Connections::default(),
             door: RefCell::default(),
             sessions: RefCell::new(FetchSessions::new(session_count_max)),
+            accounts: Accounts::default(),
             permits: Permits::new(request_memory_bytes),
             recompressing: Permits::new((request_memory_bytes / RECOMPRESSION_SHARE).max(1)),
             answers: Answers::new(answer_bytes),
@@ -385,6 +389,7 @@ impl<I: Io> Shard<I> {
             Message::Group { partition, request } => self.on_group(partition, *request, reply_to),
             Message::Enter(address) => self.on_enter(address, reply_to),
             Message::Leave(address) => self.on_leave(address, reply_to),
+            Message::Used { from, report } => self.on_used(from, &report, reply_to),
             Message::Metrics => {
                 let snapshot = self.snapshot();
                 self.route.reply(reply_to, Reply::Metrics(Box::new(snapshot)));

@@ -534,6 +534,10 @@ impl Io for SimIo {
         self.state.executor.look()
     }
 
+    fn stopwatch(&self) -> Nanos {
+        self.state.executor.now() // A turn takes no time.
+    }
+
     fn wall(&self) -> Timestamp {
         let now = self.now();
         let millis = match self.place {

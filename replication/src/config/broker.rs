@@ -92,6 +92,7 @@ pub struct BrokerConfig {
     pub requests: RequestLimits,
     pub groups: GroupLimits,
     pub offsets_topic: OffsetsTopic,
+    pub quota_windows: QuotaWindows,
     pub retention_check_interval_ms: i64,
     pub cleaner: CleanerRules,
     pub producer_id_expiration_ms: i64,
@@ -140,6 +141,13 @@ pub struct RequestLimits {
     pub partitions_max: u32,
 }
 
+/// How what clients use is measured against their quotas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuotaWindows {
+    pub count: u32,
+    pub span_seconds: u32,
+}
+
 /// How `__consumer_offsets` is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetsTopic {
@@ -186,6 +194,10 @@ impl BrokerConfig {
                 partition_count: count("offsets.topic.num.partitions"),
                 replication_factor: count("offsets.topic.replication.factor"),
                 segment_bytes: count("offsets.topic.segment.bytes"),
+            },
+            quota_windows: QuotaWindows {
+                count: count("quota.window.num"),
+                span_seconds: count("quota.window.size.seconds"),
             },
             retention_check_interval_ms: number("log.retention.check.interval.ms"),
             cleaner: CleanerRules {

@@ -389,6 +389,10 @@ static HONOURED: &[Definition] = &[
     )
     .checked(Check::AtLeast(1))
     .updated(Update::ClusterWide),
+    key("quota.window.num", Kind::Int, Some("11"), "Windows over which a client's use is measured against its quota.")
+    .checked(Check::Between(1, 10_000)),
+    key("quota.window.size.seconds", Kind::Int, Some("1"), "Length of each of these windows.")
+    .checked(Check::Between(1, 100_000)),
     key(
         "socket.listen.backlog.size",
         Kind::Int,

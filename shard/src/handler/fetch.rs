@@ -13,7 +13,8 @@ use net::fetch_session::Target;
 use net::outgoing::Records as WireRecords;
 use net::topic::TopicKind;
 
-use crate::connection::{Records, Request};
+use crate::accounts::Charge;
+use crate::connection::{Connection, Records, Request};
 use crate::handler::{self, Pauses, read_code};
 use crate::io::{Io, Nanos};
 use crate::limits::FETCH_WAIT_MAX;
@@ -32,8 +33,9 @@ type Planned<I> = Result<(PartitionId, FetchItem), FetchedPartition<Records<I>>>
 
 pub async fn answer<I: Io>(
     shard: &Rc<Shard<I>>,
+    connection: &Connection<I>,
     request: &mut Request,
-    body: FetchRequest,
+    mut body: FetchRequest,
 ) -> FetchResponse<Records<I>> {
     let version = request.header.version;
     if !matches!(body.isolation_level, 0 | 1) {
@@ -45,6 +47,7 @@ pub async fn answer<I: Io>(
         Ok(plan) => plan,
         Err(code) => return FetchResponse::empty(code, 0),
     };
+    bound(shard, connection, request, &mut body);
     let mut targets = plan.targets();
     if Bug::FetchSessionForgetful.is_on()
         && plan.is_incremental()
@@ -83,8 +86,59 @@ pub async fn answer<I: Io>(
         response.push(&target.topic, partition);
         pauses.next().await;
     }
+    if charge(shard, connection, request, &response) == Verdict::Withheld {
+        return shard.sessions.borrow().withhold(&plan);
+    }
     let (now, random) = (shard.io.wall().get(), shard.io.random());
     shard.sessions.borrow_mut().complete(now, plan, random, response)
+}
+
+/// Asks for no more than the client's quota allows at once.
+fn bound<I: Io>(
+    shard: &Shard<I>,
+    connection: &Connection<I>,
+    request: &Request,
+    body: &mut FetchRequest,
+) {
+    let client = request.header.client_id.as_deref().unwrap_or_default();
+    if let Some(bytes_max) = shard.fetch_bytes_max(connection, client) {
+        let bytes_max = i32::try_from(bytes_max).unwrap_or(i32::MAX);
+        body.max_bytes = body.max_bytes.min(bytes_max);
+        body.min_bytes = body.min_bytes.min(bytes_max);
+    }
+}
+
+/// What becomes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Sent,
+    /// The client is to wait first, and asks again.
+    Withheld,
+}
+
+/// Lets the client pay for the answer: its records, and the work that it was.
+fn charge<I: Io>(
+    shard: &Rc<Shard<I>>,
+    connection: &Connection<I>,
+    request: &mut Request,
+    response: &FetchResponse<Records<I>>,
+) -> Verdict {
+    let client = request.header.client_id.as_deref().unwrap_or_default();
+    let for_work = shard.charge_time(connection, client);
+    request.pause = request.pause.max(for_work);
+    if for_work > Duration::ZERO {
+        return Verdict::Withheld;
+    }
+    let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+    let bytes: usize =
+        partitions.filter_map(|it| it.records.as_ref()).map(WireRecords::byte_count).sum();
+    let bytes = u64::try_from(bytes).expect("usize fits");
+    let (verdict, wait) = match shard.charge_fetch(connection, client, bytes) {
+        Charge::Paid(wait) => (Verdict::Sent, wait),
+        Charge::Refused(wait) => (Verdict::Withheld, wait),
+    };
+    request.pause = request.pause.max(wait);
+    verdict
 }
 
 /// Kafka fails the whole request. Older versions say so in every partition that it names.

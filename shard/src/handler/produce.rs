@@ -308,7 +308,7 @@ impl<I: Io> Pending<I> {
             return Ok(Vec::new());
         }
         let header = &request.header;
-        self.response.throttle_ms = i32::try_from(request.pause.as_millis()).unwrap_or(i32::MAX);
+        self.response.throttle_ms = handler::throttle_ms(request);
         let mut frame = Outgoing::response(header.reply());
         self.response.encode(frame.writer(), header.version);
         Ok(frame.finish())

@@ -1,5 +1,9 @@
 //! Clients whose use of the broker is bounded: what is set, and how it holds them.
+#![expect(clippy::unwrap_used, reason = "a scene that fails names the line")]
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use kafka_protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
 use kafka_protocol::messages::describe_client_quotas_request::ComponentData;
 use kafka_protocol::messages::{
@@ -8,8 +12,13 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use net::api::ApiKey;
+use net::client::{self, Envelope};
+use net::error_code::ErrorCode;
+use net::fetch::{FetchRequest, FetchResponse};
+use shard::io::{Io, Nanos};
+use shard::sim::wire::Wire;
 
-use crate::answers::{Client, play};
+use crate::answers::{Client, batch, by_name, fetch, play, produce};
 
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
@@ -125,5 +134,238 @@ fn what_is_set_is_described_and_what_is_only_validated_is_not() {
             assert_eq!(alter(&client, version, entries).await, [(0, false), (0, false)]);
         }
         set(&client, user, rate, 5.0).await;
+    });
+}
+
+const RATE: u32 = 1_000;
+/// What a client may use at once: ten windows of a second.
+const CREDIT: u64 = 10 * 1_000;
+
+/// A connection of a client with this name.
+struct Link {
+    client: Client,
+    wire: Wire,
+    name: &'static str,
+}
+
+impl Link {
+    async fn new(client: &Client, name: &'static str) -> Self {
+        let wire = Wire::connect(&client.io, client.node).await;
+        Self { client: client.clone(), wire, name }
+    }
+
+    fn envelope(&mut self, version: i16) -> Envelope {
+        let client_id = StrBytes::from_static_str(self.name);
+        Envelope { client_id, ..self.wire.envelope(version) }
+    }
+
+    /// Sends a produce request of so many bytes of values. What must be given to `produced`, and its size.
+    async fn produce(&mut self, bytes: usize) -> (Envelope, u64) {
+        let envelope = self.envelope(9);
+        let request = produce(&[("t", &[(0, batch(&[&vec![7; bytes]]))])]);
+        let frame = client::encode_produce(&envelope, &request);
+        let sent = u64::try_from(frame.len()).unwrap();
+        self.wire.send(frame).await.unwrap();
+        (envelope, sent)
+    }
+
+    /// How long the client is asked to wait.
+    async fn produced(&mut self, envelope: &Envelope) -> Duration {
+        let body = self.wire.receive(ApiKey::Produce, envelope).await.unwrap();
+        let answer = client::decode_produce(9, &body).unwrap();
+        assert_eq!(answer.topics[0].partitions[0].error, ErrorCode::NONE);
+        millis(answer.throttle_ms)
+    }
+
+    async fn fetch(&mut self, request: &FetchRequest) -> FetchResponse<Bytes> {
+        let envelope = self.envelope(12);
+        self.wire.send(client::encode_fetch(&envelope, request)).await.unwrap();
+        let body = self.wire.receive(ApiKey::Fetch, &envelope).await.unwrap();
+        client::decode_fetch(12, &body).unwrap()
+    }
+
+    fn now(&self) -> Nanos {
+        self.client.io.now()
+    }
+}
+
+fn millis(millis: i32) -> Duration {
+    Duration::from_millis(u64::try_from(millis).unwrap())
+}
+
+/// What the rate allows in so long, besides the credit.
+fn allowed(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap() * u64::from(RATE) / 1_000
+}
+
+/// A broker with topic `t` and a quota of `RATE` for the client `app`.
+fn scene<F: Future<Output = ()> + 'static>(
+    key: &'static str,
+    scene: impl FnOnce(Client) -> F + 'static,
+) {
+    play(&[], async move |client: Client| {
+        client.create("t", 1).await;
+        set(&client, &[("client-id", Some("app"))], key, RATE.into()).await;
+        scene(client).await;
+    });
+}
+
+#[test]
+fn a_producer_is_told_at_once_how_long_to_wait_and_is_held_at_its_rate() {
+    scene("producer_byte_rate", async |client: Client| {
+        let mut link = Link::new(&client, "app").await;
+        let (began, mut sent) = (link.now(), 0);
+        for index in 0..30 {
+            let (envelope, bytes) = link.produce(900).await;
+            let asked_at = link.now();
+            let wait = link.produced(&envelope).await;
+            assert!(link.now().since(asked_at) < Duration::from_millis(500), "answers do not wait");
+            sent += bytes;
+            assert_eq!(wait > Duration::ZERO, sent > CREDIT + allowed(link.now().since(began)));
+            assert!(index > 8 || wait == Duration::ZERO);
+            client.io.sleep(wait).await; // As clients do.
+        }
+        let most = CREDIT + allowed(link.now().since(began));
+        assert!(sent <= most && most < sent + 200, "{sent} of {most}");
+
+        let waits = client.counted().await;
+        let (_, waits) = waits.throttled().next().unwrap();
+        assert!(waits.count > 15 && waits.millis > 10_000, "{waits:?}");
+        // Others are free, also on the same connection.
+        link.name = "other";
+        let (envelope, _) = link.produce(50_000).await;
+        assert_eq!(link.produced(&envelope).await, Duration::ZERO);
+    });
+}
+
+#[test]
+fn who_does_not_wait_is_not_read() {
+    scene("producer_byte_rate", async |client: Client| {
+        let mut link = Link::new(&client, "app").await;
+        let (began, mut sent) = (link.now(), 0);
+        for _ in 0..10 {
+            let mut asked = Vec::new();
+            for _ in 0..3 {
+                let (envelope, bytes) = link.produce(900).await;
+                asked.push(envelope);
+                sent += bytes;
+            }
+            for envelope in &asked {
+                link.produced(envelope).await;
+            }
+        }
+        // The last answer left when it was due, and the one before had been waited for.
+        let most = CREDIT + allowed(link.now().since(began));
+        assert!(sent <= most + 1_100, "{sent} of {most}");
+    });
+}
+
+#[test]
+fn connections_on_several_shards_share_one_quota() {
+    scene("producer_byte_rate", async |client: Client| {
+        let mut links = Vec::new();
+        for _ in 0..8 {
+            links.push(Link::new(&client, "app").await);
+        }
+        let (began, mut sent) = (links[0].now(), 0);
+        for _ in 0..20 {
+            let mut asked = Vec::new();
+            for link in &mut links {
+                let (envelope, bytes) = link.produce(400).await;
+                asked.push(envelope);
+                sent += bytes;
+            }
+            let mut longest = Duration::ZERO;
+            for (link, envelope) in links.iter_mut().zip(&asked) {
+                longest = longest.max(link.produced(envelope).await);
+            }
+            client.io.sleep(longest).await;
+        }
+        let most = CREDIT + allowed(links[0].now().since(began));
+        // One round may pass before shards hear of each other.
+        assert!(sent <= most + 8 * 500, "{sent} of {most}");
+        assert!(most < sent + 8 * 500, "no more is held back: {sent} of {most}");
+    });
+}
+
+#[test]
+fn a_quota_that_is_changed_or_taken_away_holds_at_once() {
+    scene("producer_byte_rate", async |client: Client| {
+        let mut link = Link::new(&client, "app").await;
+        let ask = async |link: &mut Link, bytes| {
+            let (envelope, _) = link.produce(bytes).await;
+            link.produced(&envelope).await
+        };
+        let wait = ask(&mut link, 15_000).await;
+        assert!((5_000..6_000).contains(&wait.as_millis()), "{wait:?}");
+        // The user's rule is stronger than the client's, and an account of its own.
+        let user: Parts<'_> = &[("user", Some("ANONYMOUS"))];
+        set(&client, user, "producer_byte_rate", 100.0).await;
+        let wait = ask(&mut link, 2_000).await;
+        assert!((10_000..12_000).contains(&wait.as_millis()), "{wait:?}");
+        let entries = vec![entry(user, "producer_byte_rate", None)];
+        assert_eq!(alter(&client, 1, entries).await, [(0, false)]);
+        client.io.sleep(Duration::from_secs(60)).await;
+        assert_eq!(ask(&mut link, 5_000).await, Duration::ZERO);
+        let entries = vec![entry(&[("client-id", Some("app"))], "producer_byte_rate", None)];
+        assert_eq!(alter(&client, 1, entries).await, [(0, false)]);
+        assert_eq!(ask(&mut link, 100_000).await, Duration::ZERO);
+    });
+}
+
+#[test]
+fn a_consumer_over_its_quota_gets_nothing_until_it_has_waited() {
+    scene("consumer_byte_rate", async |client: Client| {
+        for _ in 0..40 {
+            client.append("t", 0, &[&[7; 900]]).await;
+        }
+        let mut link = Link::new(&client, "app").await;
+        let (began, mut read, mut empty_count) = (link.now(), 0, 0);
+        let mut request = fetch(&[(by_name("t"), &[0])]);
+        request.max_bytes = 4_000;
+        (request.session_epoch, request.max_wait_ms) = (0, 500);
+        let mut next = 0;
+        while next < 40 {
+            request.topics[0].partitions[0].fetch_offset = next;
+            let answer = link.fetch(&request).await;
+            assert_eq!(answer.error, ErrorCode::NONE);
+            let partitions = answer.topics.iter().flat_map(|it| &it.partitions);
+            let records: Vec<Bytes> = partitions
+                .filter_map(|it| it.records.as_ref().map(|it| it.handle().clone()))
+                .collect();
+            let bytes: usize = records.iter().map(Bytes::len).sum();
+            read += u64::try_from(bytes).unwrap();
+            next += i64::try_from(bytes / 900).unwrap();
+            empty_count += u64::from(bytes == 0);
+            assert_eq!(bytes == 0, answer.throttle_ms > 0, "{answer:?}");
+            // A session that began goes on, whether its answers were empty or not.
+            if answer.session_id != 0 {
+                request.session_id = answer.session_id;
+                request.session_epoch += 1;
+            }
+            client.io.sleep(millis(answer.throttle_ms)).await;
+        }
+        let most = CREDIT + allowed(link.now().since(began));
+        assert!(read > 36_000 && empty_count > 3);
+        assert!(read <= most && most < read + 4_000, "{read} of {most}");
+    });
+}
+
+#[test]
+fn a_batch_that_is_too_large_for_any_time_is_read_and_waited_for() {
+    scene("consumer_byte_rate", async |client: Client| {
+        client.append("t", 0, &[&vec![7; 30_000]]).await;
+        let mut link = Link::new(&client, "app").await;
+        let request = fetch(&[(by_name("t"), &[0])]);
+        let answer = link.fetch(&request).await;
+        assert!(answer.topics[0].partitions[0].record_bytes() > 30_000);
+        assert!((20_000..21_000).contains(&answer.throttle_ms));
+        // It was not told to wait, so it is not read; then it may have it again when all is paid off.
+        let asked_at = link.now();
+        let answer = link.fetch(&request).await;
+        assert!(link.now().since(asked_at) >= Duration::from_secs(19));
+        assert!(answer.topics.is_empty() && (29_000..31_000).contains(&answer.throttle_ms));
+        client.io.sleep(millis(answer.throttle_ms)).await;
+        assert!(link.fetch(&request).await.topics[0].partitions[0].record_bytes() > 30_000);
     });
 }

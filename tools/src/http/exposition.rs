@@ -56,6 +56,21 @@ pub(crate) fn render(shards: &[Snapshot]) -> String {
             page.sample("connections_closed_total", &labels, count);
         }
     }
+    page.head("throttled_total", "counter", "times that clients were asked to wait, by quota");
+    for shard in shards {
+        for (quota, waits) in shard.throttled() {
+            let labels = [("shard", &*shard.shard().to_string()), ("quota", quota.key())];
+            page.sample("throttled_total", &labels, waits.count);
+        }
+    }
+    let help = "how long clients were asked to wait, by quota";
+    page.head("throttled_milliseconds_total", "counter", help);
+    for shard in shards {
+        for (quota, waits) in shard.throttled() {
+            let labels = [("shard", &*shard.shard().to_string()), ("quota", quota.key())];
+            page.sample("throttled_milliseconds_total", &labels, waits.millis);
+        }
+    }
     page.head("errors_total", "counter", "responses by the Kafka error code they carried");
     for shard in shards {
         for (code, count) in shard.errors() {
@@ -183,6 +198,7 @@ impl std::fmt::Display for Labels<'_> {
 mod tests {
     use super::{Labels, render};
     use engine::id::Timestamp;
+    use replication::quota::Quota;
     use shard::io::Nanos;
     use shard::metrics::{Finished, Metric, Recorder, Stage, Stages};
     use std::time::Duration;
@@ -199,6 +215,7 @@ mod tests {
         let mut recorder = Recorder::new(1);
         recorder.add(Metric::Records, 5);
         recorder.on_error(3);
+        recorder.on_throttled(Quota::ConsumerByteRate, Duration::from_millis(250));
         for milliseconds in [1, 3, 30] {
             let mut stages = Stages::begin(Nanos::new(0));
             stages.end(Stage::Committed, Nanos::new(0).plus(Duration::from_millis(milliseconds)));
@@ -211,6 +228,8 @@ mod tests {
             "odradek_records_total{shard=\"0\"} 0\n",
             "odradek_records_total{shard=\"1\"} 5\n",
             "odradek_requests_total{shard=\"1\",api=\"Produce\"} 3\n",
+            "odradek_throttled_total{shard=\"1\",quota=\"consumer_byte_rate\"} 1\n",
+            "odradek_throttled_milliseconds_total{shard=\"1\",quota=\"consumer_byte_rate\"} 250\n",
             "odradek_errors_total{shard=\"1\",code=\"3\"} 1\n",
             "odradek_request_seconds_bucket{kind=\"produce\",le=\"0.005\"} 2\n",
             "odradek_request_seconds_bucket{kind=\"produce\",le=\"0.05\"} 3\n",

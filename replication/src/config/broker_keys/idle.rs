@@ -11,7 +11,7 @@ const STREAMS: &str = "groups of the streams protocol are not served yet";
 const COORDINATORS: &str = "a coordinator is a part of the shard that owns its partition";
 const SHARES: &str = "share groups are not served yet";
 const TRANSACTIONS: &str = "transactions are not served yet";
-const QUOTAS: &str = "quotas are not enforced yet";
+const QUOTAS: &str = "the rates of copies, of changes and of connections are not bounded";
 const COMPACTION: &str = "every core compacts its own logs, in the time that clients leave it";
 const STORAGE: &str = "our storage needs no such setting";
 const PURGATORY: &str = "waiting requests need no purging";
@@ -178,8 +178,6 @@ pub(super) static IDLE: &[Definition] = &[
     idle("producer.purgatory.purge.interval.requests", Kind::Int, Some("1000"), PURGATORY),
     idle("queued.max.request.bytes", Kind::Long, Some("-1"), CORES),
     idle("queued.max.requests", Kind::Int, Some("500"), CORES),
-    idle("quota.window.num", Kind::Int, Some("11"), QUOTAS),
-    idle("quota.window.size.seconds", Kind::Int, Some("1"), QUOTAS),
     idle("remote.fetch.max.wait.ms", Kind::Int, Some("500"), TIERS).updated(Update::ClusterWide),
     idle("remote.list.offsets.request.timeout.ms", Kind::Long, Some("30000"), TIERS)
         .updated(Update::ClusterWide),
