@@ -16,6 +16,7 @@ use crate::codec::encoder::Compression;
 use crate::id::Timestamp;
 use crate::recompression::{Recompression, Wish};
 use crate::records::builder::BatchBuilder;
+use crate::records::renumbering::Renumbering;
 use crate::records::{Advance, Clock, RecordHead, RecordStream, RecordsError};
 
 /// How many offending records an answer names, at most.
@@ -334,8 +335,7 @@ pub struct Admission {
     compression: Option<Compression>,
     batch_bytes_max: u32,
     segment_bytes_max: u32,
-    /// Of all records, once they were looked at.
-    unpacked_bytes: usize,
+    decompressed_bytes_max: usize,
 }
 
 enum Stage {
@@ -373,7 +373,8 @@ impl Admission {
                 Stage::Records(stream.map_err(refusal)?)
             }
         };
-        let tally = Tally::new(&view, rules, now, &stage);
+        let mut tally = Tally::new(&view, rules, now, &stage);
+        tally.renumbered = compression.map(|_other| (Renumbering::default(), 0));
         batch.truncate(framing.len_bytes);
         Ok(Self {
             batch,
@@ -383,7 +384,7 @@ impl Admission {
             compression,
             batch_bytes_max: rules.batch_bytes_max,
             segment_bytes_max: rules.segment_bytes_max,
-            unpacked_bytes: 0,
+            decompressed_bytes_max: rules.decompressed_bytes_max,
         })
     }
 
@@ -399,7 +400,6 @@ impl Admission {
                 Advance::End => break,
             }
         }
-        self.unpacked_bytes = stream.unpacked_bytes();
         self.stage = Stage::Done;
         self.tally.verdict()?;
         Ok(Progress::Done)
@@ -411,13 +411,19 @@ impl Admission {
     /// If `step` has not said `Done`.
     pub fn recompression(&self) -> Result<Option<Recompression>, Refusal> {
         assert!(matches!(self.stage, Stage::Done), "all records are looked at first");
-        let Some(compression) = self.compression else { return Ok(None) };
+        let (Some(compression), Some((renumbering, record_bytes))) =
+            (self.compression, &self.tally.renumbered)
+        else {
+            return Ok(None);
+        };
         let (timestamp_type, max_timestamp) = self.tally.timestamps();
         let wish = Wish {
             compression,
             timestamp_type,
+            base_timestamp: renumbering.base(self.summary.base_timestamp),
             max_timestamp,
-            unpacked_bytes: self.unpacked_bytes,
+            record_bytes: *record_bytes,
+            decompressed_bytes_max: self.decompressed_bytes_max,
             batch_bytes_max: self.batch_bytes_max,
             segment_bytes_max: self.segment_bytes_max,
         };
@@ -527,6 +533,8 @@ struct Tally {
     /// records are not looked at.
     max_timestamp: Timestamp,
     offenders: Offenders,
+    /// Of a batch that is to be compressed anew: how many bytes its records then are.
+    renumbered: Option<(Renumbering, usize)>,
 }
 
 impl Tally {
@@ -545,6 +553,7 @@ impl Tally {
                 Stage::Done => view.max_timestamp(),
             },
             offenders: Offenders::default(),
+            renumbered: None,
         }
     }
 
@@ -558,6 +567,9 @@ impl Tally {
                 self.offenders.push(Offender { record_index: self.records_seen, fault });
             }
             self.records_seen = self.records_seen.saturating_add(1);
+            if let Some((renumbering, bytes)) = &mut self.renumbered {
+                *bytes = bytes.saturating_add(renumbering.count(head));
+            }
             Ok(())
         } else {
             Err(Refusal::BadOffsetDelta)

@@ -241,19 +241,16 @@ impl<'a> Batch<'a> {
         header.write(left.payload)
     }
 
-    /// The same records in another codec: they stand in `bytes`, behind room for the header, which is
-    /// written. Attributes that mean nothing to a broker are cleared, as Kafka clears them.
+    /// The same records in another codec, renumbered: they stand in `bytes`, behind room for the header,
+    /// which is written. Attributes that mean nothing to a broker are cleared, as Kafka clears them.
     ///
     /// # Panics
     /// If there is no room for a header.
     pub fn recode(&self, recoding: &Recoding, bytes: &mut [u8]) {
-        let clock_bit = match recoding.timestamp_type {
-            TimestampType::CreateTime => 0,
-            TimestampType::LogAppendTime => LOG_APPEND_TIME_BIT,
-        };
         let kept_bits = self.header.attributes & (TRANSACTIONAL_BIT | CONTROL_BIT);
         let header = Header {
-            attributes: kept_bits | clock_bit | recoding.codec.bits(),
+            attributes: kept_bits | clock_bit(recoding.timestamp_type) | recoding.codec.bits(),
+            base_timestamp: recoding.base_timestamp.get(),
             max_timestamp: recoding.max_timestamp.get(),
             ..self.header
         };
@@ -350,6 +347,8 @@ impl<'a> Batch<'a> {
 pub struct Recoding {
     pub codec: Codec,
     pub timestamp_type: TimestampType,
+    /// From which the records' times are told.
+    pub base_timestamp: Timestamp,
     pub max_timestamp: Timestamp,
 }
 
@@ -510,10 +509,7 @@ impl Patch {
         if batch.timestamp_type() == timestamp_type && batch.max_timestamp() == max_timestamp {
             return None;
         }
-        let attributes = match timestamp_type {
-            TimestampType::CreateTime => batch.header.attributes & !LOG_APPEND_TIME_BIT,
-            TimestampType::LogAppendTime => batch.header.attributes | LOG_APPEND_TIME_BIT,
-        };
+        let attributes = batch.header.attributes & !LOG_APPEND_TIME_BIT | clock_bit(timestamp_type);
         let mut patch = Self { attributes, max_timestamp, crc: batch.header.crc };
         let before = *batch.bytes.first_chunk()?;
         let mut after = before;
@@ -544,6 +540,13 @@ impl Patch {
         header[17..21].copy_from_slice(&self.crc.to_be_bytes());
         header[21..23].copy_from_slice(&self.attributes.to_be_bytes());
         header[35..43].copy_from_slice(&self.max_timestamp.get().to_be_bytes());
+    }
+}
+
+const fn clock_bit(timestamp_type: TimestampType) -> u16 {
+    match timestamp_type {
+        TimestampType::CreateTime => 0,
+        TimestampType::LogAppendTime => LOG_APPEND_TIME_BIT,
     }
 }
 

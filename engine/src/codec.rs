@@ -90,8 +90,7 @@ pub enum Decoded {
 /// Decompresses one batch's records, slice by slice.
 pub struct Decoder {
     form: Form,
-    output_bytes: usize,
-    output_bytes_max: usize,
+    output_bytes_left: usize,
 }
 
 enum Form {
@@ -111,7 +110,7 @@ impl Decoder {
             Codec::Lz4 => Form::Lz4(Lz4Decoder::new(input)),
             Codec::Zstd => Form::Zstd(ZstdDecoder::new(input)?),
         };
-        Ok(Self { form, output_bytes: 0, output_bytes_max })
+        Ok(Self { form, output_bytes_left: output_bytes_max })
     }
 
     /// Fills a part of `output`, which must have room. After an error it must not be called again.
@@ -120,26 +119,15 @@ impl Decoder {
         let decoded = match &mut self.form {
             Form::None(input) => take(input, output),
             Form::Gzip(gzip) => gzip.read(output)?,
-            Form::Snappy(snappy) => {
-                let left = self.output_bytes_max.saturating_sub(self.output_bytes);
-                snappy.read(output, left)?
-            }
+            Form::Snappy(snappy) => snappy.read(output, self.output_bytes_left)?,
             Form::Lz4(lz4) => lz4.read(output)?,
             Form::Zstd(zstd) => zstd.read(output)?,
         };
         if let Decoded::Bytes(count) = decoded {
-            self.output_bytes = self.output_bytes.saturating_add(count);
-            if self.output_bytes > self.output_bytes_max {
-                return Err(CodecError::TooLarge);
-            }
+            let left = self.output_bytes_left.checked_sub(count);
+            self.output_bytes_left = left.ok_or(CodecError::TooLarge)?;
         }
         Ok(decoded)
-    }
-
-    /// How many bytes it has given so far.
-    #[must_use]
-    pub fn output_bytes(&self) -> usize {
-        self.output_bytes
     }
 }
 

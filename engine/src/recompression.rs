@@ -1,8 +1,9 @@
 //! A batch on its way from the codec that its producer chose to the one that its topic wants.
 //!
-//! Comes after admission: the records are sound, and stay what they are, byte for byte. Call `step` until
-//! it is done, then `finish`; each step does bounded work. What is needed besides the batch and what
-//! becomes of it does not grow with the records, but for what the encoder says.
+//! Comes after admission: the records are sound, and stay what they are, but for their numbers: as with
+//! Kafka offsets count from 0, and times are told from the first record's. Call `step` until it is done,
+//! then `finish`; each step does bounded work. What is needed besides the batch and what becomes of it
+//! does not grow with the records, but for what the encoder says.
 //! Knows no topic and no log.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used)]
 
@@ -13,15 +14,19 @@ use crate::batch::{Batch, HEADER_BYTES, Recoding, TimestampType};
 use crate::codec::encoder::{Compression, Encoder};
 use crate::codec::{CodecError, Decoded, Decoder};
 use crate::id::Timestamp;
+use crate::records::renumbering::Renumbering;
 
 /// What is wanted of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wish {
     pub(crate) compression: Compression,
     pub(crate) timestamp_type: TimestampType,
+    pub(crate) base_timestamp: Timestamp,
     pub(crate) max_timestamp: Timestamp,
-    /// What the records take without any compression.
-    pub(crate) unpacked_bytes: usize,
+    /// Of all records, renumbered, without any compression.
+    pub(crate) record_bytes: usize,
+    /// Of what the batch decompresses to.
+    pub(crate) decompressed_bytes_max: usize,
     pub(crate) batch_bytes_max: u32,
     pub(crate) segment_bytes_max: u32,
 }
@@ -38,8 +43,11 @@ enum Stage {
     /// It has taken no memory yet.
     New,
     Packing {
-        encoder: Encoder,
+        encoder: Box<Encoder>,
+        renumbering: Renumbering,
+        /// What the decoder gives at a time, and what becomes of it.
         slice: Vec<u8>,
+        renumbered: Vec<u8>,
     },
     /// The records, behind room for the header.
     Packed(Vec<u8>),
@@ -56,41 +64,51 @@ impl Recompression {
     pub(crate) fn new(batch: Bytes, wish: Wish) -> Result<Self, Refusal> {
         let view = Batch::parse(&batch).map_err(|_bad_header| Refusal::Malformed)?;
         let codec = view.codec().map_err(|_unknown| Refusal::BadCodec)?;
-        let decoder = Decoder::new(codec, batch.slice_ref(view.payload()), wish.unpacked_bytes);
+        let decoder =
+            Decoder::new(codec, batch.slice_ref(view.payload()), wish.decompressed_bytes_max);
         Ok(Self { decoder: decoder.map_err(refusal)?, stage: Stage::New, wish, batch })
     }
 
     /// The memory that it takes from its first step on, at most.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let encoder_bytes = self.wish.compression.memory_bytes(self.wish.unpacked_bytes);
-        encoder_bytes.saturating_add(Self::SLICE_BYTES).saturating_add(self.output_bytes_max())
+        let encoder_bytes = self.wish.compression.memory_bytes(self.wish.record_bytes);
+        encoder_bytes.saturating_add(4 * Self::SLICE_BYTES).saturating_add(self.output_bytes_max())
     }
 
     /// Of what comes out; a vector that grows may have twice as much for a moment.
     fn output_bytes_max(&self) -> usize {
         let batch_bytes_max = usize::try_from(self.wish.batch_bytes_max).unwrap_or(usize::MAX);
-        self.wish.unpacked_bytes.min(batch_bytes_max).saturating_mul(2)
+        self.wish.record_bytes.min(batch_bytes_max).saturating_mul(2)
     }
 
     /// Compresses about so many bytes of records, fewer if the codec is a slow one.
     /// After a refusal it must not be called again.
     pub fn step(&mut self, budget_bytes: usize) -> Result<Progress, Refusal> {
-        let Wish { compression, unpacked_bytes, batch_bytes_max, segment_bytes_max, .. } =
-            self.wish;
         if matches!(self.stage, Stage::New) {
-            let encoder = Encoder::new(compression, unpacked_bytes, vec![0; HEADER_BYTES]);
-            self.stage = Stage::Packing { encoder, slice: vec![0; Self::SLICE_BYTES] };
+            self.stage = self.packing();
         }
-        let Stage::Packing { encoder, slice } = &mut self.stage else { return Ok(Progress::Done) };
+        let Stage::Packing { encoder, renumbering, slice, renumbered } = &mut self.stage else {
+            return Ok(Progress::Done);
+        };
+        let Wish { compression, batch_bytes_max, segment_bytes_max, .. } = self.wish;
         let mut budget_bytes = budget_bytes.checked_div(compression.slowness()).unwrap_or(0);
         while let Decoded::Bytes(count) = self.decoder.read(slice).map_err(refusal)? {
-            encoder.write(slice.get(..count).unwrap_or_default());
+            let read = slice.get(..count).unwrap_or_default();
+            renumbering.rewrite(read, renumbered).map_err(|_error| Refusal::Malformed)?;
+            if encoder.input_bytes_left() < renumbered.len() {
+                return Err(Refusal::Malformed);
+            }
+            encoder.write(renumbered);
+            renumbered.clear();
             check_bytes(encoder.output_bytes(), batch_bytes_max, Refusal::TooLarge)?;
             budget_bytes = budget_bytes.saturating_sub(count.max(Self::READ_COST_BYTES));
             if budget_bytes == 0 {
                 return Ok(Progress::More);
             }
+        }
+        if encoder.input_bytes_left() > 0 {
+            return Err(Refusal::Malformed);
         }
         if let Stage::Packing { encoder, .. } = std::mem::replace(&mut self.stage, Stage::New) {
             let packed = encoder.finish();
@@ -99,6 +117,17 @@ impl Recompression {
             self.stage = Stage::Packed(packed);
         }
         Ok(Progress::Done)
+    }
+
+    fn packing(&self) -> Stage {
+        let Wish { compression, record_bytes, .. } = self.wish;
+        let encoder = Encoder::new(compression, record_bytes, vec![0; HEADER_BYTES]);
+        Stage::Packing {
+            encoder: Box::new(encoder),
+            renumbering: Renumbering::default(),
+            slice: vec![0; Self::SLICE_BYTES],
+            renumbered: Vec::new(),
+        }
     }
 
     /// The batch, to be stored as it is.
@@ -113,6 +142,7 @@ impl Recompression {
         let recoding = Recoding {
             codec: self.wish.compression.codec(),
             timestamp_type: self.wish.timestamp_type,
+            base_timestamp: self.wish.base_timestamp,
             max_timestamp: self.wish.max_timestamp,
         };
         match Batch::parse(&self.batch) {
@@ -289,6 +319,31 @@ mod tests {
             admitted.summary.producer,
             Batch::parse(&sent).unwrap().summary().unwrap().producer
         );
+    }
+
+    #[test]
+    fn records_are_renumbered_where_their_codec_changes_and_nowhere_else() {
+        // Their offsets descend, the batch's base time is none of theirs, and they have attributes.
+        let section = [[14, 255, 8, 2, 1, 2, b'a', 0], [14, 1, 2, 0, 1, 2, b'b', 0]].concat();
+        let mut sent = BatchBuilder::new();
+        sent.push(NOW, None, None, &[]);
+        sent.push(NOW, None, None, &[]);
+        let mut sent = sent.build();
+        sent.truncate(HEADER_BYTES);
+        sent.extend_from_slice(&section);
+        let length = i32::try_from(sent.len() - 12).expect("short");
+        sent[8..12].copy_from_slice(&length.to_be_bytes());
+        let sent = with(&sent, 35, &(NOW.get() + 4).to_be_bytes());
+        assert_eq!(
+            admit(&sent, &rules(Compression::None), 1_000).map(|it| it.batch),
+            Ok(sent.clone().into())
+        );
+        let packed = admit(&sent, &rules(Compression::Snappy), 1_000).expect("Kafka takes it");
+        let plain = admit(&packed.batch, &rules(Compression::None), 1_000).expect("it is sound");
+        let mut want = BatchBuilder::new();
+        want.push(Timestamp::new(NOW.get() + 4), None, Some(b"a"), &[]);
+        want.push(Timestamp::new(NOW.get() + 1), None, Some(b"b"), &[]);
+        assert_eq!(plain.batch, want.build());
     }
 
     #[test]

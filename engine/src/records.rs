@@ -20,6 +20,7 @@
 
 pub mod builder;
 pub mod lookup;
+pub mod renumbering;
 
 use bytes::Bytes;
 
@@ -47,12 +48,14 @@ impl From<CodecError> for RecordsError {
 }
 
 /// What comes before a record's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecordHead {
     pub timestamp_delta: i64,
     pub offset_delta: i32,
     /// `None`: the key is null.
     pub key_bytes: Option<u32>,
+    /// From the key's length on to the record's end.
+    pub rest_bytes: u32,
 }
 
 /// One record, out of its batch.
@@ -257,15 +260,6 @@ impl RecordStream {
         })
     }
 
-    /// How many bytes the records seen so far take when they are not compressed, and some behind them.
-    #[must_use]
-    pub fn unpacked_bytes(&self) -> usize {
-        match &self.source {
-            Source::Plain { position, .. } => *position,
-            Source::Packed(unpacking) => unpacking.decoder.output_bytes(),
-        }
-    }
-
     /// Goes on until a record has ended or the budget is used up, and takes what was read from the
     /// budget. `visit` sees each part of keys, values and headers that is not null.
     /// After `End` or an error it must not be called again.
@@ -390,7 +384,7 @@ impl Scanner {
     fn new() -> Self {
         Self {
             at: At::Head,
-            head: RecordHead { timestamp_delta: 0, offset_delta: 0, key_bytes: None },
+            head: RecordHead::default(),
             record_bytes_left: 0,
             field_bytes_left: 0,
             headers_left: 0,
@@ -451,10 +445,12 @@ impl Scanner {
         let body_bytes = u32::try_from(head.length).map_err(|_negative| RecordsError::Malformed)?;
         let left = body_bytes.checked_sub(head.body_bytes_read);
         self.record_bytes_left = left.ok_or(RecordsError::Malformed)?;
+        let rest_bytes = body_bytes.checked_sub(head.number_bytes_read);
         self.head = RecordHead {
             timestamp_delta: head.timestamp_delta,
             offset_delta: head.offset_delta,
             key_bytes: self.begin_field(Field::Key, head.key_length, visit)?,
+            rest_bytes: rest_bytes.ok_or(RecordsError::Malformed)?,
         };
         Ok(Taken::Field)
     }
@@ -609,6 +605,7 @@ fn read_whole_record(input: &[u8]) -> Option<(RecordHead, &[u8])> {
     let (_attributes, body) = body.split_first()?;
     let (timestamp_delta, body) = short_varlong(body)?;
     let (offset_delta, body) = short_varint(body)?;
+    let rest_bytes = u32::try_from(body.len()).ok()?;
     let (key_length, body) = short_varint(body)?;
     let body = skip_field(body, key_length)?;
     let (value_length, body) = short_varint(body)?;
@@ -621,7 +618,8 @@ fn read_whole_record(input: &[u8]) -> Option<(RecordHead, &[u8])> {
         body = skip_field(rest, value_length)?;
     }
     let key_bytes = u32::try_from(key_length).ok();
-    body.is_empty().then_some((RecordHead { timestamp_delta, offset_delta, key_bytes }, rest))
+    let head = RecordHead { timestamp_delta, offset_delta, key_bytes, rest_bytes };
+    body.is_empty().then_some((head, rest))
 }
 
 #[inline(always)]
@@ -667,7 +665,8 @@ struct Head {
     timestamp_delta: i64,
     offset_delta: i32,
     key_length: i32,
-    /// Of those that `length` counts.
+    /// Of those that `length` counts: up to the key's length, and with it.
+    number_bytes_read: u32,
     body_bytes_read: u32,
 }
 
@@ -679,10 +678,21 @@ fn read_head(input: &mut &[u8]) -> Result<Option<Head>, RecordsError> {
     *input = rest;
     let Some(timestamp_delta) = read_varlong(input)? else { return Ok(None) };
     let Some(offset_delta) = read_varint(input)? else { return Ok(None) };
+    let read_bytes = |input: &[u8]| {
+        let read_bytes = u32::try_from(body_bytes.saturating_sub(input.len()));
+        read_bytes.map_err(|_large| RecordsError::Malformed)
+    };
+    let number_bytes_read = read_bytes(input)?;
     let Some(key_length) = read_varint(input)? else { return Ok(None) };
-    let body_bytes_read = u32::try_from(body_bytes.saturating_sub(input.len()));
-    let body_bytes_read = body_bytes_read.map_err(|_large| RecordsError::Malformed)?;
-    Ok(Some(Head { length, timestamp_delta, offset_delta, key_length, body_bytes_read }))
+    let body_bytes_read = read_bytes(input)?;
+    Ok(Some(Head {
+        length,
+        timestamp_delta,
+        offset_delta,
+        key_length,
+        number_bytes_read,
+        body_bytes_read,
+    }))
 }
 
 /// `None` if it is cut; longer than five bytes is malformed, bits past the 32nd are lost.

@@ -81,7 +81,6 @@ impl Compression {
 /// One per batch that is being compressed.
 pub struct Encoder {
     form: Form,
-    /// Announced, and not written yet.
     input_bytes_left: usize,
 }
 
@@ -119,6 +118,12 @@ impl Encoder {
             Form::Lz4(lz4) => lz4.write(input),
             Form::Zstd(zstd) => zstd.write(input),
         }
+    }
+
+    /// What was announced, and not written yet.
+    #[must_use]
+    pub fn input_bytes_left(&self) -> usize {
+        self.input_bytes_left
     }
 
     /// The length of the output so far, with what it had before. Some of the input may still be held

@@ -309,6 +309,7 @@ impl<'a> Raw<'a> {
         let (_attributes, body) = body.split_first()?;
         let (timestamp_delta, body) = short_varlong(body)?;
         let (offset_delta, body) = short_varint(body)?;
+        let rest_bytes = u32::try_from(body.len()).ok()?;
         let (key_length, body) = short_varint(body)?;
         let key_bytes = u32::try_from(key_length).ok();
         let (key, body) = match usize::try_from(key_length) {
@@ -317,7 +318,7 @@ impl<'a> Raw<'a> {
         };
         let (value_length, _) = short_varint(body)?;
         Some(Self {
-            head: RecordHead { timestamp_delta, offset_delta, key_bytes },
+            head: RecordHead { timestamp_delta, offset_delta, key_bytes, rest_bytes },
             key,
             is_tombstone: value_length < 0,
             bytes: bytes.len().checked_sub(after.len())?,
