@@ -957,13 +957,13 @@ mod tests {
     }
 
     #[test]
-    fn only_the_timestamp_bit_of_the_attributes_is_cleared() {
+    fn unused_bits_of_the_attributes_stay_unless_something_is_corrected() {
         for attributes in [[0, 0x40], [0, 0x80], [0xff, 0xc0]] {
             check_stored_as_sent(&with(21, &attributes));
         }
         let admitted = admit(&with(21, &[0xff, 0xc8]), &RULES).expect("Kafka takes it");
         assert_eq!(admitted.summary.timestamp_type, TimestampType::CreateTime);
-        assert_eq!(stored(&admitted)[21..23], [0xff, 0xc0]);
+        assert_eq!(stored(&admitted)[21..23], [0, 0x40]);
         // All records had the batch's max timestamp, by that bit.
         assert_eq!(admitted.summary.max_timestamp, Timestamp::new(NOW + 2));
     }

@@ -489,7 +489,7 @@ fn take<const N: usize>(fields: &mut &[u8]) -> Option<[u8; N]> {
 }
 
 /// What a leader changes in an admitted batch inside the checksum: the max timestamp, and the bit
-/// that says whose clock it is. Everything else stays as sent, unused bits too.
+/// that says whose clock it is. It clears the unused bits then, as Kafka does; everything else stays as sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patch {
     attributes: u16,
@@ -509,7 +509,8 @@ impl Patch {
         if batch.timestamp_type() == timestamp_type && batch.max_timestamp() == max_timestamp {
             return None;
         }
-        let attributes = batch.header.attributes & !LOG_APPEND_TIME_BIT | clock_bit(timestamp_type);
+        let known = CODEC_BITS | TRANSACTIONAL_BIT | CONTROL_BIT | DELETE_HORIZON_BIT;
+        let attributes = batch.header.attributes & known | clock_bit(timestamp_type);
         let mut patch = Self { attributes, max_timestamp, crc: batch.header.crc };
         let before = *batch.bytes.first_chunk()?;
         let mut after = before;
@@ -926,7 +927,7 @@ mod tests {
             prop_assert_eq!(batch.max_timestamp(), max_timestamp);
             prop_assert_eq!(batch.timestamp_type(), timestamp_type);
             prop_assert_eq!(batch.leader_epoch(), epoch);
-            prop_assert_eq!(bytes[21], unused);
+            prop_assert_eq!(bytes[21], 0);
             let view = Batch::parse(&bytes).expect("it is whole");
             prop_assert_eq!(Patch::new(&view, timestamp_type, max_timestamp), None);
         }
