@@ -1,0 +1,128 @@
+import java.util.Collection;
+import java.util.List;
+import java.util.Map;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterClientQuotasOptions;
+import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.Metric;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.InvalidRequestException;
+import org.apache.kafka.common.quota.ClientQuotaAlteration;
+import org.apache.kafka.common.quota.ClientQuotaAlteration.Op;
+import org.apache.kafka.common.quota.ClientQuotaEntity;
+import org.apache.kafka.common.quota.ClientQuotaFilter;
+import org.apache.kafka.common.quota.ClientQuotaFilterComponent;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+
+/** Client quotas: set and described by Java's Admin client, and a producer and a consumer that are held by them. */
+final class Quotas {
+    static final String CLIENT = "java-quotas-" + Check.RUN;
+    static final double RATE = 1_000_000;
+    /** Kafka lets a client that was quiet use ten seconds' worth at once. */
+    static final double CREDIT = 10 * RATE;
+    static final int VALUE_BYTES = 100_000;
+    static final int COUNT = 140;
+
+    public static void main(String[] arguments) throws Exception {
+        String broker = arguments[0];
+        try (Admin admin = Check.admin(broker)) {
+            described(admin);
+            refused(admin);
+            Check.get(admin.createTopics(List.of(new NewTopic(CLIENT, 1, (short) 1))).all());
+            set(admin, new Op("producer_byte_rate", RATE), new Op("consumer_byte_rate", RATE));
+            produced(broker);
+            consumed(broker);
+            set(admin, new Op("producer_byte_rate", null), new Op("consumer_byte_rate", null));
+            Check.soon(() -> {
+                Check.equal(Map.of(), quotas(admin, ofClient(CLIENT)), "quotas when they are taken away");
+                return null;
+            });
+        }
+    }
+
+    static void described(Admin admin) throws Exception {
+        ClientQuotaEntity both = new ClientQuotaEntity(Map.of("user", CLIENT, "client-id", CLIENT));
+        var alteration = new ClientQuotaAlteration(both, List.of(new Op("request_percentage", 12.5)));
+        Check.get(admin.alterClientQuotas(List.of(alteration), new AlterClientQuotasOptions().validateOnly(true)).all());
+        Check.equal(Map.of(), quotas(admin, ofClient(CLIENT)), "quotas after a validation");
+        Check.get(admin.alterClientQuotas(List.of(alteration)).all());
+        Check.soon(() -> {
+            Map<ClientQuotaEntity, Map<String, Double>> want = Map.of(both, Map.of("request_percentage", 12.5));
+            Check.equal(want, quotas(admin, ofClient(CLIENT)), "quotas of a client");
+            return null;
+        });
+        var strict = ClientQuotaFilter.containsOnly(List.of(ClientQuotaFilterComponent.ofEntity("client-id", CLIENT)));
+        Check.equal(Map.of(), quotas(admin, strict), "quotas of the client alone");
+        var gone = new ClientQuotaAlteration(both, List.of(new Op("request_percentage", null)));
+        Check.get(admin.alterClientQuotas(List.of(gone)).all());
+    }
+
+    static void refused(Admin admin) throws Exception {
+        for (Op op : List.of(new Op("producer_byte_rate", -1.0), new Op("producer_byte_rate", 1.5), new Op("no_such_rate", 1.0))) {
+            Check.refused(InvalidRequestException.class, () -> {
+                set(admin, op);
+                return "set";
+            }, op.toString());
+        }
+    }
+
+    static void produced(String broker) throws Exception {
+        var properties = Check.properties(broker, "client.id", CLIENT, "linger.ms", "0", "batch.size", "1",
+            "key.serializer", ByteArraySerializer.class, "value.serializer", ByteArraySerializer.class);
+        try (var producer = new KafkaProducer<byte[], byte[]>(properties)) {
+            producer.partitionsFor(CLIENT);
+            long began = System.nanoTime();
+            for (int index = 0; index < COUNT; index++) {
+                producer.send(new ProducerRecord<>(CLIENT, 0, null, new byte[VALUE_BYTES]));
+            }
+            producer.flush();
+            held(began, "the producer");
+            Check.that(metric(producer.metrics().values(), "produce-throttle-time-max") > 0, "the producer sees that it is throttled");
+        }
+    }
+
+    static void consumed(String broker) {
+        var properties = Check.properties(broker, "client.id", CLIENT, "auto.offset.reset", "earliest",
+            "key.deserializer", ByteArrayDeserializer.class, "value.deserializer", ByteArrayDeserializer.class);
+        try (var consumer = new KafkaConsumer<byte[], byte[]>(properties)) {
+            consumer.assign(List.of(new TopicPartition(CLIENT, 0)));
+            long began = System.nanoTime();
+            int count = 0;
+            while (count < COUNT) {
+                count += consumer.poll(java.time.Duration.ofMillis(500)).count();
+            }
+            Check.equal(COUNT, count, "records read");
+            held(began, "the consumer");
+            Check.that(metric(consumer.metrics().values(), "fetch-throttle-time-max") > 0, "the consumer sees that it is throttled");
+        }
+    }
+
+    /** What is past the credit took its time. The last record's own is not waited for, nor what was read ahead. */
+    static void held(long began, String who) {
+        double seconds = (System.nanoTime() - began) / 1e9;
+        double bytes = (double) (COUNT - 10) * VALUE_BYTES;
+        Check.that(bytes <= CREDIT + RATE * seconds, who + " is held at its rate: " + bytes + " bytes in " + seconds + " s");
+    }
+
+    static double metric(Collection<? extends Metric> metrics, String name) {
+        return metrics.stream().filter(it -> it.metricName().name().equals(name))
+            .mapToDouble(it -> ((Number) it.metricValue()).doubleValue()).filter(it -> !Double.isNaN(it)).max().orElse(0);
+    }
+
+    static void set(Admin admin, Op... ops) throws Exception {
+        ClientQuotaEntity entity = new ClientQuotaEntity(Map.of("client-id", CLIENT));
+        Check.get(admin.alterClientQuotas(List.of(new ClientQuotaAlteration(entity, List.of(ops)))).all());
+    }
+
+    static ClientQuotaFilter ofClient(String name) {
+        return ClientQuotaFilter.contains(List.of(ClientQuotaFilterComponent.ofEntity("client-id", name)));
+    }
+
+    static Map<ClientQuotaEntity, Map<String, Double>> quotas(Admin admin, ClientQuotaFilter filter) throws Exception {
+        return Check.get(admin.describeClientQuotas(filter).entities());
+    }
+}
