@@ -11,9 +11,10 @@ use rpds::RedBlackTreeMapSync;
 
 use crate::config::broker::{Configs, Layers};
 use crate::config::broker_keys::broker_key;
+use crate::config::group::{group_key, timing};
 use crate::config::topic_keys::topic_key;
 use crate::event::{Assignments, BrokerScope, ConfigChange, Event, METADATA_TOPIC_ID};
-use crate::image::{Image, Partition, Settings, Topic};
+use crate::image::{GroupConfig, Image, Partition, Settings, Topic};
 use crate::limits::{PARTITIONS_MAX, PARTITIONS_PER_REQUEST_MAX, PARTITIONS_PER_TOPIC_MAX};
 use crate::node::NodeId;
 use crate::quota::TooMany;
@@ -59,6 +60,7 @@ impl Cluster {
                 settings: Arc::new(Settings::resolve(layers)),
                 producer_ids_next: ProducerId::checked(0).expect("zero is not negative"),
                 quotas: Arc::default(),
+                groups: RedBlackTreeMapSync::new_sync(),
             }),
         }
     }
@@ -124,6 +126,12 @@ impl Cluster {
                 let quotas = self.image.quotas.change(entity, changes);
                 Arc::make_mut(&mut self.image).quotas = Arc::new(quotas?);
             }
+            Event::GroupConfigsChanged { group, changes } => {
+                let present = self.image.group(group).map(|it| it.overrides.clone());
+                let present = present.unwrap_or_default();
+                let overrides = changed(&present, changes, is_group_config)?;
+                Arc::make_mut(&mut self.image).put_group(group.as_str().into(), overrides);
+            }
         }
         Arc::make_mut(&mut self.image).version += 1;
         Ok(())
@@ -135,10 +143,7 @@ impl Cluster {
         let brokers = image.brokers().cloned().map(Event::BrokerRegistered);
         let dynamic = image.dynamic.iter().map(|(scope, configs)| Event::BrokerConfigsChanged {
             scope: *scope,
-            changes: configs
-                .iter()
-                .map(|(key, value)| ConfigChange { key: key.clone(), value: Some(value.clone()) })
-                .collect(),
+            changes: all_set(configs),
         });
         let next = image.producer_ids_next;
         let producer_ids = std::iter::once(Event::ProducerIdsAllocated { next });
@@ -147,7 +152,11 @@ impl Cluster {
             entity: entity.clone(),
             changes: bounds.iter().map(|(quota, bound)| (quota, Some(bound))).collect(),
         });
-        brokers.chain(dynamic).chain(producer_ids).chain(topics).chain(quotas)
+        let groups = image.groups.iter().map(|(group, config)| Event::GroupConfigsChanged {
+            group: group.to_string(),
+            changes: all_set(&config.overrides),
+        });
+        brokers.chain(dynamic).chain(producer_ids).chain(topics).chain(quotas).chain(groups)
     }
 
     fn create_topic(
@@ -219,6 +228,16 @@ impl Image {
         assert_eq!(self.by_name.size(), self.by_id.size());
     }
 
+    fn put_group(&mut self, group: Arc<str>, overrides: Configs) {
+        if overrides.is_empty() {
+            self.groups.remove_mut(&group);
+            return;
+        }
+        let by_broker = self.settings.broker.groups.consumer.timing;
+        let timing = timing(&self.settings.layers, &overrides, by_broker);
+        self.groups.insert_mut(group, Arc::new(GroupConfig { overrides, timing }));
+    }
+
     fn keep_collision(&mut self, key: Option<Arc<str>>, change: impl FnOnce(&mut Vec<TopicName>)) {
         let Some(key) = key else { return };
         let mut names = self.colliding.get(&*key).cloned().unwrap_or_default();
@@ -251,6 +270,11 @@ impl Image {
         for topic in topics {
             let config = self.settings.topic_config(&topic.overrides);
             self.put(Topic { config, ..Topic::clone(&topic) });
+        }
+        let groups: Vec<_> =
+            self.groups.iter().map(|it| (Arc::clone(it.0), Arc::clone(it.1))).collect();
+        for (group, config) in groups {
+            self.put_group(group, config.overrides.clone());
         }
     }
 }
@@ -291,6 +315,20 @@ fn changed(
 
 fn is_topic_config(key: &str, value: &str) -> bool {
     topic_key(key).is_some_and(|it| it.canonical(value).is_ok_and(|canonical| canonical == value))
+}
+
+fn is_group_config(key: &str, value: &str) -> bool {
+    group_key(key)
+        .is_some_and(|it| it.definition.canonical(value).is_ok_and(|canonical| canonical == value))
+}
+
+/// Changes that make these configs from none.
+fn all_set(configs: &Configs) -> Vec<ConfigChange> {
+    let change = |(key, value): (&String, &String)| ConfigChange {
+        key: key.clone(),
+        value: Some(value.clone()),
+    };
+    configs.iter().map(change).collect()
 }
 
 /// A broker may carry configs that nobody knows: Kafka lets it.
@@ -385,6 +423,7 @@ pub(crate) mod tests {
         found.insert("dynamic".into(), format!("{:?}", image.dynamic));
         found.insert("settings".into(), format!("{:?}", image.settings));
         found.insert("producer ids".into(), format!("{:?}", image.producer_ids_next));
+        found.insert("groups".into(), format!("{:?}", image.groups().collect::<Vec<_>>()));
         found.insert("quotas".into(), format!("{:?}", image.quotas.iter().collect::<Vec<_>>()));
         found
     }
@@ -539,7 +578,14 @@ pub(crate) mod tests {
                 Some(Event::QuotasChanged { entity: Entity::new(user, client)?, changes })
             },
         );
+        let value = proptest::option::of(46_000_u16..46_003);
+        let group = (prop_oneof![Just("g"), Just("h")], value).prop_map(|(group, value)| {
+            let key = "consumer.session.timeout.ms".to_owned();
+            let changes = vec![ConfigChange { key, value: value.map(|it| it.to_string()) }];
+            Event::GroupConfigsChanged { group: group.to_owned(), changes }
+        });
         prop_oneof![
+            2 => group,
             2 => bounded,
             4 => created,
             1 => deleted,
@@ -566,7 +612,7 @@ pub(crate) mod tests {
 
         #[test]
         fn any_decoded_event_applies_or_conflicts(
-            kind in 1_u8..9, body in vec(any::<u8>(), 0..80),
+            kind in 1_u8..10, body in vec(any::<u8>(), 0..80),
         ) {
             if let Ok(event) = Event::decode(&[&[1, kind][..], &body].concat()) {
                 let mut cluster = one_node();

@@ -11,6 +11,7 @@ pub mod broker;
 pub mod broker_keys;
 pub mod definition;
 pub mod describe;
+pub mod group;
 pub mod listener;
 pub mod nearest;
 pub mod node;

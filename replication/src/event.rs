@@ -13,6 +13,7 @@
 //! 6 producer ids        next i64
 //! 7 broker registered   node i32 | present u8 | rack text if 1 | endpoints
 //! 8 quotas              name (of a user) | name (of a client) | bounds
+//! 9 group configs       group text | changes
 //! assignments           list of (list of node i32)
 //! changes               list of (key text | present u8 | value text if 1)
 //! name                  kind u8 (0 none, 1 the default, 2 exact) | text if 2
@@ -28,8 +29,8 @@ use engine::id::{ProducerId, TopicId};
 
 use crate::limits::{
     CONFIG_NAME_BYTES_MAX, CONFIG_VALUE_BYTES_MAX, CONFIGS_MAX, ENDPOINTS_MAX, EVENT_BYTES_MAX,
-    HOST_BYTES_MAX, PARTITIONS_PER_TOPIC_MAX, QUOTA_NAME_BYTES_MAX, REPLICAS_MAX,
-    TOPIC_NAME_BYTES_MAX,
+    GROUP_NAME_BYTES_MAX, HOST_BYTES_MAX, PARTITIONS_PER_TOPIC_MAX, QUOTA_NAME_BYTES_MAX,
+    REPLICAS_MAX, TOPIC_NAME_BYTES_MAX,
 };
 use crate::node::{Broker, Endpoint, NodeId};
 use crate::quota::{Bound, Change, Entity, Name, Part, Quota};
@@ -78,6 +79,10 @@ pub enum Event {
     QuotasChanged {
         entity: Entity,
         changes: Vec<Change>,
+    },
+    GroupConfigsChanged {
+        group: String,
+        changes: Vec<ConfigChange>,
     },
 }
 
@@ -159,6 +164,10 @@ impl Event {
             },
             7 => Self::BrokerRegistered(reader.broker()?),
             8 => Self::QuotasChanged { entity: reader.entity()?, changes: reader.bounds()? },
+            9 => Self::GroupConfigsChanged {
+                group: reader.owned_text(GROUP_NAME_BYTES_MAX)?,
+                changes: reader.changes()?,
+            },
             _ => return Err(EventError::UnknownKind),
         };
         if reader.rest.is_empty() { Ok(event) } else { Err(EventError::Trailing) }
@@ -205,6 +214,10 @@ impl Event {
                 writer.name(entity.part(Part::Client));
                 writer.bounds(changes);
             }
+            Self::GroupConfigsChanged { group, changes } => {
+                writer.text(group, GROUP_NAME_BYTES_MAX);
+                writer.changes(changes);
+            }
         }
     }
 
@@ -218,6 +231,7 @@ impl Event {
             Self::ProducerIdsAllocated { .. } => 6,
             Self::BrokerRegistered(_) => 7,
             Self::QuotasChanged { .. } => 8,
+            Self::GroupConfigsChanged { .. } => 9,
         }
     }
 }
@@ -476,7 +490,11 @@ mod tests {
                 scope: BrokerScope::EveryBroker,
                 changes: changes.clone(),
             },
-            Event::BrokerConfigsChanged { scope: BrokerScope::Broker(node(0)), changes },
+            Event::BrokerConfigsChanged {
+                scope: BrokerScope::Broker(node(0)),
+                changes: changes.clone(),
+            },
+            Event::GroupConfigsChanged { group: "g".into(), changes },
             Event::ProducerIdsAllocated { next: ProducerId::checked(1_000).expect("positive") },
             Event::BrokerRegistered(Broker {
                 id: node(i32::MAX),
@@ -525,7 +543,7 @@ mod tests {
         let check = |bytes: &[u8], want| assert_eq!(Event::decode(bytes), Err(want), "{bytes:?}");
         check(&[2, 1], EventError::UnknownVersion);
         check(&[1, 0], EventError::UnknownKind);
-        check(&[1, 9], EventError::UnknownKind);
+        check(&[1, 10], EventError::UnknownKind);
         check(&[1, 6, 255, 0, 0, 0, 0, 0, 0, 0], EventError::OutOfRange);
         check(&[1, 5, 2], EventError::OutOfRange);
         check(&[1, 8, 0, 0, 0, 0, 0, 0], EventError::OutOfRange);
@@ -549,7 +567,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_an_event_or_an_error(kind in 0_u8..10, body in vec(any::<u8>(), 0..200)) {
+        fn any_bytes_are_an_event_or_an_error(kind in 0_u8..11, body in vec(any::<u8>(), 0..200)) {
             let bytes = [&[1, kind][..], &body].concat();
             if let Ok(event) = Event::decode(&bytes) {
                 prop_assert_eq!(encoded(&event), bytes);
@@ -558,7 +576,7 @@ mod tests {
 
         #[test]
         fn a_flipped_byte_is_an_event_or_an_error(
-            which in 0_usize..10, at in any::<usize>(), flip in 1_u8..=255,
+            which in 0_usize..11, at in any::<usize>(), flip in 1_u8..=255,
         ) {
             let mut bytes = encoded(&each_kind()[which]);
             let at = at.checked_rem(bytes.len()).expect("an event has bytes");

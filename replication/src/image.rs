@@ -13,6 +13,7 @@ use rpds::RedBlackTreeMapSync;
 use crate::config::broker::{BrokerConfig, Configs, Layers};
 use crate::config::topic::{TopicConfig, defaults};
 use crate::event::{BrokerScope, METADATA_TOPIC_ID};
+use crate::group::ConsumerTiming;
 use crate::node::{Broker, NodeId};
 use crate::quota::Quotas;
 use crate::topic_name::TopicName;
@@ -36,6 +37,8 @@ pub struct Image {
     /// All producer ids below are handed out.
     pub(crate) producer_ids_next: ProducerId,
     pub(crate) quotas: Arc<Quotas>,
+    /// Groups with configs of their own. No entry is without one.
+    pub(crate) groups: RedBlackTreeMapSync<Arc<str>, Arc<GroupConfig>>,
 }
 
 /// What the layers of broker configs come to, worked out once per change of them.
@@ -46,6 +49,21 @@ pub(crate) struct Settings {
     pub(crate) topic_defaults: Configs,
     /// Of every topic without configs of its own.
     pub(crate) topic: Arc<TopicConfig>,
+}
+
+/// What was set on one group, and what it comes to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct GroupConfig {
+    pub(crate) overrides: Configs,
+    pub(crate) timing: ConsumerTiming,
+}
+
+impl GroupConfig {
+    /// In canonical form.
+    #[must_use]
+    pub fn overrides(&self) -> &Configs {
+        &self.overrides
+    }
 }
 
 /// One incarnation of a topic.
@@ -152,6 +170,24 @@ impl Image {
     #[must_use]
     pub fn producer_ids_next(&self) -> ProducerId {
         self.producer_ids_next
+    }
+
+    /// What was set on this group.
+    #[must_use]
+    pub fn group(&self, name: &str) -> Option<&Arc<GroupConfig>> {
+        self.groups.get(name)
+    }
+
+    /// Every group on which something was set, in the order of their names.
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &Arc<GroupConfig>)> {
+        self.groups.iter()
+    }
+
+    /// How fast this group is, if it is one of the consumer protocol.
+    #[must_use]
+    pub fn consumer_timing(&self, group: &str) -> ConsumerTiming {
+        let by_broker = self.settings.broker.groups.consumer.timing;
+        self.group(group).map_or(by_broker, |it| it.timing)
     }
 
     /// Another one after each change of them.

@@ -33,6 +33,12 @@ pub const QUOTA_ENTITIES_MAX: usize = 10_000;
 /// Longest name of a user or client with a quota of its own.
 pub const QUOTA_NAME_BYTES_MAX: usize = 1_024;
 
+/// Groups that have configs of their own.
+pub const GROUPS_CONFIGURED_MAX: usize = 10_000;
+
+/// Longest name of a group with configs of its own.
+pub const GROUP_NAME_BYTES_MAX: usize = 1_024;
+
 /// The largest event: one record of the metadata log.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
 
@@ -72,7 +78,7 @@ const _: () = {
     assert!(PARTITIONS_PER_TOPIC_MAX <= PARTITIONS_MAX);
     assert!(CONFIG_VALUE_BYTES_MAX <= 0xffff, "a text's length is written in 16 bits");
     assert!(TOPIC_NAME_BYTES_MAX <= 0xffff);
-    assert!(QUOTA_NAME_BYTES_MAX <= 0xffff);
+    assert!(QUOTA_NAME_BYTES_MAX <= 0xffff && GROUP_NAME_BYTES_MAX <= 0xffff);
     assert!(
         PARTITIONS_PER_REQUEST_MAX * (4 + 4 * REPLICAS_MAX)
             + CONFIGS_BYTES_MAX

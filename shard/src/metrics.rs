@@ -261,9 +261,7 @@ impl Metric {
                 "connections_evicted_total",
                 "connections closed because they were slow while memory was short",
             ),
-            Self::MemoryWaits => {
-                ("memory_waits_total", "requests that waited for memory before their body")
-            }
+            Self::MemoryWaits => ("memory_waits_total", "requests that waited for memory first"),
             Self::MemoryUsedBytes => ("memory_used_bytes", "bytes of the budget in use"),
             Self::MemoryRequestBytes => {
                 ("memory_request_bytes", "bytes that requests hold until they are answered")

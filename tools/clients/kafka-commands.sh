@@ -96,6 +96,26 @@ says "Dynamic configs for topic $topic are"
 run kafka.admin.ConfigCommand --describe --entity-type brokers --entity-name "$node" --all
 says "^  listeners=.*STATIC_BROKER_CONFIG:listeners"
 
+# Configs of a group that has not come yet.
+run kafka.admin.ConfigCommand --alter --entity-type groups --entity-name "$topic" --add-config consumer.session.timeout.ms=50000
+run kafka.admin.ConfigCommand --describe --entity-type groups --entity-name "$topic"
+says "consumer.session.timeout.ms=50000 .*DYNAMIC_GROUP_CONFIG:consumer.session.timeout.ms=50000, DEFAULT_CONFIG:group.consumer"
+run kafka.admin.ConfigCommand --alter --entity-type groups --entity-name "$topic" --delete-config consumer.session.timeout.ms
+
+# Quotas of users, of clients, of both, and of all the others.
+quota() { run kafka.admin.ConfigCommand "$@"; }
+quota --alter --entity-type clients --entity-name "$topic" --add-config producer_byte_rate=1048576,consumer_byte_rate=2097152
+quota --describe --entity-type clients --entity-name "$topic"
+says "client-id '$topic' are .*producer_byte_rate=1048576" "consumer_byte_rate=2097152"
+quota --alter --entity-type users --entity-name "$topic" --entity-type clients --entity-default --add-config request_percentage=50
+quota --describe --entity-type users --entity-name "$topic" --entity-type clients --entity-default
+says "user-principal '$topic', the default client-id are .*request_percentage=50"
+refused 'InvalidRequest|greater than 0' kafka.admin.ConfigCommand --alter --entity-type clients --entity-name "$topic" --add-config producer_byte_rate=-5
+quota --alter --entity-type clients --entity-name "$topic" --delete-config producer_byte_rate,consumer_byte_rate
+quota --alter --entity-type users --entity-name "$topic" --entity-type clients --entity-default --delete-config request_percentage
+quota --describe --entity-type clients
+if grep -q "$topic" "$work/said"; then say "a quota is there after its deletion: $(cat "$work/said")"; fi
+
 run TopicCommand --delete --topic "$topic"
 run TopicCommand --list
 if grep -qx "$topic" "$work/said"; then say "the topic is there after its deletion"; fi

@@ -8,12 +8,14 @@ use crate::config::broker::Configs;
 use crate::config::broker_keys::{broker_key, listener_key};
 use crate::config::definition::{Definition, Kind, Update, split};
 use crate::config::describe::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC, broker_scope};
+use crate::config::group::{GROUP_KEYS, group_key, timing};
 use crate::config::nearest::nearest;
 use crate::config::topic_keys::{TOPIC_KEYS, TOPIC_KEYS_REFUSED, topic_key};
 use crate::event::{BrokerScope, ConfigChange, Event};
 use crate::image::Image;
 use crate::limits::{
     CONFIG_NAME_BYTES_MAX, CONFIG_VALUE_BYTES_MAX, CONFIGS_BYTES_MAX, CONFIGS_MAX,
+    GROUP_NAME_BYTES_MAX, GROUPS_CONFIGURED_MAX,
 };
 use crate::refusal::{Reason, Refusal};
 use crate::topic_name::TopicName;
@@ -164,6 +166,12 @@ enum Target<'a> {
         scope: BrokerScope,
         present: Configs,
     },
+    /// A group that may come later.
+    Group {
+        image: &'a Image,
+        name: String,
+        present: Configs,
+    },
 }
 
 impl<'a> Target<'a> {
@@ -188,9 +196,26 @@ impl<'a> Target<'a> {
                 refuse(Reason::InvalidRequest, "Log levels are set where the broker is started.")
             }
             CLIENT_METRICS => refuse(Reason::InvalidRequest, "Clients are not asked for metrics."),
-            GROUP => refuse(Reason::InvalidRequest, "A group has no configuration of its own yet."),
+            GROUP => Self::find_group(image, resource_name),
             _ => refuse(Reason::InvalidRequest, format!("Unknown resource type {resource_type}")),
         }
+    }
+
+    fn find_group(image: &'a Image, name: &str) -> Result<Self, Refusal> {
+        if name.is_empty() {
+            return refuse(Reason::InvalidRequest, "Default group resources are not allowed.");
+        }
+        let present = image.group(name).map(|it| it.overrides().clone());
+        if GROUP_NAME_BYTES_MAX < name.len()
+            || present.is_none() && GROUPS_CONFIGURED_MAX <= image.groups().count()
+        {
+            let message = format!(
+                "There are at most {GROUPS_CONFIGURED_MAX} groups with configs of their own, with names \
+                 of at most {GROUP_NAME_BYTES_MAX} bytes."
+            );
+            return refuse(Reason::InvalidRequest, message);
+        }
+        Ok(Self::Group { image, name: name.to_owned(), present: present.unwrap_or_default() })
     }
 
     fn present(&self) -> &Configs {
@@ -198,7 +223,7 @@ impl<'a> Target<'a> {
             Self::Topic { image, name, none } => {
                 image.topic(name.as_str()).map_or(none, |topic| topic.overrides())
             }
-            Self::Broker { present, .. } => present,
+            Self::Broker { present, .. } | Self::Group { present, .. } => present,
         }
     }
 
@@ -207,6 +232,7 @@ impl<'a> Target<'a> {
         let definition = match self {
             Self::Topic { .. } => topic_key(key),
             Self::Broker { .. } => broker_key(key),
+            Self::Group { .. } => group_key(key).map(|it| &it.definition),
         };
         let Some(definition) = definition.filter(|it| it.kind == Kind::List) else {
             let message = format!("Can't {operation} to key {key} because its type is not LIST.");
@@ -214,7 +240,7 @@ impl<'a> Target<'a> {
         };
         let inherited = match self {
             Self::Topic { image, .. } => image.topic_defaults().get(key).map(String::as_str),
-            Self::Broker { .. } => definition.default,
+            Self::Broker { .. } | Self::Group { .. } => definition.default,
         };
         let value = configs.get(key).map(String::as_str).or(inherited).unwrap_or_default();
         Ok(split(value).into_iter().map(str::to_owned).collect())
@@ -224,6 +250,7 @@ impl<'a> Target<'a> {
         match self {
             Self::Topic { .. } => topic_value(key, value),
             Self::Broker { .. } => broker_value(key, value),
+            Self::Group { image, .. } => group_value(image, key, value),
         }
     }
 
@@ -245,6 +272,11 @@ impl<'a> Target<'a> {
             }
             Self::Broker { scope, .. } => Ok((!changes.is_empty())
                 .then_some(Event::BrokerConfigsChanged { scope: *scope, changes })),
+            Self::Group { image, name, .. } => {
+                check_group(image, &configs)?;
+                let group = name.clone();
+                Ok((!changes.is_empty()).then_some(Event::GroupConfigsChanged { group, changes }))
+            }
         }
     }
 }
@@ -327,6 +359,35 @@ fn broker_value(key: &str, value: &str) -> Result<String, Refusal> {
             .canonical(value)
             .map_err(|fault| Refusal::new(Reason::InvalidRequest, fault.0)),
     }
+}
+
+fn group_value(image: &Image, key: &str, value: &str) -> Result<String, Refusal> {
+    let Some(known) = group_key(key) else {
+        let message = match nearest(key, GROUP_KEYS.iter().map(|it| it.definition.name)) {
+            Some(name) => format!("Unknown group config name: {key}; did you mean {name}?"),
+            None => format!("Unknown group config name: {key}"),
+        };
+        return refuse(Reason::InvalidConfig, message);
+    };
+    let value = known.definition.canonical(value);
+    let value = value.map_err(|fault| Refusal::new(Reason::InvalidConfig, fault.0))?;
+    let bounds = known.check(image.layers(), &value);
+    bounds.map_err(|message| Refusal::new(Reason::InvalidConfig, message))?;
+    Ok(value)
+}
+
+/// What no single config shows.
+fn check_group(image: &Image, overrides: &Configs) -> Result<(), Refusal> {
+    let timing = timing(image.layers(), overrides, image.broker_config().groups.consumer.timing);
+    let own = ["consumer.session.timeout.ms", "consumer.heartbeat.interval.ms"];
+    if own.iter().any(|key| overrides.contains_key(*key))
+        && timing.session_ms <= timing.heartbeat_ms
+    {
+        let message = "consumer.session.timeout.ms must be greater than \
+                       consumer.heartbeat.interval.ms";
+        return refuse(Reason::InvalidConfig, message);
+    }
+    Ok(())
 }
 
 /// What no single config shows.

@@ -20,6 +20,7 @@ pub type Configs = BTreeMap<String, String>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     Topic,
+    Group,
     Broker,
     EveryBroker,
     File,
@@ -32,6 +33,7 @@ impl Source {
     pub const fn id(self) -> i8 {
         match self {
             Self::Topic => 1,
+            Self::Group => 8,
             Self::Broker => 2,
             Self::EveryBroker => 3,
             Self::File => 4,

@@ -86,6 +86,12 @@ static HONOURED: &[Definition] = &[
     )
     .checked(Check::AtLeast(1))
     .updated(Update::ClusterWide),
+    key("group.consumer.max.assignment.interval.ms", Kind::Int, Some("15000"), "The most that a group's own consumer.assignment.interval.ms may be.")
+    .checked(Check::AtLeast(1)),
+    key("group.consumer.max.heartbeat.interval.ms", Kind::Int, Some("15000"), "The most that a group's own consumer.heartbeat.interval.ms may be.")
+    .checked(Check::AtLeast(1)),
+    key("group.consumer.max.session.timeout.ms", Kind::Int, Some("60000"), "The most that a group's own consumer.session.timeout.ms may be.")
+    .checked(Check::AtLeast(1)),
     key(
         "group.consumer.max.size",
         Kind::Int,
@@ -101,6 +107,12 @@ static HONOURED: &[Definition] = &[
          protocol), downgrade, or bidirectional.",
     )
     .checked(Check::In(&["bidirectional", "disabled", "downgrade", "upgrade"])),
+    key("group.consumer.min.assignment.interval.ms", Kind::Int, Some("0"), "The least that a group's own consumer.assignment.interval.ms may be.")
+    .checked(Check::AtLeast(0)),
+    key("group.consumer.min.heartbeat.interval.ms", Kind::Int, Some("5000"), "The least that a group's own consumer.heartbeat.interval.ms may be.")
+    .checked(Check::AtLeast(1)),
+    key("group.consumer.min.session.timeout.ms", Kind::Int, Some("45000"), "The least that a group's own consumer.session.timeout.ms may be.")
+    .checked(Check::AtLeast(1)),
     key(
         "group.consumer.session.timeout.ms",
         Kind::Int,

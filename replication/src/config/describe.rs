@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use crate::config::broker::{Configs, Setting, Source};
 use crate::config::broker_keys::{broker_key, broker_keys, synonyms};
 use crate::config::definition::{Definition, Kind, Update};
-use crate::config::other_keys::{CLIENT_METRICS_KEYS, GROUP_KEYS};
+use crate::config::group::{GROUP_KEYS, GroupKey};
+use crate::config::other_keys::CLIENT_METRICS_KEYS;
 use crate::config::topic::inherited;
 use crate::config::topic_keys::TOPIC_KEYS;
 use crate::event::BrokerScope;
@@ -100,8 +101,8 @@ pub fn describe(
             }
             BrokerScope::Broker(_) => vec![], // Log levels are set where the node is started.
         },
-        CLIENT_METRICS => named(resource_name, "Client metrics subscription", CLIENT_METRICS_KEYS)?,
-        GROUP => named(resource_name, "Group", GROUP_KEYS)?,
+        CLIENT_METRICS => client_metrics_entries(resource_name)?,
+        GROUP => group_entries(image, resource_name)?,
         _ => {
             let message = format!("Unsupported resource type: {resource_type}");
             return Err(Refusal::new(Reason::InvalidRequest, message));
@@ -216,14 +217,15 @@ fn every_broker_entries(image: &Image) -> Vec<Entry> {
     configs.iter().map(entry).collect()
 }
 
-fn named(
-    resource_name: &str,
-    what: &str,
-    keys: &'static [Definition],
-) -> Result<Vec<Entry>, Refusal> {
+fn check_name(resource_name: &str, what: &str) -> Result<(), Refusal> {
     if resource_name.is_empty() {
         return Err(Refusal::new(Reason::InvalidRequest, format!("{what} name must not be empty")));
     }
+    Ok(())
+}
+
+fn client_metrics_entries(resource_name: &str) -> Result<Vec<Entry>, Refusal> {
+    check_name(resource_name, "Client metrics subscription")?;
     let entry = |key: &'static Definition| Entry {
         name: Cow::Borrowed(key.name),
         value: key.default.map(str::to_owned),
@@ -233,7 +235,40 @@ fn named(
         synonyms: vec![],
         definition: Some(key),
     };
-    Ok(keys.iter().map(entry).collect())
+    Ok(CLIENT_METRICS_KEYS.iter().map(entry).collect())
+}
+
+/// Also of a group that nobody has seen: it may come.
+fn group_entries(image: &Image, group: &str) -> Result<Vec<Entry>, Refusal> {
+    check_name(group, "Group")?;
+    let overrides = image.group(group).map(|it| it.overrides());
+    let entry = |key: &'static GroupKey| {
+        let definition = &key.definition;
+        let name = definition.name;
+        let own = overrides.and_then(|it| it.get(name)).map(|value| Synonym {
+            name: Cow::Borrowed(name),
+            value: Some(value.clone()),
+            source: Source::Group,
+        });
+        let default = definition.synonyms.is_empty().then(|| Synonym {
+            name: Cow::Borrowed(name),
+            value: definition.default.map(str::to_owned),
+            source: Source::Default,
+        });
+        let inherited = key.inherited(image.layers());
+        let inherited = inherited.into_iter().map(|it| synonym(it, definition));
+        let synonyms: Vec<Synonym> = own.into_iter().chain(inherited).chain(default).collect();
+        Entry {
+            name: Cow::Borrowed(name),
+            value: synonyms.first().and_then(|it| it.value.clone()),
+            source: synonyms.first().map_or(Source::Default, |it| it.source),
+            is_read_only: false,
+            is_sensitive: false,
+            synonyms,
+            definition: Some(definition),
+        }
+    };
+    Ok(GROUP_KEYS.iter().map(entry).collect())
 }
 
 /// A config that nobody knows may hold a secret: only its name is shown.

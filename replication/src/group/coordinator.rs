@@ -28,7 +28,7 @@ use crate::group::record::{Committed, GroupRecord};
 use crate::group::request::{
     Commit, ConsumerHeartbeat, Fetch, Filter, Heartbeat, Join, Leave, OffsetToKeep, Request, Sync,
 };
-use crate::group::{Alarm, GroupLimits, Moment, Now, Ticket};
+use crate::group::{Alarm, ConsumerTiming, GroupLimits, Moment, Now, Ticket};
 use crate::image::Image;
 
 /// Offsets that are looked at in one go for those that have expired.
@@ -92,6 +92,11 @@ impl Step<'_> {
 
     pub(crate) fn record(&mut self, record: GroupRecord) {
         self.output.records.push(record);
+    }
+
+    /// How fast a group of the consumer protocol is.
+    pub(crate) fn timing(&self, group: &str) -> ConsumerTiming {
+        self.image.group(group).map_or(self.limits.consumer.timing, |it| it.timing)
     }
 
     pub(crate) fn alarm(&mut self, at: Moment, group: &Arc<str>, alarm: Alarm) {

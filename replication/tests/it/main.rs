@@ -129,3 +129,8 @@ fn a_group_changes_its_protocol_while_it_runs() {
 fn quotas_change_and_are_described_as_in_kafka() {
     check_with("client_quotas.txt", quota_script::run);
 }
+
+#[test]
+fn configs_of_groups_change_as_in_kafka() {
+    check("group_configs.txt");
+}

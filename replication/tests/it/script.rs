@@ -333,7 +333,8 @@ fn shown(event: &Event) -> String {
         Event::TopicDeleted { .. } => "deleted".to_owned(),
         Event::PartitionsAdded { assignments, .. } => format!("added on {}", nodes(assignments)),
         Event::TopicConfigsChanged { changes, .. }
-        | Event::BrokerConfigsChanged { changes, .. } => {
+        | Event::BrokerConfigsChanged { changes, .. }
+        | Event::GroupConfigsChanged { changes, .. } => {
             let change = |it: &replication::event::ConfigChange| match &it.value {
                 Some(value) => format!("{}=\"{value}\"", it.key),
                 None => format!("{} to its default", it.key),

@@ -121,6 +121,7 @@ pub fn list_resources<I: Io>(
         list(kind, &mut image.brokers().map(|it| text(it.id.to_string())));
     }
     list(TOPIC, &mut image.topics().map(|it| text(it.name().as_str())));
+    list(GROUP, &mut image.groups().map(|(name, _)| text(&**name)));
     response.with_config_resources(resources)
 }
 

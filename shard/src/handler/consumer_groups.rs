@@ -92,7 +92,7 @@ fn asked_heartbeat<I: Io>(
         assignor: optional(body.server_assignor)?,
         owned,
         naming: if is_own { Naming::ByMember } else { Naming::ByBroker },
-        timing: shard.image().broker_config().groups.consumer.timing,
+        timing: shard.image().consumer_timing(&body.group_id.0),
         draw: (u128::from(shard.io.random()) << 64) | u128::from(shard.io.random()),
     })
 }

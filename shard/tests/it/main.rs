@@ -7,6 +7,7 @@ mod compaction;
 mod conformance;
 mod full;
 mod group_bounds;
+mod group_configs;
 mod mailbox;
 mod quotas;
 mod recovery;

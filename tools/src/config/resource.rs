@@ -95,6 +95,7 @@ const SET_EXAMPLES: &str = "\
 Examples:
   odradek config set topic events retention.ms=3600000
   odradek config set topic events max.message.bytes=2097152 segment.ms=600000
+  odradek config set group readers consumer.session.timeout.ms=60000      of the consumer protocol
   odradek config set broker 1 log.retention.ms=3600000 --validate-only    says what would happen";
 
 #[derive(Args, Debug)]

@@ -6,7 +6,8 @@ use crate::config::definition::{Check, Definition, Kind, Treatment, Update};
 const CORES: &str = "each core runs one thread that does everything";
 const QUORUM: &str = "this node is its own quorum";
 const ONE_NODE: &str = "this cluster has one node";
-const CONSUMERS: &str = "a group has no configuration of its own yet, and the broker's values hold";
+const CONSUMERS: &str =
+    "a coordinator assigns by itself, and looks at expressions when topics change";
 const STREAMS: &str = "groups of the streams protocol are not served yet";
 const COORDINATORS: &str = "a coordinator is a part of the shard that owns its partition";
 const SHARES: &str = "share groups are not served yet";
@@ -58,12 +59,6 @@ pub(super) static IDLE: &[Definition] = &[
         .updated(Update::ClusterWide),
     idle("group.consumer.assignor.offload.enable", Kind::Boolean, Some("true"), CONSUMERS)
         .updated(Update::ClusterWide),
-    idle("group.consumer.max.assignment.interval.ms", Kind::Int, Some("15000"), CONSUMERS),
-    idle("group.consumer.max.heartbeat.interval.ms", Kind::Int, Some("15000"), CONSUMERS),
-    idle("group.consumer.max.session.timeout.ms", Kind::Int, Some("60000"), CONSUMERS),
-    idle("group.consumer.min.assignment.interval.ms", Kind::Int, Some("0"), CONSUMERS),
-    idle("group.consumer.min.heartbeat.interval.ms", Kind::Int, Some("5000"), CONSUMERS),
-    idle("group.consumer.min.session.timeout.ms", Kind::Int, Some("45000"), CONSUMERS),
     idle("group.consumer.regex.refresh.interval.ms", Kind::Int, Some("600000"), CONSUMERS),
     idle("group.coordinator.append.linger.ms", Kind::Int, Some("-1"), COORDINATORS),
     idle("group.coordinator.background.threads", Kind::Int, Some("2"), COORDINATORS),

@@ -81,7 +81,7 @@ impl ConsumerGroup {
     pub(crate) fn begin(&mut self, step: &mut Step<'_>) {
         let ids: Vec<Arc<str>> = self.members.keys().cloned().collect();
         for id in ids {
-            let session_ms = step.limits.consumer.timing.session_ms;
+            let session_ms = step.timing(&self.name).session_ms;
             let member = self.members.get_mut(&id).expect("a member's id");
             let classic = member.profile.classic.as_ref();
             let session_ms = classic.map_or(session_ms, |it| it.session_ms);

@@ -108,7 +108,8 @@ impl ConsumerGroup {
         };
         let wants_else = self.put(step, id, profile, None);
         self.follow_topics(step, wants_else);
-        self.retarget(step, step.limits.consumer.timing.assignment_interval_ms);
+        let timing = step.timing(&self.name);
+        self.retarget(step, timing.assignment_interval_ms);
         self.reconcile(step, id, Some(&owned));
         let until = step.now.moment.plus_ms(rebalance_ms.into());
         let member = self.members.get_mut(id).expect("it was just put there");
