@@ -329,7 +329,7 @@ impl<I: Io> Shard<I> {
         let (sent, full) = self.route.counts();
         recorder.copy(Metric::MessagesSent, sent);
         recorder.copy(Metric::MailboxFull, full);
-        recorder.snapshot(self.io.now())
+        recorder.snapshot(self.io.now()).with_lags(self.lags())
     }
 }
 

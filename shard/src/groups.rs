@@ -5,6 +5,8 @@
 //! nobody is told what a crash could take back. A coordinator whose records cannot be stored is thrown
 //! away with what waits for it, and read anew.
 
+pub mod lag;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine::admission::Admitted;
 use engine::bug::Bug;
-use engine::id::{Offset, PartitionId};
+use engine::id::{Offset, PartitionId, PartitionIndex};
 use engine::records::Records;
 use engine::records::builder::BatchBuilder;
 use replication::group::answer::{Answer, Output};
@@ -24,6 +26,7 @@ use replication::group::{GroupLimits, Moment, Now, Ticket};
 use replication::image::Image;
 use replication::topics::OFFSETS_TOPIC_NAME;
 
+use crate::groups::lag::Measure;
 use crate::io::{Class, Io, Nanos};
 use crate::limits::{DECOMPRESSED_BYTES_MAX, GROUP_BATCH_BYTES_MAX, GROUP_RETRY, GROUP_TELL_EVERY};
 use crate::message::{Message, ProduceItem, ReadError, Reply};
@@ -54,6 +57,7 @@ pub struct Groups<I: Io> {
     bytes_max: u64,
     /// When the log was told that it is.
     told_at: Cell<Option<Nanos>>,
+    lag: Measure,
 }
 
 /// One partition's coordinator, and what waits for it.
@@ -76,10 +80,18 @@ enum Sitter {
     Absent(Absence),
 }
 
+/// What one group has committed in one partition.
+pub struct GroupOffset {
+    pub group: Arc<str>,
+    pub topic: Arc<str>,
+    pub partition: PartitionIndex,
+    pub offset: i64,
+}
+
 impl<I: Io> Groups<I> {
     pub fn new(bytes_max: u64) -> Self {
         let (seats, changed, told_at) = (RefCell::default(), Bell::default(), Cell::default());
-        Self { seats, changed, bytes_max, told_at }
+        Self { seats, changed, bytes_max, told_at, lag: Measure::default() }
     }
 
     /// What they take of memory, about.
@@ -200,6 +212,23 @@ impl<I: Io> Shard<I> {
             let bytes_max = self.groups.bytes_max;
             tracing::warn!(bytes_max, "groups take all the memory that they may: nothing is added");
         }
+    }
+
+    /// Up to so many of the offsets that groups of this shard's coordinators have committed, and how many
+    /// there are.
+    #[must_use]
+    pub fn committed(&self, count_max: usize) -> (Vec<GroupOffset>, usize) {
+        let mut seats = self.groups.seats.borrow_mut();
+        let (mut some, mut count) = (Vec::new(), 0);
+        for coordinator in seats.values_mut().filter_map(|seat| seat.coordinator().ok()) {
+            count += coordinator.offset_count();
+            let left = count_max - some.len();
+            some.extend(coordinator.offsets().take(left).map(|(group, topic, partition, it)| {
+                let (group, topic) = (Arc::clone(group), Arc::clone(topic));
+                GroupOffset { group, topic, partition, offset: it.offset }
+            }));
+        }
+        (some, count)
     }
 
     fn group_now(&self) -> Now {

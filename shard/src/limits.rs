@@ -23,6 +23,10 @@ pub const ROOM_LOOK: Duration = Duration::from_secs(1);
 pub const ROOM_RETRY: Duration = Duration::from_secs(1);
 /// Longest time for which a producer is slowed down at once.
 pub const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Logs of which one message asks how far groups are behind in them.
+pub const LAG_QUERIES_MAX: usize = 64;
+/// How long metrics wait for what groups are behind by now.
+pub const LAG_WAIT: Duration = Duration::from_millis(500);
 /// Longest time for which a client over its quota is asked to wait.
 pub const THROTTLE_MAX: Duration = Duration::from_millis(0x7fff_ffff);
 /// How often a shard whose clients have quotas tells the ledger what they used.

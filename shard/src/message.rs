@@ -277,6 +277,8 @@ pub enum OffsetSpec {
     Latest,
     MaxTimestamp,
     /// The first record at or after it.
+    From(Offset),
+    /// The first record at or after it.
     At(Timestamp),
     /// Tiered storage's special times: there is none.
     Nowhere,

@@ -12,6 +12,7 @@ use hdrhistogram::Histogram;
 use replication::quota::Quota;
 
 use crate::cause::Cause;
+use crate::groups::lag::Lags;
 use crate::io::Nanos;
 
 /// Longer times are recorded as this one.
@@ -538,6 +539,7 @@ impl Recorder {
             latency: self.latency.clone(),
             commit: self.commit.clone(),
             slowest,
+            lags: Lags::default(),
         }
     }
 }
@@ -554,9 +556,21 @@ pub struct Snapshot {
     latency: [Latency; Kind::ALL.len()],
     commit: Histogram<u64>,
     slowest: Vec<Slow>,
+    lags: Lags,
 }
 
 impl Snapshot {
+    #[must_use]
+    pub fn with_lags(self, lags: Lags) -> Self {
+        Self { lags, ..self }
+    }
+
+    /// How far groups are behind.
+    #[must_use]
+    pub const fn lags(&self) -> &Lags {
+        &self.lags
+    }
+
     /// The shard it is of; of several merged ones, the first.
     #[must_use]
     pub const fn shard(&self) -> usize {
@@ -633,6 +647,8 @@ impl Snapshot {
         self.commit.add(&other.commit).expect("all histograms have the same bounds");
         self.slowest.extend(other.slowest.iter().cloned());
         sort_slowest(&mut self.slowest);
+        self.lags.rows.extend(other.lags.rows.iter().cloned());
+        self.lags.left_out_count += other.lags.left_out_count;
     }
 }
 

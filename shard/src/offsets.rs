@@ -64,7 +64,12 @@ impl<I: Io> Shard<I> {
             OffsetSpec::Latest => Ok(at_end(&partition, partition.readable_end().offset)),
             OffsetSpec::Nowhere => Ok(NONE),
             OffsetSpec::MaxTimestamp => self.find_max_timestamp(&partition).await,
-            OffsetSpec::At(timestamp) => self.find_timestamp(&partition, timestamp).await,
+            OffsetSpec::At(timestamp) => {
+                self.find_timestamp(&partition, timestamp, Offset::ZERO).await
+            }
+            OffsetSpec::From(offset) => {
+                self.find_timestamp(&partition, Timestamp::new(i64::MIN), offset).await
+            }
         }
     }
 
@@ -72,17 +77,18 @@ impl<I: Io> Shard<I> {
         &self,
         partition: &Rc<Partition<I>>,
         timestamp: Timestamp,
+        offset_min: Offset,
     ) -> Result<FoundOffset, ReadError> {
-        let mut from = Offset::ZERO;
+        let mut from = offset_min;
         loop {
             let located = partition.with_log(|log| log.locate_time(timestamp, from));
             let Some(mut located) = located else { return Ok(NONE) };
-            let log_start = partition.with_log(|log| log.log_start());
+            let first = partition.with_log(|log| log.log_start()).max(offset_min);
             let is_wanted =
-                |extent: &Extent| extent.max_timestamp >= timestamp && extent.end > log_start;
+                |extent: &Extent| extent.max_timestamp >= timestamp && extent.end > first;
             while let Some(batch) = self.find_from(partition, located, is_wanted).await? {
                 let wanted = Wanted::AtLeast(timestamp);
-                if let Some(found) = self.look_up(partition, &batch, wanted, log_start).await? {
+                if let Some(found) = self.look_up(partition, &batch, wanted, first).await? {
                     return Ok(found);
                 }
                 let bytes = u64::try_from(batch.extent.len_bytes).expect("usize fits");

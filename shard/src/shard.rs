@@ -390,10 +390,7 @@ impl<I: Io> Shard<I> {
             Message::Enter(address) => self.on_enter(address, reply_to),
             Message::Leave(address) => self.on_leave(address, reply_to),
             Message::Used { from, report } => self.on_used(from, &report, reply_to),
-            Message::Metrics => {
-                let snapshot = self.snapshot();
-                self.route.reply(reply_to, Reply::Metrics(Box::new(snapshot)));
-            }
+            Message::Metrics => self.on_metrics(reply_to),
             Message::LookAtRoom => {
                 self.on_look_at_room();
                 self.route.reply(reply_to, Reply::Done);

@@ -100,6 +100,8 @@ pub struct BrokerConfig {
     pub producer_id_expiration_ms: i64,
     /// Of one pass over everything that is sealed; 0 for none.
     pub scrub_period_ms: i64,
+    /// Partitions of groups whose lag is measured.
+    pub lag_rows_max: u32,
 }
 
 /// How compaction goes about.
@@ -209,6 +211,7 @@ impl BrokerConfig {
             },
             producer_id_expiration_ms: number("producer.id.expiration.ms"),
             scrub_period_ms: number("odradek.scrub.period.ms"),
+            lag_rows_max: count("odradek.metrics.lag.partitions.max"),
         }
     }
 }

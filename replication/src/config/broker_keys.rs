@@ -374,6 +374,14 @@ static HONOURED: &[Definition] = &[
         "Memory for buffers, in bytes or with KiB, MiB or GiB. Default: a part of the machine's.",
     ),
     key(
+        "odradek.metrics.lag.partitions.max",
+        Kind::Int,
+        Some("1000"),
+        "Partitions of groups whose lag is among the metrics; 0 for none.",
+    )
+    .checked(Check::Between(0, 1_000_000))
+    .updated(Update::ClusterWide),
+    key(
         "odradek.scrub.period.ms",
         Kind::Long,
         Some("604800000"),

@@ -168,6 +168,12 @@ impl Coordinator {
         self.groups.len()
     }
 
+    /// How many offsets they have committed.
+    #[must_use]
+    pub fn offset_count(&self) -> usize {
+        self.groups.values().map(|group| group.offsets.count()).sum()
+    }
+
     /// Every committed offset, by group.
     pub fn offsets(
         &self,

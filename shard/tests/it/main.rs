@@ -8,6 +8,7 @@ mod conformance;
 mod full;
 mod group_bounds;
 mod group_configs;
+mod lags;
 mod mailbox;
 mod quotas;
 mod recovery;

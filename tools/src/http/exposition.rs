@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use hdrhistogram::Histogram;
 use net::api::ApiKey;
+use shard::groups::lag::Lag;
 use shard::metrics::{Behaviour, Kind, Metric, Snapshot, Stage};
 
 /// Upper bounds of the buckets, in nanoseconds, with the label each has in seconds.
@@ -78,6 +79,7 @@ pub(crate) fn render(shards: &[Snapshot]) -> String {
             page.sample("errors_total", &labels, count);
         }
     }
+    page.lags(shards);
     if let Some(merged) = merge(shards) {
         page.times(&merged);
     }
@@ -129,6 +131,36 @@ impl Page {
     fn line(&mut self, line: &str) {
         self.text.push_str(line);
         self.text.push('\n');
+    }
+
+    fn lags(&mut self, shards: &[Snapshot]) {
+        let help = "records that a group has not read, by its committed offset";
+        self.lag("group_lag", help, shards, |row| Some(row.offsets));
+        let help = "age of the first record that a group has not read";
+        self.lag("group_time_lag_milliseconds", help, shards, |row| row.time_ms);
+        let name = "group_lag_left_out";
+        self.head(name, "gauge", "partitions of groups past odradek.metrics.lag.partitions.max");
+        for shard in shards {
+            let labels = [("shard", &*shard.shard().to_string())];
+            self.sample(name, &labels, shard.lags().left_out_count);
+        }
+    }
+
+    fn lag(
+        &mut self,
+        name: &str,
+        help: &str,
+        shards: &[Snapshot],
+        value_of: fn(&Lag) -> Option<u64>,
+    ) {
+        self.head(name, "gauge", help);
+        for row in shards.iter().flat_map(|it| &it.lags().rows) {
+            let Some(value) = value_of(row) else { continue };
+            let partition = row.partition.get().to_string();
+            let labels =
+                [("group", &*row.group), ("topic", &*row.topic), ("partition", &*partition)];
+            self.sample(name, &labels, value);
+        }
     }
 
     fn times(&mut self, merged: &Snapshot) {
@@ -197,8 +229,9 @@ impl std::fmt::Display for Labels<'_> {
 #[cfg(test)]
 mod tests {
     use super::{Labels, render};
-    use engine::id::Timestamp;
+    use engine::id::{PartitionIndex, Timestamp};
     use replication::quota::Quota;
+    use shard::groups::lag::{Lag, Lags};
     use shard::io::Nanos;
     use shard::metrics::{Finished, Metric, Recorder, Stage, Stages};
     use std::time::Duration;
@@ -243,6 +276,28 @@ mod tests {
             let sample = line.starts_with("odradek_") && line.split(' ').count() == 2;
             assert!(sample || line.starts_with("# "), "{line}");
         }
+    }
+
+    #[test]
+    fn what_groups_are_behind_is_a_sample_for_each_partition_whose_time_is_known() {
+        let row = |partition, time_ms| Lag {
+            group: "g".into(),
+            topic: "t".into(),
+            partition: PartitionIndex::new(partition),
+            offsets: 7,
+            time_ms,
+        };
+        let lags = Lags { rows: vec![row(3, Some(90)), row(4, None)], left_out_count: 2 };
+        let text = render(&[Recorder::new(1).snapshot(Nanos::new(0)).with_lags(lags)]);
+        for expected in [
+            "odradek_group_lag{group=\"g\",topic=\"t\",partition=\"3\"} 7\n",
+            "odradek_group_lag{group=\"g\",topic=\"t\",partition=\"4\"} 7\n",
+            "odradek_group_time_lag_milliseconds{group=\"g\",topic=\"t\",partition=\"3\"} 90\n",
+            "odradek_group_lag_left_out{shard=\"1\"} 2\n",
+        ] {
+            assert!(text.contains(expected), "{expected} in {text}");
+        }
+        assert_eq!(text.matches("odradek_group_time_lag_milliseconds{").count(), 1);
     }
 
     #[test]
