@@ -10,6 +10,7 @@
 //! joined, and none waits for an assignment that is there.
 
 mod crossing;
+mod invited;
 mod member;
 mod memory;
 
@@ -24,6 +25,7 @@ use crate::group::answer::{
     Answer, DescribedMember, Description, GroupError, GroupState, JoinRefusal, Joined,
     JoinedMember, Synced,
 };
+use crate::group::classic::invited::Invited;
 use crate::group::classic::member::{Member, Waiting};
 use crate::group::coordinator::Step;
 use crate::group::embedded::{CONSUMER, read_topics};
@@ -51,8 +53,7 @@ pub(crate) struct ClassicGroup {
     members: BTreeMap<Arc<str>, Member>,
     /// Static members, by their lasting names.
     instances: BTreeMap<Arc<str>, Arc<str>>,
-    /// Ids that were given away and have not joined, and until when they may.
-    invited: BTreeMap<Arc<str>, Moment>,
+    invited: Invited,
 }
 
 #[derive(Debug)]
@@ -92,7 +93,7 @@ impl ClassicGroup {
             leader: None,
             members: BTreeMap::new(),
             instances: BTreeMap::new(),
-            invited: BTreeMap::new(),
+            invited: Invited::default(),
         }
     }
 
@@ -290,7 +291,7 @@ impl ClassicGroup {
             Welcome::AtOnce => self.add_member(step, ticket, join, id),
             Welcome::IdFirst => {
                 let until = step.now.moment.plus_ms(join.session_ms.into());
-                self.invited.insert(Arc::clone(&id), until);
+                self.invited.insert(&id, until);
                 step.alarm(until, &self.name, Alarm::Member(Arc::clone(&id)));
                 let refusal = JoinRefusal { error: GroupError::MemberIdRequired, member: id };
                 step.answer(ticket, Answer::Join(Err(refusal)));
@@ -306,7 +307,7 @@ impl ClassicGroup {
         join: &Join,
     ) -> Result<(), GroupError> {
         let id = &join.identity.member;
-        if self.invited.contains_key(id) {
+        if self.invited.until(id).is_some() {
             if join.identity.instance.is_some() {
                 return Err(GroupError::UnknownMember); // Static members are never invited.
             }
@@ -720,7 +721,7 @@ impl ClassicGroup {
             }
             _ => Arc::clone(&identity.member),
         };
-        if self.invited.remove(&id).is_some() {
+        if self.invited.remove(&id) {
             step.forget_alarm(&self.name, &Alarm::Member(id));
             return Ok(());
         }
@@ -759,7 +760,7 @@ impl ClassicGroup {
 
     fn on_member_time(&mut self, step: &mut Step<'_>, id: &Arc<str>) {
         let now = step.now.moment;
-        if let Some(&until) = self.invited.get(id) {
+        if let Some(until) = self.invited.until(id) {
             if now < until {
                 return step.alarm(until, &self.name, Alarm::Member(Arc::clone(id)));
             }

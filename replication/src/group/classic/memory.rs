@@ -2,15 +2,12 @@
 
 use crate::group::classic::ClassicGroup;
 use crate::group::classic::member::Member;
-use crate::group::memory::{
-    INVITED_BYTES, MEMBER_BYTES, len, of_bytes, of_protocols, of_text, of_texts,
-};
+use crate::group::memory::{MEMBER_BYTES, of_bytes, of_protocols, of_text, of_texts};
 
 impl ClassicGroup {
     pub(crate) fn bytes(&self) -> u64 {
         let members = self.members.iter().map(|(id, member)| of_text(id) + member.bytes());
-        let invited = self.invited.keys().map(|id| INVITED_BYTES + 2 * len(id.len()));
-        members.chain(invited).sum()
+        members.sum::<u64>() + self.invited.bytes()
     }
 
     /// Of a member; `None` if it is not there.
