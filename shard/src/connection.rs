@@ -139,6 +139,9 @@ impl<I: Io> Connection<I> {
     }
 
     fn hold_besides(&self, shard: &Shard<I>, request: &mut Request, bytes: u64) {
+        if self.is_ending.get() {
+            return; // It may have given back all that it held, and would not do so again.
+        }
         request.held_bytes += bytes;
         self.held_bytes.set(self.held_bytes.get() + bytes);
         shard.permits.take(bytes);

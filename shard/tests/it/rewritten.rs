@@ -20,6 +20,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use net::api::ApiKey;
+use net::client;
 use net::error_code::ErrorCode;
 use net::fetch::FetchRequest;
 use net::produce::ProducedPartition;
@@ -252,6 +253,29 @@ fn many_who_have_large_batches_compressed_wait_for_memory_and_are_all_answered()
         let batches = stored(&client, 0).await;
         assert!(batches.iter().all(|it| codec(it) == Codec::Zstd));
         assert!(batches.iter().all(|it| records(it)[0].value.as_ref() == Some(&value)));
+    });
+}
+
+#[test]
+fn who_leaves_while_its_batch_is_compressed_holds_nothing() {
+    play(&[("compression.type", "gzip")], async |client: Client| {
+        client.create("t", 1).await;
+        let value: Vec<u8> = (0..900_000_u32).map(|it| (it / 3).to_be_bytes()[3]).collect();
+        let mut large = BatchBuilder::new();
+        large.push(Timestamp::new(1), None, Some(&value), &[]);
+        let large = Bytes::from(large.build());
+        let mut wire = Wire::connect(&client.io, client.node).await;
+        let request = produce(&[("t", &[(0, large)])]);
+        let frame = client::encode_produce(&wire.envelope(12), &request);
+        for pause_us in (0..10_000).step_by(500) {
+            let socket = client.io.connect(client.node).await.unwrap();
+            // One is answered while the next is worked on; who takes the answer may be gone.
+            client.io.send(&socket, vec![frame.clone(), frame.clone()]).await.unwrap();
+            client.io.sleep(Duration::from_micros(pause_us)).await;
+            client.io.shutdown(&socket);
+        }
+        client.io.sleep(Duration::from_secs(60)).await;
+        assert_eq!(client.counted().await.metric(Metric::MemoryRequestBytes), 0);
     });
 }
 
