@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -238,11 +239,13 @@ pub fn start<I: Io>(shard: &Rc<Shard<I>>, socket: I::Socket, address: IpAddr, li
     let io = shard.io.clone();
     io.spawn(Class::Foreground, async move {
         let (shard, connection) = &writer;
-        metered(&shard.io, &connection.meter, send_answers(shard, connection)).await;
+        let sending = pin!(send_answers(shard, connection));
+        metered(&shard.io, &connection.meter, sending).await;
     });
     let shard = Rc::clone(shard);
     io.spawn(Class::Foreground, async move {
-        metered(&shard.io, &connection.meter, read_requests(&shard, &connection)).await;
+        let reading = pin!(read_requests(&shard, &connection));
+        metered(&shard.io, &connection.meter, reading).await;
         connection.push(Turn::Close);
     });
 }

@@ -160,13 +160,17 @@ async fn look<I: Io>(shard: &Shard<I>) -> usize {
     awaited_count
 }
 
-/// Gives memory back if much of it has gone. Whether to look again soon.
+/// Gives memory back if much of what connections and groups held has gone. Whether to look again soon.
 fn trim<I: Io>(shard: &Shard<I>) -> bool {
+    let group_bytes = shard.groups.bytes();
     let most_bytes = shard.permits.take_most_bytes()
         + shard.recompressing.take_most_bytes()
-        + shard.answers.take_most_bytes();
-    let held_bytes =
-        shard.permits.used_bytes() + shard.recompressing.used_bytes() + shard.answers.used_bytes();
+        + shard.answers.take_most_bytes()
+        + group_bytes;
+    let held_bytes = shard.permits.used_bytes()
+        + shard.recompressing.used_bytes()
+        + shard.answers.used_bytes()
+        + group_bytes;
     let count = shard.connections.count();
     let most_count = shard.connections.most_count.replace(count);
     let bytes = |count| u64::try_from(count).expect("usize fits") * CONNECTION_BYTES;

@@ -10,13 +10,13 @@ use crate::group::request::{ConsumerHeartbeat, Join, Protocol, Sync};
 use crate::group::subscription::Subscription;
 
 /// A group without members and offsets, its alarms included.
-pub(crate) const GROUP_BYTES: u64 = 768;
+pub(crate) const GROUP_BYTES: u64 = 1_280;
 /// A member that has said nothing, with its alarm.
 pub(crate) const MEMBER_BYTES: u64 = 1_024;
 /// An id that was given away.
 pub(crate) const INVITED_BYTES: u64 = 512;
-/// A topic of which offsets are committed.
-pub(crate) const TOPIC_BYTES: u64 = 256;
+/// A topic of which offsets are committed: two tables, mostly with one entry.
+pub(crate) const TOPIC_BYTES: u64 = 1_280;
 pub(crate) const OFFSET_BYTES: u64 = 128;
 /// A partition that a member has, in its target, as its own, and in the list of owners.
 pub(crate) const ASSIGNED_BYTES: u64 = 96;

@@ -168,7 +168,9 @@ async fn admit<I: Io>(
     let mut sliced = Sliced::new(&shard.io, &shard.lane);
     while sliced.next(|| admission.step(ADMISSION_SLICE_BYTES)).await? == Progress::More {}
     let Some(recompression) = admission.recompression()? else { return Ok(admission.finish()) };
-    let admitted = recompress(shard, connection.id(), &mut sliced, recompression).await?;
+    // Few connections need it, and each has room for all that is awaited here.
+    let recompressing = Box::pin(recompress(shard, connection.id(), &mut sliced, recompression));
+    let admitted = recompressing.await?;
     connection.hold_recompressed(shard, request, admitted.batch.len());
     Ok(admitted)
 }
