@@ -26,7 +26,7 @@ type Limits struct {
 // Latency: on two cores that broker, canary and attack share, with who knows who else, some turns of the
 // kernel's scheduler or a slow flush of the disk double a p99 of 3 ms. A shard that stands still shows all the same.
 var limits = Limits{
-	Share: 0.05, Floor: 8 << 20, Files: 16, Ratio: 2, Latency: 20 * time.Millisecond, LogLines: 200,
+	Share: 0.05, Floor: 8 << 20, Files: 128, Ratio: 2, Latency: 20 * time.Millisecond, LogLines: 200,
 	Window: 500 * time.Millisecond,
 }
 
