@@ -30,14 +30,7 @@ const (
 
 // compact is SIGKILL while logs are compacted: of every key its last version must be there, whenever that was.
 func compact(r *Run) error {
-	ground, err := NewDirectory(r.dir)
-	if err != nil {
-		return err
-	}
-	if err := r.stand(ground, r.command); err != nil {
-		return err
-	}
-	if err := r.again(); err != nil {
+	if err := r.first(); err != nil {
 		return err
 	}
 	rewriting, err := r.rewrite()

@@ -20,14 +20,7 @@ const (
 
 // groups is SIGKILL while members of both protocols come, go, and commit.
 func groups(r *Run) error {
-	ground, err := NewDirectory(r.dir)
-	if err != nil {
-		return err
-	}
-	if err := r.stand(ground, r.command); err != nil {
-		return err
-	}
-	if err := r.again(); err != nil {
+	if err := r.first(); err != nil {
 		return err
 	}
 	crowd := NewCrowd(r.broker.address, crowdTopics)
@@ -35,7 +28,7 @@ func groups(r *Run) error {
 		return err
 	}
 	names := crowd.populate(r.seed)
-	err = r.disturb(crowd, names)
+	err := r.disturb(crowd, names)
 	crowd.End()
 	if err == nil {
 		err = crowd.last(names)
@@ -52,6 +45,18 @@ func groups(r *Run) error {
 		err = errors.New("the broker broke a promise")
 	}
 	return err
+}
+
+// first starts the broker on a directory of its own, and waits until it answers.
+func (r *Run) first() error {
+	ground, err := NewDirectory(r.dir)
+	if err != nil {
+		return err
+	}
+	if err := r.stand(ground, r.command); err != nil {
+		return err
+	}
+	return r.again()
 }
 
 // again starts the broker and waits until it answers.
