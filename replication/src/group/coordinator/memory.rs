@@ -53,6 +53,9 @@ impl Coordinator {
     }
 
     fn growth_by_sync(&self, sync: &Sync) -> u64 {
+        if sync.assignments.is_empty() {
+            return 0; // As of all members but one: nobody is looked at for them.
+        }
         let known = self.groups.get(&sync.group).map_or(0, |group| match &group.members {
             Members::Classic(classic) => classic.assignment_bytes(),
             Members::Consumer(_) => 0,
