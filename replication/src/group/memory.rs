@@ -16,7 +16,7 @@ pub(crate) const MEMBER_BYTES: u64 = 1_024;
 /// An id that was given away.
 pub(crate) const INVITED_BYTES: u64 = 512;
 /// A topic of which offsets are committed: two tables, mostly with one entry.
-pub(crate) const TOPIC_BYTES: u64 = 1_280;
+const TOPIC_BYTES: u64 = 1_280;
 pub(crate) const OFFSET_BYTES: u64 = 128;
 /// A partition that a member has, in its target, as its own, and in the list of owners.
 pub(crate) const ASSIGNED_BYTES: u64 = 96;
@@ -33,6 +33,11 @@ pub(crate) fn of_text(text: &str) -> u64 {
 
 pub(crate) fn of_texts<'a>(texts: impl IntoIterator<Item = &'a (impl AsRef<str> + 'a)>) -> u64 {
     texts.into_iter().map(|it| of_text(it.as_ref())).sum()
+}
+
+/// A topic of which offsets are committed, without them.
+pub(crate) fn of_topic(topic: &str) -> u64 {
+    TOPIC_BYTES + len(topic.len())
 }
 
 pub(crate) fn of_bytes(bytes: &Bytes) -> u64 {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use engine::id::{PartitionIndex, Timestamp};
 
-use crate::group::memory::{OFFSET_BYTES, TOPIC_BYTES, len};
+use crate::group::memory::{OFFSET_BYTES, len, of_topic};
 use crate::group::record::Committed;
 
 /// Invariant: no topic is without a partition.
@@ -68,6 +68,10 @@ impl Offsets {
         })
     }
 
+    pub(crate) fn has_topic(&self, topic: &str) -> bool {
+        self.by_topic.contains_key(topic)
+    }
+
     /// The partitions of `topic` that have one.
     pub(crate) fn of_topic(&self, topic: &str) -> Vec<PartitionIndex> {
         self.by_topic.get(topic).map(|it| it.keys().copied().collect()).unwrap_or_default()
@@ -95,8 +99,4 @@ impl Offsets {
 
 fn of_offset(committed: &Committed) -> u64 {
     OFFSET_BYTES + len(committed.metadata.len())
-}
-
-fn of_topic(topic: &str) -> u64 {
-    TOPIC_BYTES + len(topic.len())
 }

@@ -7,6 +7,7 @@ mod assignors;
 mod consumer_limits;
 mod consumer_random;
 mod consumer_script;
+mod group_bytes;
 mod group_scene;
 mod group_script;
 mod migration_random;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::group::coordinator::{Coordinator, Group};
 use crate::group::members::Members;
 use crate::group::memory::{
-    GROUP_BYTES, OFFSET_BYTES, TOPIC_BYTES, len, of_assignments, of_beat, of_join, of_text,
+    GROUP_BYTES, OFFSET_BYTES, len, of_assignments, of_beat, of_join, of_text, of_topic,
 };
 use crate::group::request::{Commit, ConsumerHeartbeat, Join, Request, Sync};
 
@@ -78,16 +78,23 @@ impl Coordinator {
 
     fn growth_by_commit(&self, commit: &Commit) -> u64 {
         let offsets = self.groups.get(&commit.group).map(|it| &it.offsets);
-        let of_group = if offsets.is_some() { 0 } else { GROUP_BYTES };
-        let of_each = commit.offsets.iter().map(|new| {
-            let known = offsets.and_then(|it| it.get(&new.topic, new.partition));
-            let of_metadata = len(new.metadata.len());
-            match known {
-                Some(known) => of_metadata.saturating_sub(len(known.metadata.len())),
-                None => TOPIC_BYTES + OFFSET_BYTES + len(new.topic.len()) + of_metadata,
+        let of_group = GROUP_BYTES + of_text(&commit.group);
+        let mut growth = if offsets.is_some() { 0 } else { of_group };
+        let mut last_topic = None;
+        for new in &commit.offsets {
+            // Requests name a topic once, and then its partitions.
+            let is_next = last_topic != Some(&new.topic);
+            last_topic = Some(&new.topic);
+            if is_next && !offsets.is_some_and(|it| it.has_topic(&new.topic)) {
+                growth += of_topic(&new.topic);
             }
-        });
-        of_group + of_each.sum::<u64>()
+            let of_metadata = len(new.metadata.len());
+            let known = offsets.and_then(|it| it.get(&new.topic, new.partition));
+            growth += known.map_or(OFFSET_BYTES + of_metadata, |known| {
+                of_metadata.saturating_sub(len(known.metadata.len()))
+            });
+        }
+        growth
     }
 
     /// A group's members, or what they say, may be others than before.
