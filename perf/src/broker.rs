@@ -12,8 +12,9 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, ApiVersionsResponse, BrokerId, CreateTopicsRequest, InitProducerIdRequest,
-    ListOffsetsRequest, MetadataRequest, MetadataResponse, ProducerId as WireProducerId, TopicName,
+    ApiVersionsRequest, ApiVersionsResponse, BrokerId, CreateTopicsRequest, FindCoordinatorRequest,
+    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse,
+    ProducerId as WireProducerId, TopicName,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 use net::api::ApiKey;
@@ -33,6 +34,7 @@ const METADATA_LAST: i16 = 12;
 const CREATE_TOPICS_LAST: i16 = 7;
 const LIST_OFFSETS_LAST: i16 = 7;
 const INIT_PRODUCER_ID_LAST: i16 = 4;
+const FIND_COORDINATOR_LAST: i16 = 3;
 
 const TOPIC_WAIT: Duration = Duration::from_secs(120);
 const TOPIC_PAUSE: Duration = Duration::from_millis(20);
@@ -181,8 +183,31 @@ impl Broker {
         Ok(answers.iter().map(|answer| answer.offset).collect())
     }
 
+    /// Waits until a group has a coordinator that answers: its topic may be made only now.
+    pub(crate) fn until_coordinated(&mut self, group: &str) -> Result<(), Failure> {
+        let request =
+            FindCoordinatorRequest::default().with_key(StrBytes::from_string(group.to_owned()));
+        let deadline = Moment::now().plus(TOPIC_WAIT);
+        loop {
+            let response = self.call(&request, FIND_COORDINATOR_LAST)?;
+            match ResponseError::try_from_code(response.error_code) {
+                None => return Ok(()),
+                Some(error) if error.is_retriable() && Moment::now() < deadline => {
+                    pause(TOPIC_PAUSE);
+                }
+                Some(error) => {
+                    return Err(Failure::new(format!("no coordinator of a group: {error:?}")));
+                }
+            }
+        }
+    }
+
     /// Not for Produce and Fetch.
-    fn call<R: Request>(&mut self, request: &R, last: i16) -> Result<R::Response, Failure> {
+    pub(crate) fn call<R: Request>(
+        &mut self,
+        request: &R,
+        last: i16,
+    ) -> Result<R::Response, Failure> {
         let version = self.version(api_of::<R>(), last)?;
         self.call_as(request, version)
     }

@@ -15,7 +15,7 @@ use crate::load::{Idempotence, Patience, Requests, account};
 use crate::process::Process;
 use crate::report::Report;
 use crate::schedule::Pace;
-use crate::{fetch, idle, limits, load, partitions, pin, ratios, start};
+use crate::{fetch, groups, idle, limits, load, partitions, pin, ratios, start};
 
 const ABOUT: &str = "\
 Measures a Kafka broker. Every number is of this machine and this hour: compare within one run.
@@ -47,6 +47,8 @@ enum Verb {
     Partitions(PartitionsArguments),
     /// Time from exec to the first answer, and from kill -9 to the first acknowledgement
     Start(StartArguments),
+    /// A group whose members come and go, and offsets that are committed meanwhile
+    Groups(GroupsArguments),
     /// A table of two files of JSON reports, run by run
     Ratios(RatiosArguments),
 }
@@ -237,6 +239,36 @@ struct StartArguments {
 }
 
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  perf groups --protocol consumer --members 100 --partitions 1000 --storm 10"
+)]
+struct GroupsArguments {
+    #[command(flatten)]
+    target: Target,
+    /// Created if it is missing
+    #[arg(short, long, default_value = "perf-groups")]
+    topic: String,
+    #[arg(short, long, default_value_t = 1_000, value_parser = clap::value_parser!(i32).range(1..))]
+    partitions: i32,
+    #[arg(long, value_enum, default_value_t = groups::Protocol::Consumer)]
+    protocol: groups::Protocol,
+    #[arg(short, long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    members: u32,
+    /// So many leave at once, and as many join
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    storm: u32,
+    /// Between two heartbeats; without it 3,000, or what the broker says
+    #[arg(long, value_name = "MS")]
+    heartbeat_ms: Option<u64>,
+    /// Offsets committed in a second, each by a group of its own, in an open loop
+    #[arg(long, default_value_t = 0)]
+    commits: u64,
+    /// Storms begin until then
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+}
+
+#[derive(Args, Debug)]
 #[command(after_help = "Example:\n  perf ratios odradek.jsonl kafka.jsonl")]
 struct RatiosArguments {
     ours: PathBuf,
@@ -266,6 +298,7 @@ pub(crate) fn run(command: &Command) -> Result<String, Failure> {
             partitions::run(address, &arguments.topic, arguments.count, process)?
         }
         Verb::Start(arguments) => arguments.run()?,
+        Verb::Groups(arguments) => arguments.run()?,
         Verb::Ratios(arguments) => return ratios::table(&arguments.ours, &arguments.theirs),
     };
     let text = if command.json { report.to_json() + "\n" } else { report.to_text() };
@@ -365,6 +398,23 @@ impl FetchArguments {
             fetch_bytes: self.fetch_bytes,
             pass_count: self.passes,
             read_percent: self.percent,
+            broker,
+        })
+    }
+}
+
+impl GroupsArguments {
+    fn run(&self) -> Result<Report, Failure> {
+        let broker = self.target.settle()?;
+        groups::run(&groups::Plan {
+            address: resolve(&self.target.broker)?,
+            topic: Topic { name: &self.topic, partition_count: self.partitions, configs: &[] },
+            protocol: self.protocol,
+            member_count: self.members,
+            storm_count: self.storm,
+            heartbeat: self.heartbeat_ms.map(Duration::from_millis),
+            commits_per_second: self.commits,
+            measured: Duration::from_secs(self.seconds),
             broker,
         })
     }

@@ -41,6 +41,13 @@ impl Latency {
         }
     }
 
+    /// All that another has counted.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.histogram.add(&other.histogram).expect("all have the same bounds");
+        self.longest_ns = self.longest_ns.max(other.longest_ns);
+        self.stall_count += other.stall_count;
+    }
+
     pub(crate) fn count(&self) -> u64 {
         self.histogram.len()
     }

@@ -17,6 +17,7 @@ mod command;
 mod failure;
 mod fetch;
 mod frame;
+mod groups;
 mod idle;
 mod latency;
 mod limits;
