@@ -300,9 +300,8 @@ impl<I: Io> Commit<I> {
 pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
     let mut spare = None;
     while !shard.has_ended() {
-        let rung = shard.commit.bell.next();
         if !shard.commit.has_work() {
-            rung.wait().await;
+            shard.commit.bell.next().wait().await;
             continue;
         }
         if shard.commit.is_broken.get() {

@@ -453,12 +453,8 @@ async fn send_answers<I: Io>(shard: &Rc<Shard<I>>, connection: &Rc<Connection<I>
 }
 
 async fn wait_for_turn<I: Io>(connection: &Connection<I>) {
-    loop {
-        let added = connection.added.next();
-        if connection.turns.borrow().front().is_some() {
-            break;
-        }
-        added.wait().await;
+    while connection.turns.borrow().is_empty() {
+        connection.added.next().wait().await;
     }
     poll_fn(|context| {
         let turns = connection.turns.borrow();

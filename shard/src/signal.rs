@@ -138,9 +138,14 @@ pub struct Bell {
 
 impl Bell {
     pub fn ring(&self) {
-        let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
-        for promise in waiting {
+        let mut waiting = std::mem::take(&mut *self.waiting.borrow_mut());
+        for promise in waiting.drain(..) {
             promise.keep(());
+        }
+        // Its room is used again.
+        let mut later = self.waiting.borrow_mut();
+        if later.is_empty() {
+            *later = waiting;
         }
     }
 

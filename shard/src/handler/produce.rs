@@ -102,9 +102,27 @@ pub async fn begin<I: Io>(
 /// Each topic once, and each of its partitions once: what is named twice is appended to once, and the
 /// last one counts. A topic without partitions is left out.
 fn merged(topics: Vec<ProduceTopic>) -> Vec<ProduceTopic> {
+    let mut merged = topics;
+    merged.retain(|topic| !topic.partitions.is_empty());
+    if merged.len() > 1 {
+        merged = together(merged);
+    }
+    // Clients that sort have named nothing twice.
+    let is_sorted = |topic: &ProduceTopic| topic.partitions.is_sorted_by(|a, b| a.index < b.index);
+    for topic in merged.iter_mut().filter(|topic| !is_sorted(topic)) {
+        topic.partitions.reverse();
+        let mut seen = BTreeSet::new();
+        topic.partitions.retain(|partition| seen.insert(partition.index));
+        topic.partitions.reverse();
+    }
+    merged
+}
+
+/// Each topic once, with all its partitions.
+fn together(topics: Vec<ProduceTopic>) -> Vec<ProduceTopic> {
     let mut merged: Vec<ProduceTopic> = Vec::with_capacity(topics.len());
     let mut places: BTreeMap<TopicRef, usize> = BTreeMap::new();
-    for topic in topics.into_iter().filter(|topic| !topic.partitions.is_empty()) {
+    for topic in topics {
         match places.entry(topic.topic.clone()) {
             Entry::Occupied(place) => merged[*place.get()].partitions.extend(topic.partitions),
             Entry::Vacant(place) => {
@@ -112,12 +130,6 @@ fn merged(topics: Vec<ProduceTopic>) -> Vec<ProduceTopic> {
                 merged.push(topic);
             }
         }
-    }
-    for topic in merged.iter_mut().filter(|topic| topic.partitions.len() > 1) {
-        topic.partitions.reverse();
-        let mut seen = BTreeSet::new();
-        topic.partitions.retain(|partition| seen.insert(partition.index));
-        topic.partitions.reverse();
     }
     merged
 }
