@@ -5,12 +5,13 @@
 //! both know: `common_version`.
 
 use bytes::Bytes;
-use kafka_protocol::messages::ApiVersionsResponse;
+use kafka_protocol::messages::{ApiVersionsResponse, OffsetCommitRequest, OffsetFetchRequest};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
 use crate::api::ApiKey;
 use crate::codec::{DecodeError, ELEMENTS_MAX};
 use crate::fetch::{FetchRequest, FetchResponse};
+use crate::group_offsets::{self, TOPIC_IDS_FROM};
 use crate::header::{self, RequestHeader};
 use crate::outgoing::{Inexpressible, Outgoing, Piece};
 use crate::produce::{ProduceRequest, ProduceResponse};
@@ -24,7 +25,8 @@ pub struct Envelope {
     pub client_id: StrBytes,
 }
 
-/// A whole frame for any API with a generated struct, prefix included.
+/// A whole frame for any API with a generated struct, prefix included; OffsetCommit and OffsetFetch have
+/// functions of their own for versions with topic ids.
 ///
 /// `body` is the request of `api`, such as `kafka_protocol::messages::MetadataRequest`.
 pub fn encode_request(
@@ -50,6 +52,32 @@ pub fn encode_fetch(envelope: &Envelope, request: &FetchRequest) -> Bytes {
     let mut frame = begin(ApiKey::Fetch, envelope);
     request.encode(frame.writer(), envelope.version);
     whole(frame)
+}
+
+/// Of any version, also of those that name topics by id.
+pub fn encode_offset_commit(
+    envelope: &Envelope,
+    request: &OffsetCommitRequest,
+) -> Result<Bytes, Inexpressible> {
+    if envelope.version < TOPIC_IDS_FROM {
+        return encode_request(ApiKey::OffsetCommit, envelope, request);
+    }
+    let mut frame = begin(ApiKey::OffsetCommit, envelope);
+    group_offsets::encode_commit(frame.writer(), request);
+    Ok(whole(frame))
+}
+
+/// Of any version, also of those that name topics by id.
+pub fn encode_offset_fetch(
+    envelope: &Envelope,
+    request: &OffsetFetchRequest,
+) -> Result<Bytes, Inexpressible> {
+    if envelope.version < TOPIC_IDS_FROM {
+        return encode_request(ApiKey::OffsetFetch, envelope, request);
+    }
+    let mut frame = begin(ApiKey::OffsetFetch, envelope);
+    group_offsets::encode_fetch(frame.writer(), request);
+    Ok(whole(frame))
 }
 
 /// The correlation id of a received frame, and the body of the response.

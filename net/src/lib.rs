@@ -18,6 +18,7 @@ pub mod error_code;
 pub mod fetch;
 pub mod fetch_session;
 pub mod frame;
+pub mod group_offsets;
 pub mod header;
 pub mod outgoing;
 pub mod produce;

@@ -22,6 +22,7 @@ use kafka_protocol::protocol::Decodable;
 use crate::api::ApiKey;
 use crate::codec::{DecodeError, ELEMENTS_MAX};
 use crate::fetch::FetchRequest;
+use crate::group_offsets::{self, TOPIC_IDS_FROM};
 use crate::header::RequestHeader;
 use crate::produce::ProduceRequest;
 use crate::schema;
@@ -103,6 +104,16 @@ impl Request {
                 let elements = request.element_count();
                 (Self::Fetch(request), elements)
             }
+            ApiKey::OffsetCommit if header.version >= TOPIC_IDS_FROM => {
+                let mut elements = elements_max;
+                let body = sound(header, body, &mut elements)?;
+                (Self::OffsetCommit(group_offsets::decode_commit(&body)?), elements)
+            }
+            ApiKey::OffsetFetch if header.version >= TOPIC_IDS_FROM => {
+                let mut elements = elements_max;
+                let body = sound(header, body, &mut elements)?;
+                (Self::OffsetFetch(group_offsets::decode_fetch(&body)?), elements)
+            }
             _ => {
                 let mut elements = elements_max;
                 (Self::decode_generated(header, body, &mut elements)?, elements)
@@ -183,17 +194,21 @@ impl Request {
     }
 }
 
-/// The generated decoder, over bytes that it cannot trip over. `elements` is how many there may be, and
-/// then how many there are.
+/// The generated decoder, over bytes that it cannot trip over.
 fn generated<T: Decodable>(
     header: &RequestHeader,
     body: &Bytes,
     elements: &mut usize,
 ) -> Result<T, DecodeError> {
+    let version = header.api.generated_version(header.version);
+    T::decode(&mut sound(header, body, elements)?, version).or(Err(DecodeError::Truncated))
+}
+
+/// The same message, sound in every length. `elements` is how many it may have, and then how many it has.
+fn sound(header: &RequestHeader, body: &Bytes, elements: &mut usize) -> Result<Bytes, DecodeError> {
     let RequestHeader { api, version, .. } = *header;
     let schema = schema::request::schema(api).ok_or(DecodeError::UnknownApi)?;
-    let (mut sound, count) =
-        schema::canonical(schema, version, api.layout(version), body, *elements)?;
+    let (sound, count) = schema::canonical(schema, version, api.layout(version), body, *elements)?;
     *elements = count;
-    T::decode(&mut sound, api.generated_version(version)).or(Err(DecodeError::Truncated))
+    Ok(sound)
 }

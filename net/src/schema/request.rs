@@ -1,4 +1,4 @@
-//! The requests that are decoded by generated code, as Kafka 4.1 defines them.
+//! The requests that are held by generated structs, as Kafka 4.3 defines them.
 
 use crate::api::ApiKey;
 use crate::schema::{BYTE, Field, I16, I32, I64, Kind, Struct, UUID};
@@ -250,7 +250,8 @@ const OFFSET_COMMIT: Struct = Struct::new(&[
     Field::from(Kind::String, 7).nullable(), // instance
     Field::new(I64).until(4),                // retention time
     Field::new(Kind::Structs(&Struct::new(&[
-        Field::new(Kind::String),
+        Field::new(Kind::String).until(9),
+        Field::from(UUID, 10),
         Field::new(Kind::Structs(&Struct::new(&[
             Field::new(I32),                     // index
             Field::new(I64),                     // offset
@@ -261,7 +262,8 @@ const OFFSET_COMMIT: Struct = Struct::new(&[
 ]);
 
 const OFFSETS_WANTED: Kind = Kind::Structs(&Struct::new(&[
-    Field::new(Kind::String),
+    Field::new(Kind::String).until(9),
+    Field::from(UUID, 10),
     Field::new(Kind::Array(&I32)), // partitions
 ]));
 

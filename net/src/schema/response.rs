@@ -1,4 +1,4 @@
-//! The responses that a client decodes by generated code, as Kafka 4.1 defines them.
+//! The responses that a client decodes by generated code, as Kafka 4.3 defines them.
 
 use crate::api::ApiKey;
 use crate::schema::{BYTE, Field, I16, I32, I64, Kind, Struct, UUID};
@@ -337,11 +337,19 @@ const TOPIC_CODES: Kind = Kind::Structs(&Struct::new(&[
 
 const OFFSET_COMMIT: Struct = Struct::new(&[
     Field::from(I32, 3), // throttle
-    Field::new(TOPIC_CODES),
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String).until(9),
+        Field::from(UUID, 10),
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(I32), // index
+            Field::new(I16), // error
+        ]))),
+    ]))),
 ]);
 
 const FETCHED_OFFSETS: Kind = Kind::Structs(&Struct::new(&[
-    Field::new(Kind::String),
+    Field::new(Kind::String).until(9),
+    Field::from(UUID, 10),
     Field::new(Kind::Structs(&Struct::new(&[
         Field::new(I32),                     // index
         Field::new(I64),                     // offset

@@ -4,12 +4,14 @@ use bytes::Bytes;
 use kafka_protocol::protocol::Encodable;
 use net::api::ApiKey;
 use net::client::decode_response;
-use net::codec::DecodeError;
+use net::codec::{DecodeError, Layout};
+use net::group_offsets::{self, TOPIC_IDS_FROM};
 use net::header::{Reply, RequestHeader};
 use net::outgoing::Piece;
 use net::request::Request;
 use net::response::Response;
 use net::schema;
+use net::writer::Writer;
 use proptest::prelude::{any, proptest};
 
 use crate::message::{Random, generated_versions, message};
@@ -35,6 +37,12 @@ fn request_bytes(version: i16, request: &Request) -> Vec<u8> {
         Request::CreatePartitions(body) => encoded(version, body),
         Request::IncrementalAlterConfigs(body) => encoded(version, body),
         Request::DescribeCluster(body) => encoded(version, body),
+        Request::OffsetCommit(body) if version >= TOPIC_IDS_FROM => {
+            by_hand(|writer| group_offsets::encode_commit(writer, body))
+        }
+        Request::OffsetFetch(body) if version >= TOPIC_IDS_FROM => {
+            by_hand(|writer| group_offsets::encode_fetch(writer, body))
+        }
         Request::OffsetCommit(body) => encoded(version, body),
         Request::OffsetFetch(body) => encoded(version, body),
         Request::FindCoordinator(body) => encoded(version, body),
@@ -60,6 +68,12 @@ fn request_bytes(version: i16, request: &Request) -> Vec<u8> {
         Request::ListConfigResources(body) => encoded(version, body),
         Request::DescribeTopicPartitions(body) => encoded(version, body),
     }
+}
+
+fn by_hand(encode: impl FnOnce(&mut Writer)) -> Vec<u8> {
+    let mut writer = Writer::new(Layout::Flexible);
+    encode(&mut writer);
+    writer.into_bytes()
 }
 
 fn encoded(version: i16, body: &impl Encodable) -> Vec<u8> {

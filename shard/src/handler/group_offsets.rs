@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use engine::id::{LeaderEpoch, PartitionIndex};
+use engine::id::{LeaderEpoch, PartitionIndex, TopicId};
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -15,7 +15,9 @@ use kafka_protocol::messages::offset_commit_response::{
 use kafka_protocol::messages::offset_delete_response::{
     OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
-use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
+use kafka_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopics,
+};
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
@@ -25,14 +27,19 @@ use kafka_protocol::messages::{
     OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest,
     OffsetFetchResponse, TopicName,
 };
+use kafka_protocol::protocol::StrBytes;
 use net::error_code::ErrorCode;
+use net::group_offsets::TOPIC_IDS_FROM;
+use net::topic::TopicRef;
 use replication::group::answer::{Answer, FoundOffset, GroupError};
 use replication::group::request::{Commit, Fetch, OffsetToKeep, Request as Asked};
+use replication::image::Image;
+use uuid::Uuid;
 
 use crate::connection::Connection;
 use crate::controller::Command;
 use crate::handler::groups::{Asking, group_name, identity, seat_of, short};
-use crate::handler::{absence_code, group_code, text};
+use crate::handler::{absence_code, find_topic, group_code, text};
 use crate::io::Io;
 use crate::shard::Shard;
 
@@ -52,7 +59,7 @@ pub async fn commit<I: Io>(
     for (topic, at) in body.topics.iter().zip(0..) {
         let mut codes = Vec::with_capacity(topic.partitions.len());
         for (partition, place) in topic.partitions.iter().zip(0..) {
-            match asked_offset(shard, topic, partition) {
+            match asked_offset(shard, topic, partition, version) {
                 Ok(offset) => {
                     offsets.push(offset);
                     places.push((at, place));
@@ -81,6 +88,7 @@ pub async fn commit<I: Io>(
         });
         OffsetCommitResponseTopic::default()
             .with_name(topic.name.clone())
+            .with_topic_id(topic.topic_id)
             .with_partitions(partitions.collect())
     });
     OffsetCommitResponse::default().with_topics(topics.collect())
@@ -123,13 +131,13 @@ fn asked_offset<I: Io>(
     shard: &Shard<I>,
     topic: &OffsetCommitRequestTopic,
     partition: &OffsetCommitRequestPartition,
+    version: i16,
 ) -> Result<OffsetToKeep, ErrorCode> {
     let image = shard.image();
-    let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
-    let known = image.topic(&topic.name).ok_or(unknown)?;
+    let known = find_topic(&image, &reference(&topic.name, topic.topic_id, version))?;
     let index = PartitionIndex::checked(partition.partition_index)
         .filter(|index| known.partition(*index).is_some())
-        .ok_or(unknown)?;
+        .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
     Ok(OffsetToKeep {
         topic: known.name().as_str().into(),
@@ -139,6 +147,15 @@ fn asked_offset<I: Io>(
         metadata: short(metadata).or(Err(ErrorCode::OFFSET_METADATA_TOO_LARGE))?,
         committed_at: None,
     })
+}
+
+/// How a request of `version` names a topic.
+fn reference(name: &StrBytes, id: Uuid, version: i16) -> TopicRef {
+    if version < TOPIC_IDS_FROM {
+        TopicRef::Name(name.clone())
+    } else {
+        TopicRef::Id(id.into_bytes())
+    }
 }
 
 // OffsetFetch.
@@ -157,11 +174,17 @@ pub async fn fetch<I: Io>(
     version: i16,
 ) -> OffsetFetchResponse {
     if version >= FETCH_MANY_FROM {
-        let calls: Vec<_> = body.groups.iter().map(|group| ask_group(shard, group)).collect();
+        let image = shard.image();
+        let calls = body.groups.iter().map(|group| ask_group(shard, &image, group, version));
+        let calls: Vec<_> = calls.collect();
         let mut groups = Vec::with_capacity(calls.len());
         for (group, call) in body.groups.into_iter().zip(calls) {
             let found = OffsetFetchResponseGroup::default().with_group_id(group.group_id);
             groups.push(match found_offsets(call).await {
+                Ok(offsets) if version >= TOPIC_IDS_FROM => {
+                    let topics = group.topics.as_deref().unwrap_or_default();
+                    found.with_topics(present_by_id(&image, offsets, topics))
+                }
                 Ok(offsets) => found.with_topics(present_many(offsets)),
                 Err(code) => found.with_error_code(code.get()),
             });
@@ -184,15 +207,21 @@ pub async fn fetch<I: Io>(
 
 fn ask_group<I: Io>(
     shard: &Rc<Shard<I>>,
+    image: &Image,
     group: &OffsetFetchRequestGroup,
+    version: i16,
 ) -> Result<Asking<I>, ErrorCode> {
     // As Kafka: an epoch without a member is a mistake.
     if group.member_id.is_none() && group.member_epoch >= 0 {
         return Err(ErrorCode::UNKNOWN_SERVER_ERROR);
     }
+    let name = |topic: &OffsetFetchRequestTopics| match version {
+        ..TOPIC_IDS_FROM => Some(topic.name.as_str().into()),
+        _ => Some(image.topic_by_id(topic_id(topic.topic_id))?.name().as_str().into()),
+    };
     let wanted: Wanted = group.topics.as_ref().map(|topics| {
         let topics = topics.iter();
-        topics.map(|it| (it.name.as_str().into(), it.partition_indexes.clone())).collect()
+        topics.filter_map(|it| Some((name(it)?, it.partition_indexes.clone()))).collect()
     });
     let member = group.member_id.as_ref().map(|id| (id.as_str().into(), group.member_epoch));
     send_fetch(shard, &group.group_id, member, wanted)
@@ -255,6 +284,37 @@ fn present_many(offsets: Vec<FoundOffset>) -> Vec<OffsetFetchResponseTopics> {
             .with_partitions(partitions.collect())
     });
     topics.collect()
+}
+
+/// Topics that were asked for and are not there come last. What the group has of a topic that was deleted
+/// since has no id to say it by, and is left out.
+fn present_by_id(
+    image: &Image,
+    offsets: Vec<FoundOffset>,
+    wanted: &[OffsetFetchRequestTopics],
+) -> Vec<OffsetFetchResponseTopics> {
+    let found = present_many(offsets).into_iter().filter_map(|topic| {
+        let id = image.topic(&topic.name)?.id();
+        Some(topic.with_topic_id(Uuid::from_bytes(id.get())))
+    });
+    let unknown = wanted.iter().filter(|it| image.topic_by_id(topic_id(it.topic_id)).is_none());
+    let unknown = unknown.map(|topic| {
+        let partitions = topic.partition_indexes.iter().map(|&index| {
+            OffsetFetchResponsePartitions::default()
+                .with_partition_index(index)
+                .with_committed_offset(-1)
+                .with_metadata(Some(text("")))
+                .with_error_code(ErrorCode::UNKNOWN_TOPIC_ID.get())
+        });
+        OffsetFetchResponseTopics::default()
+            .with_topic_id(topic.topic_id)
+            .with_partitions(partitions.collect())
+    });
+    found.chain(unknown).collect()
+}
+
+const fn topic_id(id: Uuid) -> TopicId {
+    TopicId::new(id.into_bytes())
 }
 
 fn present_one(offsets: Vec<FoundOffset>) -> Vec<OffsetFetchResponseTopic> {

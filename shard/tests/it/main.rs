@@ -8,6 +8,7 @@ mod conformance;
 mod full;
 mod group_bounds;
 mod group_configs;
+mod group_offsets;
 mod lags;
 mod mailbox;
 mod quotas;
