@@ -39,6 +39,7 @@ pub enum ApiKey {
     OffsetDelete,
     DescribeClientQuotas,
     AlterClientQuotas,
+    DescribeUserScramCredentials,
     DescribeQuorum,
     UpdateFeatures,
     DescribeCluster,
@@ -65,7 +66,7 @@ pub struct Api {
 
 /// Produce 0-2 are advertised and not answered: without them older librdkafka turns off compression
 /// and idempotence (KAFKA-18659).
-pub const APIS: [Api; 40] = [
+pub const APIS: [Api; 41] = [
     Api { advertised_first: 0, ..row(ApiKey::Produce, 0, 3, 13, 9) },
     row(ApiKey::Fetch, 1, 4, 18, 12),
     row(ApiKey::ListOffsets, 2, 1, 11, 6),
@@ -98,6 +99,7 @@ pub const APIS: [Api; 40] = [
     row(ApiKey::OffsetDelete, 47, 0, 0, NEVER),
     row(ApiKey::DescribeClientQuotas, 48, 0, 1, 1),
     row(ApiKey::AlterClientQuotas, 49, 0, 1, 1),
+    row(ApiKey::DescribeUserScramCredentials, 50, 0, 0, 0),
     row(ApiKey::DescribeQuorum, 55, 0, 2, 0),
     row(ApiKey::UpdateFeatures, 57, 0, 2, 0),
     row(ApiKey::DescribeCluster, 60, 0, 2, 0),
@@ -162,14 +164,15 @@ impl ApiKey {
             Self::OffsetDelete => &APIS[29],
             Self::DescribeClientQuotas => &APIS[30],
             Self::AlterClientQuotas => &APIS[31],
-            Self::DescribeQuorum => &APIS[32],
-            Self::UpdateFeatures => &APIS[33],
-            Self::DescribeCluster => &APIS[34],
-            Self::DescribeProducers => &APIS[35],
-            Self::ConsumerGroupHeartbeat => &APIS[36],
-            Self::ConsumerGroupDescribe => &APIS[37],
-            Self::ListConfigResources => &APIS[38],
-            Self::DescribeTopicPartitions => &APIS[39],
+            Self::DescribeUserScramCredentials => &APIS[32],
+            Self::DescribeQuorum => &APIS[33],
+            Self::UpdateFeatures => &APIS[34],
+            Self::DescribeCluster => &APIS[35],
+            Self::DescribeProducers => &APIS[36],
+            Self::ConsumerGroupHeartbeat => &APIS[37],
+            Self::ConsumerGroupDescribe => &APIS[38],
+            Self::ListConfigResources => &APIS[39],
+            Self::DescribeTopicPartitions => &APIS[40],
         }
     }
 
@@ -229,6 +232,7 @@ impl ApiKey {
             | Self::OffsetDelete
             | Self::DescribeClientQuotas
             | Self::AlterClientQuotas
+            | Self::DescribeUserScramCredentials
             | Self::DescribeQuorum
             | Self::UpdateFeatures
             | Self::ConsumerGroupHeartbeat
@@ -276,6 +280,7 @@ impl ApiKey {
             Self::OffsetDelete => "OffsetDelete",
             Self::DescribeClientQuotas => "DescribeClientQuotas",
             Self::AlterClientQuotas => "AlterClientQuotas",
+            Self::DescribeUserScramCredentials => "DescribeUserScramCredentials",
             Self::DescribeQuorum => "DescribeQuorum",
             Self::UpdateFeatures => "UpdateFeatures",
             Self::DescribeCluster => "DescribeCluster",
@@ -315,7 +320,7 @@ mod tests {
 
     #[test]
     fn what_is_not_in_the_table_is_not_spoken() {
-        for code in [-1, 4, 5, 7, 50, 71, 76, i16::MAX, i16::MIN] {
+        for code in [-1, 4, 5, 7, 51, 71, 76, i16::MAX, i16::MIN] {
             assert_eq!(ApiKey::from_code(code), Err(DecodeError::UnknownApi));
         }
         assert!(!ApiKey::Produce.speaks(2));

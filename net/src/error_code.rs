@@ -86,6 +86,8 @@ impl ErrorCode {
     pub const INVALID_RECORD: Self = Self(87);
     pub const THROTTLING_QUOTA_EXCEEDED: Self = Self(89);
     pub const PRODUCER_FENCED: Self = Self(90);
+    pub const RESOURCE_NOT_FOUND: Self = Self(91);
+    pub const DUPLICATE_RESOURCE: Self = Self(92);
     pub const INVALID_UPDATE_VERSION: Self = Self(95);
     pub const UNKNOWN_TOPIC_ID: Self = Self(100);
     /// The topic of that id has another name now, or the other way round.
@@ -133,7 +135,7 @@ impl fmt::Display for ErrorCode {
 }
 
 /// One row for each constant above.
-const NAMES: [(ErrorCode, &str); 79] = [
+const NAMES: [(ErrorCode, &str); 81] = [
     (ErrorCode::UNKNOWN_SERVER_ERROR, "UNKNOWN_SERVER_ERROR"),
     (ErrorCode::NONE, "NONE"),
     (ErrorCode::OFFSET_OUT_OF_RANGE, "OFFSET_OUT_OF_RANGE"),
@@ -202,6 +204,8 @@ const NAMES: [(ErrorCode, &str); 79] = [
     (ErrorCode::INVALID_RECORD, "INVALID_RECORD"),
     (ErrorCode::THROTTLING_QUOTA_EXCEEDED, "THROTTLING_QUOTA_EXCEEDED"),
     (ErrorCode::PRODUCER_FENCED, "PRODUCER_FENCED"),
+    (ErrorCode::RESOURCE_NOT_FOUND, "RESOURCE_NOT_FOUND"),
+    (ErrorCode::DUPLICATE_RESOURCE, "DUPLICATE_RESOURCE"),
     (ErrorCode::INVALID_UPDATE_VERSION, "INVALID_UPDATE_VERSION"),
     (ErrorCode::UNKNOWN_TOPIC_ID, "UNKNOWN_TOPIC_ID"),
     (ErrorCode::INCONSISTENT_TOPIC_ID, "INCONSISTENT_TOPIC_ID"),

@@ -12,12 +12,13 @@ use kafka_protocol::messages::{
     DeleteGroupsResponse, DeleteRecordsResponse, DeleteTopicsResponse,
     DescribeClientQuotasResponse, DescribeClusterResponse, DescribeConfigsResponse,
     DescribeGroupsResponse, DescribeLogDirsResponse, DescribeProducersResponse,
-    DescribeQuorumResponse, DescribeTopicPartitionsResponse, ElectLeadersResponse,
-    FindCoordinatorResponse, HeartbeatResponse, IncrementalAlterConfigsResponse,
-    InitProducerIdResponse, JoinGroupResponse, LeaveGroupResponse, ListConfigResourcesResponse,
-    ListGroupsResponse, ListOffsetsResponse, ListPartitionReassignmentsResponse, MetadataResponse,
-    OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchResponse, OffsetForLeaderEpochResponse,
-    SyncGroupResponse, UpdateFeaturesResponse,
+    DescribeQuorumResponse, DescribeTopicPartitionsResponse, DescribeUserScramCredentialsResponse,
+    ElectLeadersResponse, FindCoordinatorResponse, HeartbeatResponse,
+    IncrementalAlterConfigsResponse, InitProducerIdResponse, JoinGroupResponse, LeaveGroupResponse,
+    ListConfigResourcesResponse, ListGroupsResponse, ListOffsetsResponse,
+    ListPartitionReassignmentsResponse, MetadataResponse, OffsetCommitResponse,
+    OffsetDeleteResponse, OffsetFetchResponse, OffsetForLeaderEpochResponse, SyncGroupResponse,
+    UpdateFeaturesResponse,
 };
 use kafka_protocol::protocol::Encodable;
 
@@ -62,6 +63,7 @@ pub enum Response<R> {
     OffsetDelete(OffsetDeleteResponse),
     DescribeClientQuotas(DescribeClientQuotasResponse),
     AlterClientQuotas(AlterClientQuotasResponse),
+    DescribeUserScramCredentials(DescribeUserScramCredentialsResponse),
     AlterReplicaLogDirs(AlterReplicaLogDirsResponse),
     ElectLeaders(ElectLeadersResponse),
     AlterPartitionReassignments(AlterPartitionReassignmentsResponse),
@@ -108,6 +110,7 @@ impl<R> Response<R> {
             Self::OffsetDelete(_) => ApiKey::OffsetDelete,
             Self::DescribeClientQuotas(_) => ApiKey::DescribeClientQuotas,
             Self::AlterClientQuotas(_) => ApiKey::AlterClientQuotas,
+            Self::DescribeUserScramCredentials(_) => ApiKey::DescribeUserScramCredentials,
             Self::AlterReplicaLogDirs(_) => ApiKey::AlterReplicaLogDirs,
             Self::ElectLeaders(_) => ApiKey::ElectLeaders,
             Self::AlterPartitionReassignments(_) => ApiKey::AlterPartitionReassignments,
@@ -177,6 +180,7 @@ impl<R> Response<R> {
             Self::OffsetDelete(body) => generated(&mut frame, reply, &body)?,
             Self::DescribeClientQuotas(body) => generated(&mut frame, reply, &body)?,
             Self::AlterClientQuotas(body) => generated(&mut frame, reply, &body)?,
+            Self::DescribeUserScramCredentials(body) => generated(&mut frame, reply, &body)?,
             Self::AlterReplicaLogDirs(body) => generated(&mut frame, reply, &body)?,
             Self::ElectLeaders(mut body) => {
                 fit_elect_leaders(&mut body, reply.version);

@@ -18,6 +18,7 @@ pub mod producers;
 pub mod quorum;
 pub mod quotas;
 pub mod replicas;
+pub mod scram;
 pub mod topic_partitions;
 
 use std::rc::Rc;
@@ -275,7 +276,8 @@ async fn respond_to_admin<I: Io>(
         | Body::AlterConfigs(_)
         | Body::IncrementalAlterConfigs(_)
         | Body::DescribeClientQuotas(_)
-        | Body::AlterClientQuotas(_) => respond_of_configs(shard, body).await,
+        | Body::AlterClientQuotas(_)
+        | Body::DescribeUserScramCredentials(_) => respond_of_configs(shard, body).await,
         Body::Produce(_)
         | Body::Fetch(_)
         | Body::ConsumerGroupHeartbeat(_)
@@ -314,6 +316,9 @@ async fn respond_of_configs<I: Io>(shard: &Rc<Shard<I>>, body: Body) -> Response
         }
         Body::AlterClientQuotas(body) => {
             Response::AlterClientQuotas(quotas::alter(shard, body).await)
+        }
+        Body::DescribeUserScramCredentials(body) => {
+            Response::DescribeUserScramCredentials(scram::describe(body))
         }
         Body::IncrementalAlterConfigs(body) => {
             Response::IncrementalAlterConfigs(configs::alter_incrementally(shard, body).await)

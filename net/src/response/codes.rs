@@ -14,6 +14,14 @@ macro_rules! codes {
     };
 }
 
+/// The code of the whole answer, and those of a list in it.
+macro_rules! all_codes {
+    ($body:ident . $list:ident, $each:ident) => {{
+        $each($body.error_code);
+        codes!($body.$list, $each);
+    }};
+}
+
 /// The codes of the partitions of topics.
 macro_rules! partition_codes {
     ($topics:expr, $each:ident) => {
@@ -31,14 +39,8 @@ impl<R> Response<R> {
             Self::ListOffsets(body) => partition_codes!(body.topics, raw),
             Self::DeleteRecords(body) => partition_codes!(body.topics, raw),
             Self::OffsetForLeaderEpoch(body) => partition_codes!(body.topics, raw),
-            Self::Metadata(body) => {
-                raw(body.error_code);
-                body.topics.iter().for_each(|it| raw(it.error_code));
-            }
-            Self::DescribeLogDirs(body) => {
-                raw(body.error_code);
-                body.results.iter().for_each(|it| raw(it.error_code));
-            }
+            Self::Metadata(body) => all_codes!(body.topics, raw),
+            Self::DescribeLogDirs(body) => all_codes!(body.results, raw),
             Self::CreateTopics(body) => codes!(body.topics, raw),
             Self::DeleteTopics(body) => codes!(body.responses, raw),
             Self::CreatePartitions(body) => codes!(body.results, raw),
@@ -52,14 +54,8 @@ impl<R> Response<R> {
             Self::SyncGroup(body) => raw(body.error_code),
             Self::Heartbeat(body) => raw(body.error_code),
             Self::ListGroups(body) => raw(body.error_code),
-            Self::LeaveGroup(body) => {
-                raw(body.error_code);
-                body.members.iter().for_each(|it| raw(it.error_code));
-            }
-            Self::FindCoordinator(body) => {
-                raw(body.error_code);
-                body.coordinators.iter().for_each(|it| raw(it.error_code));
-            }
+            Self::LeaveGroup(body) => all_codes!(body.members, raw),
+            Self::FindCoordinator(body) => all_codes!(body.coordinators, raw),
             Self::DescribeGroups(body) => codes!(body.groups, raw),
             Self::DeleteGroups(body) => codes!(body.results, raw),
             Self::OffsetDelete(body) => {
@@ -68,6 +64,7 @@ impl<R> Response<R> {
             }
             Self::DescribeClientQuotas(body) => raw(body.error_code),
             Self::AlterClientQuotas(body) => codes!(body.entries, raw),
+            Self::DescribeUserScramCredentials(body) => all_codes!(body.results, raw),
             Self::AlterReplicaLogDirs(body) => partition_codes!(body.results, raw),
             Self::ElectLeaders(body) => election_codes(body, raw),
             Self::AlterPartitionReassignments(body) => {
@@ -86,10 +83,7 @@ impl<R> Response<R> {
             Self::ListConfigResources(body) => raw(body.error_code),
             Self::DescribeTopicPartitions(body) => codes!(body.topics, raw),
             Self::OffsetCommit(body) => partition_codes!(body.topics, raw),
-            Self::OffsetFetch(body) => {
-                raw(body.error_code);
-                body.groups.iter().for_each(|it| raw(it.error_code));
-            }
+            Self::OffsetFetch(body) => all_codes!(body.groups, raw),
         }
     }
 }

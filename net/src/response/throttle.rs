@@ -35,6 +35,7 @@ impl<R> Response<R> {
             Self::OffsetDelete(body) => &mut body.throttle_time_ms,
             Self::DescribeClientQuotas(body) => &mut body.throttle_time_ms,
             Self::AlterClientQuotas(body) => &mut body.throttle_time_ms,
+            Self::DescribeUserScramCredentials(body) => &mut body.throttle_time_ms,
             Self::AlterReplicaLogDirs(body) => &mut body.throttle_time_ms,
             Self::ElectLeaders(body) => &mut body.throttle_time_ms,
             Self::AlterPartitionReassignments(body) => &mut body.throttle_time_ms,

@@ -35,6 +35,7 @@ pub const fn schema(api: ApiKey) -> Option<&'static Struct> {
         ApiKey::OffsetDelete => &OFFSET_DELETE,
         ApiKey::DescribeClientQuotas => &DESCRIBE_CLIENT_QUOTAS,
         ApiKey::AlterClientQuotas => &ALTER_CLIENT_QUOTAS,
+        ApiKey::DescribeUserScramCredentials => &DESCRIBE_USER_SCRAM_CREDENTIALS,
         ApiKey::AlterReplicaLogDirs => &ALTER_REPLICA_LOG_DIRS,
         ApiKey::ElectLeaders => &ELECT_LEADERS,
         ApiKey::AlterPartitionReassignments => &ALTER_PARTITION_REASSIGNMENTS,
@@ -361,6 +362,9 @@ const QUOTA_ENTITY: Struct = Struct::new(&[
     Field::new(Kind::String),            // type
     Field::new(Kind::String).nullable(), // name
 ]);
+
+const DESCRIBE_USER_SCRAM_CREDENTIALS: Struct =
+    Struct::new(&[Field::new(Kind::Structs(&Struct::new(&[Field::new(Kind::String)]))).nullable()]);
 
 const DESCRIBE_QUORUM: Struct = Struct::new(&[Field::new(Kind::Structs(&Struct::new(&[
     Field::new(Kind::String),

@@ -34,6 +34,7 @@ pub const fn schema(api: ApiKey) -> Option<&'static Struct> {
         ApiKey::OffsetDelete => &OFFSET_DELETE,
         ApiKey::DescribeClientQuotas => &DESCRIBE_CLIENT_QUOTAS,
         ApiKey::AlterClientQuotas => &ALTER_CLIENT_QUOTAS,
+        ApiKey::DescribeUserScramCredentials => &DESCRIBE_USER_SCRAM_CREDENTIALS,
         ApiKey::AlterReplicaLogDirs => &ALTER_REPLICA_LOG_DIRS,
         ApiKey::ElectLeaders => &ELECT_LEADERS,
         ApiKey::AlterPartitionReassignments => &ALTER_PARTITION_REASSIGNMENTS,
@@ -491,6 +492,21 @@ const ALTER_CLIENT_QUOTAS: Struct = Struct::new(&[
 const QUOTA_ENTITY: Struct = Struct::new(&[
     Field::new(Kind::String),            // type
     Field::new(Kind::String).nullable(), // name
+]);
+
+const DESCRIBE_USER_SCRAM_CREDENTIALS: Struct = Struct::new(&[
+    Field::new(I32),                     // throttle
+    Field::new(I16),                     // error
+    Field::new(Kind::String).nullable(), // message
+    Field::new(Kind::Structs(&Struct::new(&[
+        Field::new(Kind::String),            // user
+        Field::new(I16),                     // error
+        Field::new(Kind::String).nullable(), // message
+        Field::new(Kind::Structs(&Struct::new(&[
+            Field::new(BYTE), // mechanism
+            Field::new(I32),  // iterations
+        ]))),
+    ]))),
 ]);
 
 const DESCRIBE_QUORUM: Struct = Struct::new(&[

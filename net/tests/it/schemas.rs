@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use kafka_protocol::protocol::Encodable;
 use net::api::ApiKey;
-use net::client::decode_response;
+use net::client::decode_response as read;
 use net::codec::{DecodeError, Layout};
 use net::group_offsets::{self, TOPIC_IDS_FROM};
 use net::header::{Reply, RequestHeader};
@@ -56,6 +56,7 @@ fn request_bytes(version: i16, request: &Request) -> Vec<u8> {
         Request::OffsetDelete(body) => encoded(version, body),
         Request::DescribeClientQuotas(body) => encoded(version, body),
         Request::AlterClientQuotas(body) => encoded(version, body),
+        Request::DescribeUserScramCredentials(body) => encoded(version, body),
         Request::AlterReplicaLogDirs(body) => encoded(version, body),
         Request::ElectLeaders(body) => encoded(version, body),
         Request::AlterPartitionReassignments(body) => encoded(version, body),
@@ -91,69 +92,56 @@ pub(crate) fn response(
     Ok(match api {
         ApiKey::Produce => Response::Produce(net::client::decode_produce(version, body)?),
         ApiKey::Fetch => Response::Fetch(net::client::decode_fetch(version, body)?),
-        ApiKey::ListOffsets => Response::ListOffsets(decode_response(api, version, body)?),
-        ApiKey::Metadata => Response::Metadata(decode_response(api, version, body)?),
-        ApiKey::ApiVersions => Response::ApiVersions(decode_response(api, version, body)?),
-        ApiKey::CreateTopics => Response::CreateTopics(decode_response(api, version, body)?),
-        ApiKey::DeleteTopics => Response::DeleteTopics(decode_response(api, version, body)?),
-        ApiKey::DeleteRecords => Response::DeleteRecords(decode_response(api, version, body)?),
-        ApiKey::InitProducerId => Response::InitProducerId(decode_response(api, version, body)?),
-        ApiKey::OffsetForLeaderEpoch => {
-            Response::OffsetForLeaderEpoch(decode_response(api, version, body)?)
-        }
-        ApiKey::DescribeConfigs => Response::DescribeConfigs(decode_response(api, version, body)?),
-        ApiKey::AlterConfigs => Response::AlterConfigs(decode_response(api, version, body)?),
-        ApiKey::DescribeLogDirs => Response::DescribeLogDirs(decode_response(api, version, body)?),
-        ApiKey::CreatePartitions => {
-            Response::CreatePartitions(decode_response(api, version, body)?)
-        }
+        ApiKey::ListOffsets => Response::ListOffsets(read(api, version, body)?),
+        ApiKey::Metadata => Response::Metadata(read(api, version, body)?),
+        ApiKey::ApiVersions => Response::ApiVersions(read(api, version, body)?),
+        ApiKey::CreateTopics => Response::CreateTopics(read(api, version, body)?),
+        ApiKey::DeleteTopics => Response::DeleteTopics(read(api, version, body)?),
+        ApiKey::DeleteRecords => Response::DeleteRecords(read(api, version, body)?),
+        ApiKey::InitProducerId => Response::InitProducerId(read(api, version, body)?),
+        ApiKey::OffsetForLeaderEpoch => Response::OffsetForLeaderEpoch(read(api, version, body)?),
+        ApiKey::DescribeConfigs => Response::DescribeConfigs(read(api, version, body)?),
+        ApiKey::AlterConfigs => Response::AlterConfigs(read(api, version, body)?),
+        ApiKey::DescribeLogDirs => Response::DescribeLogDirs(read(api, version, body)?),
+        ApiKey::CreatePartitions => Response::CreatePartitions(read(api, version, body)?),
         ApiKey::IncrementalAlterConfigs => {
-            Response::IncrementalAlterConfigs(decode_response(api, version, body)?)
+            Response::IncrementalAlterConfigs(read(api, version, body)?)
         }
-        ApiKey::DescribeCluster => Response::DescribeCluster(decode_response(api, version, body)?),
-        ApiKey::OffsetCommit => Response::OffsetCommit(decode_response(api, version, body)?),
-        ApiKey::OffsetFetch => Response::OffsetFetch(decode_response(api, version, body)?),
-        ApiKey::FindCoordinator => Response::FindCoordinator(decode_response(api, version, body)?),
-        ApiKey::JoinGroup => Response::JoinGroup(decode_response(api, version, body)?),
-        ApiKey::Heartbeat => Response::Heartbeat(decode_response(api, version, body)?),
-        ApiKey::LeaveGroup => Response::LeaveGroup(decode_response(api, version, body)?),
-        ApiKey::SyncGroup => Response::SyncGroup(decode_response(api, version, body)?),
-        ApiKey::DescribeGroups => Response::DescribeGroups(decode_response(api, version, body)?),
-        ApiKey::ListGroups => Response::ListGroups(decode_response(api, version, body)?),
-        ApiKey::DeleteGroups => Response::DeleteGroups(decode_response(api, version, body)?),
-        ApiKey::OffsetDelete => Response::OffsetDelete(decode_response(api, version, body)?),
-        ApiKey::DescribeClientQuotas => {
-            Response::DescribeClientQuotas(decode_response(api, version, body)?)
+        ApiKey::DescribeCluster => Response::DescribeCluster(read(api, version, body)?),
+        ApiKey::OffsetCommit => Response::OffsetCommit(read(api, version, body)?),
+        ApiKey::OffsetFetch => Response::OffsetFetch(read(api, version, body)?),
+        ApiKey::FindCoordinator => Response::FindCoordinator(read(api, version, body)?),
+        ApiKey::JoinGroup => Response::JoinGroup(read(api, version, body)?),
+        ApiKey::Heartbeat => Response::Heartbeat(read(api, version, body)?),
+        ApiKey::LeaveGroup => Response::LeaveGroup(read(api, version, body)?),
+        ApiKey::SyncGroup => Response::SyncGroup(read(api, version, body)?),
+        ApiKey::DescribeGroups => Response::DescribeGroups(read(api, version, body)?),
+        ApiKey::ListGroups => Response::ListGroups(read(api, version, body)?),
+        ApiKey::DeleteGroups => Response::DeleteGroups(read(api, version, body)?),
+        ApiKey::OffsetDelete => Response::OffsetDelete(read(api, version, body)?),
+        ApiKey::DescribeClientQuotas => Response::DescribeClientQuotas(read(api, version, body)?),
+        ApiKey::AlterClientQuotas => Response::AlterClientQuotas(read(api, version, body)?),
+        ApiKey::DescribeUserScramCredentials => {
+            Response::DescribeUserScramCredentials(read(api, version, body)?)
         }
-        ApiKey::AlterClientQuotas => {
-            Response::AlterClientQuotas(decode_response(api, version, body)?)
-        }
-        ApiKey::AlterReplicaLogDirs => {
-            Response::AlterReplicaLogDirs(decode_response(api, version, body)?)
-        }
-        ApiKey::ElectLeaders => Response::ElectLeaders(decode_response(api, version, body)?),
+        ApiKey::AlterReplicaLogDirs => Response::AlterReplicaLogDirs(read(api, version, body)?),
+        ApiKey::ElectLeaders => Response::ElectLeaders(read(api, version, body)?),
         ApiKey::AlterPartitionReassignments => {
-            Response::AlterPartitionReassignments(decode_response(api, version, body)?)
+            Response::AlterPartitionReassignments(read(api, version, body)?)
         }
         ApiKey::ListPartitionReassignments => {
-            Response::ListPartitionReassignments(decode_response(api, version, body)?)
+            Response::ListPartitionReassignments(read(api, version, body)?)
         }
-        ApiKey::DescribeQuorum => Response::DescribeQuorum(decode_response(api, version, body)?),
-        ApiKey::UpdateFeatures => Response::UpdateFeatures(decode_response(api, version, body)?),
+        ApiKey::DescribeQuorum => Response::DescribeQuorum(read(api, version, body)?),
+        ApiKey::UpdateFeatures => Response::UpdateFeatures(read(api, version, body)?),
         ApiKey::ConsumerGroupHeartbeat => {
-            Response::ConsumerGroupHeartbeat(decode_response(api, version, body)?)
+            Response::ConsumerGroupHeartbeat(read(api, version, body)?)
         }
-        ApiKey::ConsumerGroupDescribe => {
-            Response::ConsumerGroupDescribe(decode_response(api, version, body)?)
-        }
-        ApiKey::DescribeProducers => {
-            Response::DescribeProducers(decode_response(api, version, body)?)
-        }
-        ApiKey::ListConfigResources => {
-            Response::ListConfigResources(decode_response(api, version, body)?)
-        }
+        ApiKey::ConsumerGroupDescribe => Response::ConsumerGroupDescribe(read(api, version, body)?),
+        ApiKey::DescribeProducers => Response::DescribeProducers(read(api, version, body)?),
+        ApiKey::ListConfigResources => Response::ListConfigResources(read(api, version, body)?),
         ApiKey::DescribeTopicPartitions => {
-            Response::DescribeTopicPartitions(decode_response(api, version, body)?)
+            Response::DescribeTopicPartitions(read(api, version, body)?)
         }
     })
 }

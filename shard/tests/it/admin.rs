@@ -12,13 +12,15 @@ use kafka_protocol::messages::alter_replica_log_dirs_request::{
     AlterReplicaLogDir, AlterReplicaLogDirTopic,
 };
 use kafka_protocol::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
+use kafka_protocol::messages::describe_user_scram_credentials_request::UserName;
 use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
     AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse, ApiVersionsRequest,
     ApiVersionsResponse, BrokerId, DescribeProducersRequest, DescribeProducersResponse,
     DescribeQuorumRequest, DescribeQuorumResponse, DescribeTopicPartitionsRequest,
-    DescribeTopicPartitionsResponse, ElectLeadersRequest, ElectLeadersResponse,
+    DescribeTopicPartitionsResponse, DescribeUserScramCredentialsRequest,
+    DescribeUserScramCredentialsResponse, ElectLeadersRequest, ElectLeadersResponse,
     ListConfigResourcesRequest, ListConfigResourcesResponse, ListPartitionReassignmentsRequest,
     ListPartitionReassignmentsResponse, TopicName, UpdateFeaturesRequest, UpdateFeaturesResponse,
     describe_producers_request, describe_quorum_request, elect_leaders_request,
@@ -386,6 +388,34 @@ fn the_one_feature_stays_at_its_one_level() {
                 assert_eq!((answer.error_code, answer.results.len()), (want, 0));
                 assert_eq!(answer.error_message.is_some(), want != 0);
             }
+        }
+    });
+}
+
+/// Names, and what is told of each.
+type Told = Vec<(&'static str, i16)>;
+
+#[test]
+fn no_user_has_scram_credentials() {
+    play(&[], async |client: Client| {
+        let user = |name: &&str| UserName::default().with_name(text(name));
+        let cases: [(Option<&[&str]>, Told); 4] = [
+            (None, vec![]),
+            (Some(&[]), vec![]),
+            (Some(&["bob", "alice"]), vec![("alice", 91), ("bob", 91)]),
+            (Some(&["bob", "alice", "bob"]), vec![("alice", 91), ("bob", 92)]),
+        ];
+        for (users, want) in cases {
+            let users = users.map(|users| users.iter().map(user).collect());
+            let request = DescribeUserScramCredentialsRequest::default().with_users(users);
+            let answer: DescribeUserScramCredentialsResponse =
+                client.ask(ApiKey::DescribeUserScramCredentials, 0, &request).await;
+            assert_eq!((answer.error_code, &answer.error_message), (0, &None));
+            let said = answer.results.iter().map(|it| (&*it.user, it.error_code));
+            assert_eq!(said.collect::<Vec<_>>(), want);
+            let results = answer.results.iter();
+            assert!(results.clone().all(|it| it.error_message.is_some()));
+            assert!(results.clone().all(|it| it.credential_infos.is_empty()));
         }
     });
 }
