@@ -18,6 +18,7 @@ use crate::report::{OutputArguments, Report};
 use crate::table::Table;
 use crate::watch::{Answer, WatchArguments};
 
+mod consumer_group;
 mod consumer_protocol;
 mod coordinator;
 mod description;
@@ -64,7 +65,10 @@ const DESCRIBE_EXAMPLES: &str = "\
 Examples:
   odradek group describe my-group
   odradek group describe my-group --json | jq '.[].members[].client_id'
-  odradek group describe my-group --watch";
+  odradek group describe my-group --watch
+
+Of a group of the consumer protocol it also shows the epochs of the group and of its target assignment,
+and of each member its epoch, what it has, and what it is to have.";
 
 #[derive(Args, Debug)]
 #[command(after_help = DESCRIBE_EXAMPLES)]

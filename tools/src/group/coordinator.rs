@@ -17,6 +17,7 @@ use kafka_protocol::protocol::{Request, StrBytes};
 
 use crate::cluster::{Cluster, explain, pause, topic_name};
 use crate::failure::Failure;
+use crate::group::consumer_group;
 use crate::group::consumer_protocol::{CONSUMER, assigned, subscribed};
 use crate::group::description::{Description, Member};
 
@@ -41,8 +42,15 @@ pub(crate) fn is_coordinators(code: i16) -> bool {
     .any(|error| error.code() == code)
 }
 
-/// `None` if there is no such group.
+/// Of either protocol; `None` if there is no such group.
 pub(crate) fn describe(cluster: &mut Cluster, name: &str) -> Result<Option<Description>, Failure> {
+    match consumer_group::describe(cluster, name)? {
+        Some(description) => Ok(Some(description)),
+        None => describe_classic(cluster, name),
+    }
+}
+
+fn describe_classic(cluster: &mut Cluster, name: &str) -> Result<Option<Description>, Failure> {
     let request = DescribeGroupsRequest::default().with_groups(vec![group_id(name)]);
     let (node, response) = ask(cluster, name, &request, 6, |response| {
         response.groups.first().map_or(0, |group| group.error_code)
@@ -72,6 +80,7 @@ fn described(coordinator: i32, group: DescribedGroup) -> Description {
         state: group.group_state.to_string(),
         protocol_type: group.protocol_type.to_string(),
         protocol: group.protocol_data.to_string(),
+        epochs: None,
         members,
     }
 }
@@ -84,6 +93,7 @@ fn member(member: DescribedGroupMember, is_consumer: bool) -> Member {
         host: member.client_host.to_string(),
         subscribed: is_consumer.then(|| subscribed(&member.member_metadata)).flatten(),
         assigned: is_consumer.then(|| assigned(&member.member_assignment)).flatten(),
+        progressing: None,
     }
 }
 
@@ -100,7 +110,11 @@ pub(crate) fn member_counts(
     let request = DescribeGroupsRequest::default().with_groups(ids);
     let response = cluster.broker(node)?.call(&request, 6)?;
     let groups = response.groups.into_iter().filter(|it| it.error_code == 0);
-    Ok(groups.map(|it| (it.group_id.0.to_string(), it.members.len())).collect())
+    let mut counts: BTreeMap<String, usize> =
+        groups.map(|it| (it.group_id.0.to_string(), it.members.len())).collect();
+    let others: Vec<&str> = names.iter().copied().filter(|it| !counts.contains_key(*it)).collect();
+    counts.extend(consumer_group::member_counts(cluster, node, &others)?);
+    Ok(counts)
 }
 
 /// Everything that the group has committed.
@@ -172,7 +186,7 @@ pub(crate) fn delete(cluster: &mut Cluster, name: &str) -> Result<i16, Failure> 
 }
 
 /// Asks the coordinator, until what it says is about the group. Also says who it is.
-fn ask<R: Request>(
+pub(super) fn ask<R: Request>(
     cluster: &mut Cluster,
     name: &str,
     request: &R,
@@ -211,6 +225,6 @@ fn find(cluster: &mut Cluster, name: &str) -> Result<Result<i32, i16>, Failure> 
     }
 }
 
-fn group_id(name: &str) -> GroupId {
+pub(super) fn group_id(name: &str) -> GroupId {
     GroupId(StrBytes::from_string(name.to_owned()))
 }

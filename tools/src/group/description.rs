@@ -12,7 +12,15 @@ pub(crate) struct Description {
     pub(crate) protocol_type: String,
     /// What its members agreed on, such as the name of an assignor.
     pub(crate) protocol: String,
+    /// Of a group of the consumer protocol.
+    pub(crate) epochs: Option<Epochs>,
     pub(crate) members: Vec<Member>,
+}
+
+/// How often the group changed, and of which of these the members' targets are.
+pub(crate) struct Epochs {
+    pub(crate) group: i32,
+    pub(crate) target: i32,
 }
 
 pub(crate) struct Member {
@@ -24,6 +32,19 @@ pub(crate) struct Member {
     pub(crate) subscribed: Option<Vec<String>>,
     /// Topics and partitions in order; `None` as above.
     pub(crate) assigned: Option<Vec<(String, i32)>>,
+    /// Of a group of the consumer protocol.
+    pub(crate) progressing: Option<Progressing>,
+}
+
+/// A member on its way to what it is to have.
+pub(crate) struct Progressing {
+    /// The group's epoch that it has come to.
+    pub(crate) epoch: i32,
+    pub(crate) rack: Option<String>,
+    /// Topics that it wants besides those that it names.
+    pub(crate) expression: Option<String>,
+    /// Topics and partitions in order.
+    pub(crate) target: Vec<(String, i32)>,
 }
 
 impl Description {
@@ -49,27 +70,19 @@ impl Description {
     }
 
     pub(crate) fn page(&self, rows: &[Progress]) -> String {
-        let mut page = self.head(&[
+        let mut lines = vec![
             ("protocol type", self.protocol_type.clone()),
             ("protocol", self.protocol.clone()),
             ("members", self.members.len().to_string()),
             ("lag", progress::total_lag(rows).to_string()),
-        ]);
+        ];
+        if let Some(epochs) = &self.epochs {
+            lines.push(("epoch", epochs.group.to_string()));
+            lines.push(("target epoch", epochs.target.to_string()));
+        }
+        let mut page = self.head(&lines);
         if !self.members.is_empty() {
-            let mut table =
-                Table::new(&["member", "instance", "client", "host", "partitions", "assigned"]);
-            for member in &self.members {
-                let count = member.assigned.as_ref().map(|it| it.len().to_string());
-                table.row(vec![
-                    member.id.clone(),
-                    member.instance.clone().unwrap_or_else(|| "-".to_owned()),
-                    member.client_id.clone(),
-                    member.host.clone(),
-                    count.unwrap_or_else(|| "-".to_owned()),
-                    member.assigned.as_deref().map_or_else(|| "-".to_owned(), grouped),
-                ]);
-            }
-            page.push_str(&format!("\n{table}"));
+            page.push_str(&format!("\n{}", self.members_table()));
         }
         if !rows.is_empty() {
             let mut table =
@@ -84,6 +97,31 @@ impl Description {
             page.push_str(&format!("\n{table}{}", progress::troubles(rows)));
         }
         page
+    }
+
+    fn members_table(&self) -> Table {
+        let mut header = vec!["member", "instance", "client", "host", "partitions", "assigned"];
+        if self.epochs.is_some() {
+            header.extend(["epoch", "target"]);
+        }
+        let mut table = Table::new(&header);
+        for member in &self.members {
+            let count = member.assigned.as_ref().map(|it| it.len().to_string());
+            let mut cells = vec![
+                member.id.clone(),
+                member.instance.clone().unwrap_or_else(|| "-".to_owned()),
+                member.client_id.clone(),
+                member.host.clone(),
+                count.unwrap_or_else(|| "-".to_owned()),
+                member.assigned.as_deref().map_or_else(|| "-".to_owned(), grouped),
+            ];
+            if let Some(progressing) = &member.progressing {
+                cells.push(progressing.epoch.to_string());
+                cells.push(grouped(&progressing.target));
+            }
+            table.row(cells);
+        }
+        table
     }
 
     pub(crate) fn json(&self, rows: &[Progress]) -> Value {
@@ -103,6 +141,8 @@ impl Description {
             "coordinator": self.coordinator,
             "protocol_type": self.protocol_type,
             "protocol": self.protocol,
+            "epoch": self.epochs.as_ref().map(|it| it.group),
+            "target_epoch": self.epochs.as_ref().map(|it| it.target),
             "lag": progress::total_lag(rows),
             "members": members,
             "partitions": partitions,
@@ -112,19 +152,21 @@ impl Description {
 
 impl Member {
     fn json(&self) -> Value {
-        let assigned = self.assigned.as_ref().map(|list| {
-            let one = |(topic, partition): &(String, i32)| {
-                json!({ "topic": topic, "partition": partition })
-            };
-            list.iter().map(one).collect::<Vec<_>>()
-        });
+        let one =
+            |(topic, partition): &(String, i32)| json!({ "topic": topic, "partition": partition });
+        let listed = |list: &[(String, i32)]| list.iter().map(one).collect::<Vec<_>>();
+        let progressing = self.progressing.as_ref();
         json!({
             "id": self.id,
             "instance": self.instance,
             "client_id": self.client_id,
             "host": self.host,
             "subscribed": self.subscribed,
-            "assigned": assigned,
+            "subscribed_expression": progressing.map(|it| &it.expression),
+            "rack": progressing.map(|it| &it.rack),
+            "epoch": progressing.map(|it| it.epoch),
+            "assigned": self.assigned.as_deref().map(listed),
+            "target": progressing.map(|it| listed(&it.target)),
         })
     }
 }

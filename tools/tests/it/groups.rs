@@ -86,6 +86,39 @@ fn a_group_with_a_member_is_listed_described_and_left_alone() {
 }
 
 #[test]
+fn a_group_of_the_consumer_protocol_shows_epochs_and_targets() {
+    let place = Place::new("group-consumer");
+    let broker = place.serve();
+    fill(&broker);
+    let mut member = Member::join_assigned(&place.address(), "readers", "t");
+    member.commit("t", 0, 2);
+
+    let listed = &read(&broker.answer(&["group", "list", "--json"], ""))[0];
+    assert_eq!((&listed["type"], &listed["members"]), (&json!("consumer"), &json!(1)));
+    let described = &read(&broker.answer(&["group", "describe", "readers", "--json"], ""))[0];
+    assert_eq!(
+        (&described["state"], &described["protocol"]),
+        (&json!("Stable"), &json!("uniform"))
+    );
+    assert_eq!(described["epoch"], described["target_epoch"]);
+    assert_eq!(described["lag"], 3);
+    let seen = &described["members"][0];
+    assert_eq!((&seen["id"], &seen["epoch"]), (&json!(member.id()), &described["epoch"]));
+    assert_eq!(seen["subscribed"], json!(["t"]));
+    assert_eq!((&seen["subscribed_expression"], &seen["rack"]), (&Value::Null, &Value::Null));
+    let both = json!([{ "topic": "t", "partition": 0 }, { "topic": "t", "partition": 1 }]);
+    assert_eq!((&seen["assigned"], &seen["target"]), (&both, &both));
+    assert_eq!(described["partitions"][0]["member"], member.id());
+
+    let page = broker.answer(&["group", "describe", "readers"], "");
+    assert!(page.contains(&format!("\ntarget epoch   {}\n", described["epoch"])), "{page}");
+    assert!(page.lines().any(|line| line.ends_with("EPOCH  TARGET")), "{page}");
+    let lag = &read(&broker.answer(&["group", "lag", "readers", "--json"], ""))[0];
+    assert_eq!(lag["lag"], 3);
+    refused(&broker, &["group", "delete", "readers"], "NonEmptyGroup");
+}
+
+#[test]
 fn lag_is_counted_in_offsets_and_in_the_age_of_the_first_unread_record() {
     let place = Place::new("group-lag");
     let broker = place.serve();

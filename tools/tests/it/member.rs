@@ -1,5 +1,5 @@
-//! The only member of a group of the classic protocol, as a consumer is one: it joins, gives itself
-//! partitions, commits, and leaves.
+//! The only member of a group, as a consumer is one: it joins, gives itself partitions or is given them,
+//! commits, and leaves.
 //!
 //! It speaks plain Kafka, one request at a time, and sends no heartbeats: its session is longer than a
 //! test.
@@ -9,6 +9,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::offset_commit_request::{
@@ -16,8 +17,8 @@ use kafka_protocol::messages::offset_commit_request::{
 };
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
-    FindCoordinatorRequest, GroupId, JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest,
-    SyncGroupRequest, TopicName,
+    ConsumerGroupHeartbeatRequest, FindCoordinatorRequest, GroupId, JoinGroupRequest,
+    LeaveGroupRequest, OffsetCommitRequest, SyncGroupRequest, TopicName,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 use net::api::ApiKey;
@@ -37,16 +38,50 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Joins, and gives itself these partitions of `topic`.
-    pub(crate) fn join(address: &str, group: &str, topic: &str, partitions: &[i32]) -> Self {
+    fn connect(address: &str, group: &str) -> Self {
         let stream = TcpStream::connect(address).expect("a broker listens");
         stream.set_read_timeout(Some(WAIT_MAX)).expect("it is a duration");
-        let group = GroupId(StrBytes::from_string(group.to_owned()));
-        let mut member = Self { stream, group, id: StrBytes::default(), generation: -1 };
+        Self { stream, group: GroupId(text(group)), id: StrBytes::default(), generation: -1 }
+    }
+
+    /// Joins, and gives itself these partitions of `topic`.
+    pub(crate) fn join(address: &str, group: &str, topic: &str, partitions: &[i32]) -> Self {
+        let mut member = Self::connect(address, group);
         member.find_coordinator();
         member.join_as_leader(topic);
         member.give_itself(topic, partitions);
         member
+    }
+
+    /// Joins a group of the consumer protocol, and takes the partitions of `topic` that it is given.
+    pub(crate) fn join_assigned(address: &str, group: &str, topic: &str) -> Self {
+        let mut member = Self::connect(address, group);
+        member.find_coordinator();
+        member.id = StrBytes::from_static_str("assigned-member");
+        let joining = member
+            .beat()
+            .with_rebalance_timeout_ms(SESSION_MS)
+            .with_subscribed_topic_names(Some(vec![TopicName(text(topic))]));
+        let joining = joining.with_topic_partitions(Some(Vec::new()));
+        let joined = member.ask(&joining, 1, |response| response.error_code);
+        assert_eq!(joined.error_code, 0);
+        member.generation = joined.member_epoch;
+        let given = joined.assignment.expect("it is the only one").topic_partitions;
+        let owned = given.iter().map(|it| {
+            TopicPartitions::default()
+                .with_topic_id(it.topic_id)
+                .with_partitions(it.partitions.clone())
+        });
+        let taken = member.beat().with_topic_partitions(Some(owned.collect()));
+        assert_eq!(member.ask(&taken, 1, |response| response.error_code).error_code, 0);
+        member
+    }
+
+    fn beat(&self) -> ConsumerGroupHeartbeatRequest {
+        ConsumerGroupHeartbeatRequest::default()
+            .with_group_id(self.group.clone())
+            .with_member_id(self.id.clone())
+            .with_member_epoch(self.generation.max(0))
     }
 
     /// Makes the topic of offsets, and waits for its coordinators.
@@ -101,14 +136,14 @@ impl Member {
             .with_committed_offset(offset)
             .with_committed_metadata(Some(StrBytes::default()));
         let topic = OffsetCommitRequestTopic::default()
-            .with_name(TopicName(StrBytes::from_string(topic.to_owned())))
+            .with_name(TopicName(text(topic)))
             .with_partitions(vec![partition]);
         let request = OffsetCommitRequest::default()
             .with_group_id(self.group.clone())
             .with_generation_id_or_member_epoch(self.generation)
             .with_member_id(self.id.clone())
             .with_topics(vec![topic]);
-        let response = self.ask(&request, 7, |it| it.topics[0].partitions[0].error_code);
+        let response = self.ask(&request, 9, |it| it.topics[0].partitions[0].error_code);
         assert_eq!(response.topics[0].partitions[0].error_code, 0);
     }
 
@@ -150,6 +185,10 @@ impl Member {
         let (_, body) = split_response(api, version, &Bytes::from(frame)).expect("it is an answer");
         decode_response(api, version, &body).expect("it is what was asked for")
     }
+}
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
 }
 
 /// Version 0, one topic, no user data.
