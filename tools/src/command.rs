@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::cluster::Cluster;
 use crate::failure::Failure;
-use crate::{config, consume, group, log, overview, produce, serve, topic};
+use crate::{config, consume, group, log, overview, produce, quota, serve, topic};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,6 +47,9 @@ enum Verb {
     /// Show and change configurations, and check a broker's file
     #[command(subcommand)]
     Config(config::Verb),
+    /// Show and change how much of a broker clients may use
+    #[command(subcommand)]
+    Quota(quota::Verb),
     /// Check the files of a broker that does not run
     #[command(subcommand)]
     Log(log::Verb),
@@ -110,6 +113,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Verb::Group(verb) => group::run(&verb),
         Verb::Cluster(verb) => overview::run(&verb),
         Verb::Config(verb) => config::run(&verb),
+        Verb::Quota(verb) => quota::run(&verb),
         Verb::Log(verb) => log::run(&verb),
         Verb::Completion(arguments) => completion(arguments.shell),
     }

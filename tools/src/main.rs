@@ -25,6 +25,7 @@ mod offsets;
 mod overview;
 mod partitioner;
 mod produce;
+mod quota;
 mod report;
 mod serve;
 mod table;

@@ -7,5 +7,6 @@ mod damage;
 mod groups;
 mod log;
 mod member;
+mod quotas;
 mod run;
 mod serve;
