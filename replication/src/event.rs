@@ -335,6 +335,7 @@ const fn quota_code(quota: Quota) -> u8 {
         Quota::ProducerByteRate => 1,
         Quota::ConsumerByteRate => 2,
         Quota::RequestPercentage => 3,
+        Quota::ControllerMutationRate => 4,
     }
 }
 
@@ -511,6 +512,7 @@ mod tests {
                 changes: vec![
                     (Quota::RequestPercentage, Bound::checked(0.5)),
                     (Quota::ProducerByteRate, None),
+                    (Quota::ControllerMutationRate, Bound::checked(2.0)),
                 ],
             },
         ]

@@ -1,5 +1,5 @@
 //! Client quotas as they are set: how much of a node each client may use, and which of several rules
-//! holds for it (KIP-13, KIP-55, KIP-124).
+//! holds for it (KIP-13, KIP-55, KIP-124, KIP-599).
 //!
 //! Knows nothing of what is used: that is counted where clients are served.
 //! Invariant: no entity is without a bound.
@@ -17,7 +17,7 @@ use crate::limits::QUOTA_ENTITIES_MAX;
 /// Who everybody is: there is no authentication. Kafka's name for it.
 pub const ANONYMOUS: &str = "ANONYMOUS";
 
-/// What is bounded, of each node.
+/// What is bounded, of each node where nothing else is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Quota {
     /// Bytes of produce requests, per second.
@@ -26,11 +26,17 @@ pub enum Quota {
     ConsumerByteRate,
     /// Time of one core that requests take, in percent: 200 is two cores.
     RequestPercentage,
+    /// Partitions made and deleted, per second, of the whole cluster.
+    ControllerMutationRate,
 }
 
 impl Quota {
-    pub const ALL: [Self; 3] =
-        [Self::ProducerByteRate, Self::ConsumerByteRate, Self::RequestPercentage];
+    pub const ALL: [Self; 4] = [
+        Self::ProducerByteRate,
+        Self::ConsumerByteRate,
+        Self::RequestPercentage,
+        Self::ControllerMutationRate,
+    ];
 
     /// Kafka's name of it.
     #[must_use]
@@ -39,6 +45,7 @@ impl Quota {
             Self::ProducerByteRate => "producer_byte_rate",
             Self::ConsumerByteRate => "consumer_byte_rate",
             Self::RequestPercentage => "request_percentage",
+            Self::ControllerMutationRate => "controller_mutation_rate",
         }
     }
 
@@ -53,12 +60,13 @@ impl Quota {
             Self::ProducerByteRate => 0,
             Self::ConsumerByteRate => 1,
             Self::RequestPercentage => 2,
+            Self::ControllerMutationRate => 3,
         }
     }
 
     /// Whether a bound is a whole number.
     const fn is_whole(self) -> bool {
-        !matches!(self, Self::RequestPercentage)
+        matches!(self, Self::ProducerByteRate | Self::ConsumerByteRate)
     }
 }
 

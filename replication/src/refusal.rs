@@ -24,6 +24,8 @@ pub enum Reason {
     InvalidRequest,
     UnsupportedVersion,
     PolicyViolation,
+    /// The client may come again when it has waited.
+    ThrottlingQuotaExceeded,
     ElectionNotNeeded,
     /// None to cancel.
     NoReassignment,

@@ -6,6 +6,7 @@
 pub mod account;
 pub mod ledger;
 pub mod meter;
+pub mod toll;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -90,10 +91,12 @@ impl Shared {
     }
 }
 
-/// What a payer's bound is in the units of its account: bytes, or nanoseconds of a core.
+/// What a payer's bound is in the units of its account: bytes, partitions, or nanoseconds of a core.
 fn per_second(quota: Quota, bound: Bound) -> f64 {
     let per_second = match quota {
-        Quota::ProducerByteRate | Quota::ConsumerByteRate => bound.get(),
+        Quota::ProducerByteRate | Quota::ConsumerByteRate | Quota::ControllerMutationRate => {
+            bound.get()
+        }
         Quota::RequestPercentage => bound.get() / 100.0 * 1e9,
     };
     per_second.clamp(1e-9, 1e18) // A bound may be any number.
@@ -119,6 +122,9 @@ impl<I: Io> Shard<I> {
             return None;
         }
         connection.meter.account(image.quotas(), client, quota, |quota| {
+            if quota == Quota::ControllerMutationRate {
+                return None; // The controller has it.
+            }
             let (payer, bound) = image.quotas().find(quota, ANONYMOUS, client)?;
             Some(self.accounts.open(self.io.now(), payer, per_second(quota, bound)))
         })
@@ -192,8 +198,12 @@ impl<I: Io> Shard<I> {
 
     fn quota_windows(&self) -> Windows {
         let image = self.image.borrow();
-        let windows = &image.broker_config().quota_windows;
-        Windows { count: windows.count, span: Duration::from_secs(windows.span_seconds.into()) }
+        Windows::of(&image.broker_config().quota_windows)
+    }
+
+    fn mutation_windows(&self) -> Windows {
+        let image = self.image.borrow();
+        Windows::of(&image.broker_config().mutation_windows)
     }
 
     fn throttled(&self, quota: Quota, wait: Duration) -> Duration {

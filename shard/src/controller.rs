@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::admission::Admitted;
 use engine::bug::Bug;
@@ -25,6 +26,7 @@ use replication::event::Event;
 use replication::image::Image;
 use replication::producer_ids::{ProducerIdBlock, ProducerIds};
 
+use crate::accounts::toll::Asker;
 use crate::handler::{admin, configs, quotas};
 use crate::io::Io;
 use crate::limits::{BATCH_SHARE, EVENTS_BYTES_MAX};
@@ -36,11 +38,11 @@ use crate::signal::Bell;
 
 /// A request that changes the cluster's metadata, with its version where that matters.
 pub enum Command {
-    CreateTopics(CreateTopicsRequest, i16),
+    CreateTopics(CreateTopicsRequest, Asker),
     /// Names of topics that Metadata asked for.
     AutoCreate(Vec<String>),
-    DeleteTopics(DeleteTopicsRequest, i16),
-    CreatePartitions(CreatePartitionsRequest),
+    DeleteTopics(DeleteTopicsRequest, i16, Asker),
+    CreatePartitions(CreatePartitionsRequest, Asker),
     AlterConfigs(AlterConfigsRequest),
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
     AlterClientQuotas(AlterClientQuotasRequest),
@@ -49,12 +51,12 @@ pub enum Command {
     OffsetsTopic,
 }
 
-/// What a command is answered.
+/// What a command is answered; with a duration, for how long its client must wait then.
 pub enum Outcome {
-    CreateTopics(CreateTopicsResponse),
+    CreateTopics(CreateTopicsResponse, Duration),
     AutoCreate,
-    DeleteTopics(DeleteTopicsResponse),
-    CreatePartitions(CreatePartitionsResponse),
+    DeleteTopics(DeleteTopicsResponse, Duration),
+    CreatePartitions(CreatePartitionsResponse, Duration),
     AlterConfigs(AlterConfigsResponse),
     IncrementalAlterConfigs(IncrementalAlterConfigsResponse),
     AlterClientQuotas(AlterClientQuotasResponse),
@@ -218,18 +220,21 @@ pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
 
 async fn execute<I: Io>(shard: &Rc<Shard<I>>, command: Command) -> Outcome {
     match command {
-        Command::CreateTopics(request, version) => {
-            Outcome::CreateTopics(admin::execute_create(shard, &request, version).await)
+        Command::CreateTopics(request, asker) => {
+            let (response, wait) = admin::execute_create(shard, &request, &asker).await;
+            Outcome::CreateTopics(response, wait)
         }
         Command::AutoCreate(names) => {
             admin::execute_auto_create(shard, &names).await;
             Outcome::AutoCreate
         }
-        Command::DeleteTopics(request, version) => {
-            Outcome::DeleteTopics(admin::execute_delete(shard, &request, version).await)
+        Command::DeleteTopics(request, version, asker) => {
+            let (response, wait) = admin::execute_delete(shard, &request, version, &asker).await;
+            Outcome::DeleteTopics(response, wait)
         }
-        Command::CreatePartitions(request) => {
-            Outcome::CreatePartitions(admin::execute_create_partitions(shard, &request).await)
+        Command::CreatePartitions(request, asker) => {
+            let (response, wait) = admin::execute_create_partitions(shard, &request, &asker).await;
+            Outcome::CreatePartitions(response, wait)
         }
         Command::AlterConfigs(request) => {
             Outcome::AlterConfigs(configs::execute_replace(shard, &request).await)

@@ -24,6 +24,7 @@ pub mod topic_partitions;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine::admission::Refusal;
@@ -226,6 +227,12 @@ async fn respond<I: Io>(
             Response::DescribeGroups(groups::describe(shard, body, version).await)
         }
         Body::DeleteGroups(body) => Response::DeleteGroups(groups::delete(shard, body).await),
+        Body::CreateTopics(_) | Body::DeleteTopics(_) | Body::CreatePartitions(_) => {
+            let client = request.header.client_id.as_deref().unwrap_or_default();
+            let (response, wait) = respond_to_change(shard, client, body, version).await;
+            request.pause = request.pause.max(wait);
+            response
+        }
         body => respond_to_admin(shard, body, version).await,
     }
 }
@@ -241,15 +248,6 @@ async fn respond_to_admin<I: Io>(
         Body::UnknownApiVersions => Response::ApiVersions(api_versions::answer_unknown_version()),
         Body::DescribeLogDirs(body) => {
             Response::DescribeLogDirs(admin::describe_log_dirs(shard, body).await)
-        }
-        Body::CreateTopics(body) => {
-            Response::CreateTopics(admin::create_topics(shard, body, version).await)
-        }
-        Body::DeleteTopics(body) => {
-            Response::DeleteTopics(admin::delete_topics(shard, body, version).await)
-        }
-        Body::CreatePartitions(body) => {
-            Response::CreatePartitions(admin::create_partitions(shard, body).await)
         }
         Body::AlterReplicaLogDirs(body) => {
             Response::AlterReplicaLogDirs(log_dirs::alter(shard, body).await)
@@ -280,6 +278,9 @@ async fn respond_to_admin<I: Io>(
         | Body::DescribeUserScramCredentials(_) => respond_of_configs(shard, body).await,
         Body::Produce(_)
         | Body::Fetch(_)
+        | Body::CreateTopics(_)
+        | Body::DeleteTopics(_)
+        | Body::CreatePartitions(_)
         | Body::ConsumerGroupHeartbeat(_)
         | Body::ConsumerGroupDescribe(_)
         | Body::ListOffsets(_)
@@ -301,6 +302,30 @@ async fn respond_to_admin<I: Io>(
         | Body::DeleteGroups(_) => {
             unreachable!("it is answered before")
         }
+    }
+}
+
+/// Changes of topics, and for how long their client must wait then.
+async fn respond_to_change<I: Io>(
+    shard: &Rc<Shard<I>>,
+    client: &str,
+    body: Body,
+    version: i16,
+) -> (Response<Records<I>>, Duration) {
+    match body {
+        Body::CreateTopics(body) => {
+            let (response, wait) = admin::create_topics(shard, body, version, client).await;
+            (Response::CreateTopics(response), wait)
+        }
+        Body::DeleteTopics(body) => {
+            let (response, wait) = admin::delete_topics(shard, body, version, client).await;
+            (Response::DeleteTopics(response), wait)
+        }
+        Body::CreatePartitions(body) => {
+            let (response, wait) = admin::create_partitions(shard, body, version, client).await;
+            (Response::CreatePartitions(response), wait)
+        }
+        _ => unreachable!("it changes no topic"),
     }
 }
 
@@ -445,6 +470,7 @@ pub const fn reason_code(reason: Reason) -> ErrorCode {
         Reason::InvalidRequest => ErrorCode::INVALID_REQUEST,
         Reason::UnsupportedVersion => ErrorCode::UNSUPPORTED_VERSION,
         Reason::PolicyViolation => ErrorCode::POLICY_VIOLATION,
+        Reason::ThrottlingQuotaExceeded => ErrorCode::THROTTLING_QUOTA_EXCEEDED,
         Reason::ElectionNotNeeded => ErrorCode::ELECTION_NOT_NEEDED,
         Reason::NoReassignment => ErrorCode::NO_REASSIGNMENT_IN_PROGRESS,
     }

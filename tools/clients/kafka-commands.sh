@@ -113,14 +113,10 @@ says "user-principal '$topic', the default client-id are .*request_percentage=50
 quota --alter --entity-type users --entity-name "$topic" --add-config producer_byte_rate=3145728
 quota --describe --entity-type users
 says "user-principal '$topic' are .*producer_byte_rate=3145728"
-quota --describe --entity-type users --entity-name "$topic"
-says "user-principal '$topic' are .*producer_byte_rate=3145728"
 quota --alter --entity-type users --entity-name "$topic" --delete-config producer_byte_rate
 refused 'InvalidRequest|greater than 0' kafka.admin.ConfigCommand --alter --entity-type clients --entity-name "$topic" --add-config producer_byte_rate=-5
 quota --alter --entity-type clients --entity-name "$topic" --delete-config producer_byte_rate,consumer_byte_rate
 quota --alter --entity-type users --entity-name "$topic" --entity-type clients --entity-default --delete-config request_percentage
-quota --describe --entity-type users
-if grep -q "$topic" "$work/said"; then say "a quota of a user is there after its deletion: $(cat "$work/said")"; fi
 quota --describe --entity-type clients
 if grep -q "$topic" "$work/said"; then say "a quota is there after its deletion: $(cat "$work/said")"; fi
 

@@ -95,6 +95,8 @@ pub struct BrokerConfig {
     pub groups: GroupLimits,
     pub offsets_topic: OffsetsTopic,
     pub quota_windows: QuotaWindows,
+    /// Of changes of topics.
+    pub mutation_windows: QuotaWindows,
     pub retention_check_interval_ms: i64,
     pub cleaner: CleanerRules,
     pub producer_id_expiration_ms: i64,
@@ -202,6 +204,10 @@ impl BrokerConfig {
             quota_windows: QuotaWindows {
                 count: count("quota.window.num"),
                 span_seconds: count("quota.window.size.seconds"),
+            },
+            mutation_windows: QuotaWindows {
+                count: count("controller.quota.window.num"),
+                span_seconds: count("controller.quota.window.size.seconds"),
             },
             retention_check_interval_ms: number("log.retention.check.interval.ms"),
             cleaner: CleanerRules {

@@ -47,6 +47,10 @@ static HONOURED: &[Definition] = &[
         None,
         "Listeners that are not opened, as no controller is on another node: NAME, ...",
     ),
+    key("controller.quota.window.num", Kind::Int, Some("11"), "Windows of changes of topics that a client may make at once of its quota.")
+    .checked(Check::Between(1, 10_000)),
+    key("controller.quota.window.size.seconds", Kind::Int, Some("1"), "Length of each of these windows.")
+    .checked(Check::Between(1, 100_000)),
     key(
         "default.replication.factor",
         Kind::Int,

@@ -125,7 +125,7 @@ fn bound(quota: Quota, value: f64) -> Result<Bound, Refusal> {
 
 fn unknown<T>(key: &str) -> Result<T, Refusal> {
     match key {
-        "controller_mutation_rate" | "connection_creation_rate" => {
+        "connection_creation_rate" => {
             refuse(format!("{key} is not accepted: nothing here would follow from it"))
         }
         _ => refuse(format!("Invalid configuration key {key}")),

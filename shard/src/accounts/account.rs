@@ -6,10 +6,12 @@
 
 use std::time::Duration;
 
+use replication::config::broker::QuotaWindows;
+
 use crate::io::Nanos;
 use crate::limits::THROTTLE_MAX;
 
-/// `quota.window.num` windows of `quota.window.size.seconds`.
+/// So many windows of so many seconds, as the broker's configuration has them for a quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Windows {
     /// At least one.
@@ -18,6 +20,17 @@ pub struct Windows {
 }
 
 impl Windows {
+    #[must_use]
+    pub fn of(windows: &QuotaWindows) -> Self {
+        Self { count: windows.count, span: Duration::from_secs(windows.span_seconds.into()) }
+    }
+
+    /// What may be used at once of a quota that Kafka measures by a token bucket: all windows.
+    #[must_use]
+    pub fn burst(&self) -> Duration {
+        self.span * self.count.max(1)
+    }
+
     /// What may be used at once, as time at the rate of the quota.
     #[must_use]
     pub fn credit(&self) -> Duration {
@@ -178,6 +191,8 @@ mod tests {
     fn a_single_window_is_its_own_credit() {
         let windows = Windows { count: 1, span: Duration::from_secs(2) };
         assert_eq!(windows.credit(), Duration::from_secs(2));
+        assert_eq!(windows.burst(), Duration::from_secs(2));
+        assert_eq!(WINDOWS.burst(), Duration::from_secs(11));
     }
 
     proptest! {

@@ -1,9 +1,11 @@
 //! Topics made, deleted and grown, producer ids, and what the log directory holds.
 //!
-//! `execute_…` runs on the controller; its counterpart sends the request there.
+//! `execute_…` runs on the controller; its counterpart sends the request there. A duration beside an answer is
+//! for how long its client must wait then.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use engine::bug::Bug;
 use engine::id::{PartitionId, TopicId};
@@ -30,19 +32,33 @@ use replication::refusal::{Reason, Refusal};
 use replication::topics::{self, Creation, Deletion, MorePartitions, NewTopic, TopicRef};
 use uuid::Uuid;
 
+use crate::accounts::toll::{Asker, Strictness, Toll};
 use crate::controller::{Command, Outcome};
 use crate::handler::{Pauses, reason_code, text};
 use crate::io::{Io, Space};
 use crate::message::{Message, Reply};
 use crate::shard::Shard;
 
+// First versions that know that a client has made too many changes.
+const CREATION_THROTTLED_FROM: i16 = 6;
+const DELETION_THROTTLED_FROM: i16 = 5;
+const GROWTH_THROTTLED_FROM: i16 = 3;
+
+fn asker(client: &str, version: i16, throttled_from: i16) -> Asker {
+    let strictness =
+        if version < throttled_from { Strictness::Throttle } else { Strictness::Refuse };
+    Asker { client: client.to_owned(), strictness }
+}
+
 pub async fn create_topics<I: Io>(
     shard: &Rc<Shard<I>>,
     request: CreateTopicsRequest,
     version: i16,
-) -> CreateTopicsResponse {
-    match shard.command(Command::CreateTopics(request, version)).await {
-        Outcome::CreateTopics(response) => response,
+    client: &str,
+) -> (CreateTopicsResponse, Duration) {
+    let asker = asker(client, version, CREATION_THROTTLED_FROM);
+    match shard.command(Command::CreateTopics(request, asker)).await {
+        Outcome::CreateTopics(response, wait) => (response, wait),
         _ => unreachable!("an outcome is of the command that was sent"),
     }
 }
@@ -50,8 +66,8 @@ pub async fn create_topics<I: Io>(
 pub async fn execute_create<I: Io>(
     shard: &Rc<Shard<I>>,
     request: &CreateTopicsRequest,
-    _version: i16,
-) -> CreateTopicsResponse {
+    asker: &Asker,
+) -> (CreateTopicsResponse, Duration) {
     let mut pauses = Pauses::new(&shard.io);
     let mut asked = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
@@ -74,7 +90,16 @@ pub async fn execute_create<I: Io>(
         });
     }
     let image = shard.controller.image();
-    let created = topics::create_topics(&image, &asked);
+    let mut created = topics::create_topics(&image, &asked);
+    let mut toll = Toll::new(shard, &image, asker);
+    for creation in created.iter_mut().filter(|_| !request.validate_only) {
+        if let Ok(topic) = &creation.result
+            && let Err(refusal) = toll.pay(&image, &topic.event)
+        {
+            creation.result = Err(refusal);
+        }
+    }
+    let wait = toll.wait();
     let events: Vec<Event> =
         created.iter().filter_map(|it| Some(it.result.as_ref().ok()?.event.clone())).collect();
     let committed = if request.validate_only { Ok(()) } else { shard.commit_growth(&events).await };
@@ -83,7 +108,7 @@ pub async fn execute_create<I: Io>(
         pauses.next().await;
         results.push(creation_result(&image, created, committed));
     }
-    CreateTopicsResponse::default().with_topics(results)
+    (CreateTopicsResponse::default().with_topics(results), wait)
 }
 
 fn creation_result(
@@ -166,9 +191,11 @@ pub async fn delete_topics<I: Io>(
     shard: &Rc<Shard<I>>,
     request: DeleteTopicsRequest,
     version: i16,
-) -> DeleteTopicsResponse {
-    match shard.command(Command::DeleteTopics(request, version)).await {
-        Outcome::DeleteTopics(response) => response,
+    client: &str,
+) -> (DeleteTopicsResponse, Duration) {
+    let asker = asker(client, version, DELETION_THROTTLED_FROM);
+    match shard.command(Command::DeleteTopics(request, version, asker)).await {
+        Outcome::DeleteTopics(response, wait) => (response, wait),
         _ => unreachable!("an outcome is of the command that was sent"),
     }
 }
@@ -182,7 +209,8 @@ pub async fn execute_delete<I: Io>(
     shard: &Rc<Shard<I>>,
     request: &DeleteTopicsRequest,
     version: i16,
-) -> DeleteTopicsResponse {
+    asker: &Asker,
+) -> (DeleteTopicsResponse, Duration) {
     let asked: Vec<TopicRef<'_>> = if version >= DELETE_BY_ID_FROM {
         let topics = request.topics.iter();
         topics
@@ -196,11 +224,14 @@ pub async fn execute_delete<I: Io>(
         names.map(|name| TopicRef { name: Some(name.0.as_str()), id: TopicId::ZERO }).collect()
     };
     let image = shard.controller.image();
-    let deletions = if image.broker_config().topics.deletable {
+    let mut deletions = if image.broker_config().topics.deletable {
         topics::delete_topics(&image, &asked)
     } else {
         asked.iter().map(|topic| deletion_disabled(topic, version)).collect()
     };
+    let mut toll = Toll::new(shard, &image, asker);
+    deletions.iter_mut().for_each(|it| toll.pay_if(&image, &mut it.result));
+    let wait = toll.wait();
     let events: Vec<Event> = deletions.iter().filter_map(|it| it.result.clone().ok()).collect();
     let committed = shard.commit_events(&events).await;
     let responses = deletions.into_iter().map(|deletion| {
@@ -220,7 +251,7 @@ pub async fn execute_delete<I: Io>(
             }
         }
     });
-    DeleteTopicsResponse::default().with_responses(responses.collect())
+    (DeleteTopicsResponse::default().with_responses(responses.collect()), wait)
 }
 
 fn deletion_disabled(topic: &TopicRef<'_>, version: i16) -> Deletion {
@@ -239,9 +270,12 @@ fn deletion_disabled(topic: &TopicRef<'_>, version: i16) -> Deletion {
 pub async fn create_partitions<I: Io>(
     shard: &Rc<Shard<I>>,
     request: CreatePartitionsRequest,
-) -> CreatePartitionsResponse {
-    match shard.command(Command::CreatePartitions(request)).await {
-        Outcome::CreatePartitions(response) => response,
+    version: i16,
+    client: &str,
+) -> (CreatePartitionsResponse, Duration) {
+    let asker = asker(client, version, GROWTH_THROTTLED_FROM);
+    match shard.command(Command::CreatePartitions(request, asker)).await {
+        Outcome::CreatePartitions(response, wait) => (response, wait),
         _ => unreachable!("an outcome is of the command that was sent"),
     }
 }
@@ -249,7 +283,8 @@ pub async fn create_partitions<I: Io>(
 pub async fn execute_create_partitions<I: Io>(
     shard: &Rc<Shard<I>>,
     request: &CreatePartitionsRequest,
-) -> CreatePartitionsResponse {
+    asker: &Asker,
+) -> (CreatePartitionsResponse, Duration) {
     let asked: Vec<MorePartitions<'_>> = request
         .topics
         .iter()
@@ -262,7 +297,13 @@ pub async fn execute_create_partitions<I: Io>(
             }),
         })
         .collect();
-    let grown = topics::create_partitions(&shard.controller.image(), &asked);
+    let image = shard.controller.image();
+    let mut grown = topics::create_partitions(&image, &asked);
+    let mut toll = Toll::new(shard, &image, asker);
+    if !request.validate_only {
+        grown.iter_mut().for_each(|it| toll.pay_if(&image, &mut it.result));
+    }
+    let wait = toll.wait();
     let events: Vec<Event> = grown.iter().filter_map(|it| it.result.clone().ok()).collect();
     let committed = if request.validate_only { Ok(()) } else { shard.commit_growth(&events).await };
     let results = grown.into_iter().map(|growth| {
@@ -275,7 +316,7 @@ pub async fn execute_create_partitions<I: Io>(
                 .with_error_message(message(&refusal)),
         }
     });
-    CreatePartitionsResponse::default().with_results(results.collect())
+    (CreatePartitionsResponse::default().with_results(results.collect()), wait)
 }
 
 /// Idempotent producers only: a transactional id is refused, as there are no transactions yet.

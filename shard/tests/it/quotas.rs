@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::describe_client_quotas_request::ComponentData;
 use kafka_protocol::messages::{
-    AlterClientQuotasRequest, AlterClientQuotasResponse, DescribeClientQuotasRequest,
-    DescribeClientQuotasResponse,
+    AlterClientQuotasRequest, AlterClientQuotasResponse, CreatePartitionsRequest,
+    CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
+    DeleteTopicsResponse, DescribeClientQuotasRequest, DescribeClientQuotasResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 use net::api::ApiKey;
@@ -18,7 +21,7 @@ use net::fetch::{FetchRequest, FetchResponse};
 use shard::io::{Io, Nanos};
 use shard::sim::wire::Wire;
 
-use crate::answers::{Client, batch, by_name, fetch, play, produce};
+use crate::answers::{Client, batch, by_name, fetch, play, produce, topic_name};
 
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
@@ -367,5 +370,134 @@ fn a_batch_that_is_too_large_for_any_time_is_read_and_waited_for() {
         assert!(answer.topics.is_empty() && (29_000..31_000).contains(&answer.throttle_ms));
         client.io.sleep(millis(answer.throttle_ms)).await;
         assert!(link.fetch(&request).await.topics[0].partitions[0].record_bytes() > 30_000);
+    });
+}
+
+/// Of one request for a topic of so many partitions: the code, and how long to wait.
+async fn create(
+    client: &Client,
+    version: i16,
+    name: &str,
+    partition_count: i32,
+) -> (i16, Duration) {
+    create_if(client, version, name, partition_count, false).await
+}
+
+async fn create_if(
+    client: &Client,
+    version: i16,
+    name: &str,
+    partition_count: i32,
+    validate_only: bool,
+) -> (i16, Duration) {
+    let topic = CreatableTopic::default()
+        .with_name(topic_name(name))
+        .with_num_partitions(partition_count)
+        .with_replication_factor(1);
+    let request =
+        CreateTopicsRequest::default().with_topics(vec![topic]).with_validate_only(validate_only);
+    let answer: CreateTopicsResponse = client.ask(ApiKey::CreateTopics, version, &request).await;
+    let topic = &answer.topics[0];
+    let is_explained = topic.error_message.as_ref().is_some_and(|it| !it.is_empty());
+    assert_eq!(is_explained, topic.error_code != 0);
+    (topic.error_code, millis(answer.throttle_time_ms))
+}
+
+const EXCEEDED: i16 = 89;
+const NO_WAIT: Duration = Duration::ZERO;
+
+/// The client of `Client` makes two partitions a second, and 22 at once.
+fn changes<F: Future<Output = ()> + 'static>(scene: impl FnOnce(Client) -> F + 'static) {
+    play(&[], async move |client: Client| {
+        client.create("old", 4).await;
+        set(&client, &[("client-id", Some("sim"))], "controller_mutation_rate", 2.0).await;
+        scene(client).await;
+    });
+}
+
+/// Nearly so long: the clock goes on while a request is on its way.
+#[track_caller]
+fn nearly(got: Duration, want_ms: u64) {
+    let want = Duration::from_millis(want_ms);
+    assert!(got <= want && want - got < Duration::from_millis(500), "{got:?} of {want:?}");
+}
+
+#[test]
+fn who_makes_too_many_partitions_is_refused_until_it_has_waited() {
+    changes(async |client: Client| {
+        // All windows at once, and as many as are asked for while anything is left.
+        assert_eq!(create(&client, 7, "a", 20).await, (0, NO_WAIT));
+        assert_eq!(create(&client, 7, "b", 10).await, (0, NO_WAIT));
+        let (code, wait) = create(&client, 7, "c", 1).await;
+        assert_eq!(code, EXCEEDED);
+        nearly(wait, 4_000);
+        client.io.sleep(wait).await;
+        assert_eq!(create(&client, 7, "c", 1).await, (0, NO_WAIT));
+        assert_eq!(client.metadata(&["b", "c"]).await.len(), 2);
+        let waits = client.counted().await;
+        let (quota, waits) = waits.throttled().last().unwrap();
+        assert_eq!((quota.key(), waits.count), ("controller_mutation_rate", 1));
+    });
+}
+
+#[test]
+fn who_cannot_be_refused_is_served_and_waits_afterwards() {
+    changes(async |client: Client| {
+        assert_eq!(create(&client, 5, "a", 22).await, (0, NO_WAIT));
+        let (code, wait) = create(&client, 5, "b", 10).await;
+        assert_eq!(code, 0);
+        nearly(wait, 5_000);
+    });
+}
+
+#[test]
+fn deletions_and_more_partitions_are_paid_for_too() {
+    changes(async |client: Client| {
+        let grow = async |count| {
+            let topic = CreatePartitionsTopic::default()
+                .with_name(topic_name("old"))
+                .with_count(count)
+                .with_assignments(None);
+            let request = CreatePartitionsRequest::default().with_topics(vec![topic]);
+            let answer: CreatePartitionsResponse =
+                client.ask(ApiKey::CreatePartitions, 3, &request).await;
+            (answer.results[0].error_code, millis(answer.throttle_time_ms))
+        };
+        let delete = async |version| {
+            let request = DeleteTopicsRequest::default().with_topic_names(vec![topic_name("old")]);
+            let answer: DeleteTopicsResponse =
+                client.ask(ApiKey::DeleteTopics, version, &request).await;
+            (answer.responses[0].error_code, millis(answer.throttle_time_ms))
+        };
+        assert_eq!(grow(26).await, (0, NO_WAIT));
+        assert_eq!(grow(28).await, (0, NO_WAIT));
+        let (code, wait) = grow(29).await;
+        assert_eq!(code, EXCEEDED);
+        nearly(wait, 1_000);
+        let (code, wait) = delete(5).await;
+        assert_eq!(code, EXCEEDED);
+        nearly(wait, 1_000);
+        let (code, wait) = delete(4).await;
+        assert_eq!(code, 0);
+        nearly(wait, 15_000);
+        let (code, wait) = create(&client, 7, "old", 1).await;
+        assert_eq!(code, EXCEEDED);
+        nearly(wait, 15_000);
+    });
+}
+
+#[test]
+fn what_is_refused_anyway_or_only_validated_costs_nothing_and_others_are_free() {
+    changes(async |client: Client| {
+        for _ in 0..30 {
+            assert_eq!(create(&client, 7, "old", 20).await, (36, NO_WAIT));
+            assert_eq!(create_if(&client, 7, "new", 20, true).await, (0, NO_WAIT));
+        }
+        let nobody = entry(&[("client-id", Some("sim"))], "controller_mutation_rate", None);
+        assert_eq!(alter(&client, 1, vec![nobody]).await, [(0, false)]);
+        set(&client, &[("client-id", Some("other"))], "controller_mutation_rate", 0.1).await;
+        for name in ["a", "b", "c"] {
+            assert_eq!(create(&client, 7, name, 100).await, (0, NO_WAIT));
+        }
     });
 }

@@ -1,8 +1,10 @@
 import java.util.Collection;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.ExecutionException;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterClientQuotasOptions;
+import org.apache.kafka.clients.admin.CreateTopicsOptions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
@@ -10,6 +12,7 @@ import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.Metric;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.InvalidRequestException;
+import org.apache.kafka.common.errors.ThrottlingQuotaExceededException;
 import org.apache.kafka.common.quota.ClientQuotaAlteration;
 import org.apache.kafka.common.quota.ClientQuotaAlteration.Op;
 import org.apache.kafka.common.quota.ClientQuotaEntity;
@@ -36,6 +39,7 @@ final class Quotas {
             set(admin, new Op("producer_byte_rate", RATE), new Op("consumer_byte_rate", RATE));
             produced(broker);
             consumed(broker);
+            changed(broker, admin);
             set(admin, new Op("producer_byte_rate", null), new Op("consumer_byte_rate", null));
             Check.soon(() -> {
                 Check.equal(Map.of(), quotas(admin, ofClient(CLIENT)), "quotas when they are taken away");
@@ -99,6 +103,35 @@ final class Quotas {
             held(began, "the consumer");
             Check.that(metric(consumer.metrics().values(), "fetch-throttle-time-max") > 0, "the consumer sees that it is throttled");
         }
+    }
+
+    /** Partitions made: eleven at once, then one a second. What is refused may come again when it has waited. */
+    static void changed(String broker, Admin admin) throws Exception {
+        String changer = CLIENT + "-changes";
+        var entity = new ClientQuotaEntity(Map.of("client-id", changer));
+        Check.get(admin.alterClientQuotas(List.of(new ClientQuotaAlteration(entity, List.of(new Op("controller_mutation_rate", 1.0))))).all());
+        Check.soon(() -> {
+            Check.equal(Map.of(entity, Map.of("controller_mutation_rate", 1.0)), quotas(admin, ofClient(changer)), "the quota of changes");
+            return null;
+        });
+        List<String> topics = List.of(changer + "-10", changer + "-5", changer + "-1");
+        try (Admin held = Admin.create(Check.properties(broker, "client.id", changer))) {
+            Check.get(held.createTopics(List.of(new NewTopic(topics.get(0), 10, (short) 1))).all());
+            Check.get(held.createTopics(List.of(new NewTopic(topics.get(1), 5, (short) 1))).all());
+            var last = List.of(new NewTopic(topics.get(2), 1, (short) 1));
+            var once = new CreateTopicsOptions().retryOnQuotaViolation(false);
+            try {
+                Check.get(held.createTopics(last, once).all());
+                throw new AssertionError("a topic past the quota is made");
+            } catch (ExecutionException refused) {
+                int wait = ((ThrottlingQuotaExceededException) refused.getCause()).throttleTimeMs();
+                Check.that(0 < wait && wait <= 4_000, "the client is told how long to wait: " + wait + " ms");
+            }
+            Check.get(held.createTopics(last, once.validateOnly(true)).all());
+            Check.get(held.createTopics(last).all());
+        }
+        Check.get(admin.deleteTopics(topics).all());
+        Check.get(admin.alterClientQuotas(List.of(new ClientQuotaAlteration(entity, List.of(new Op("controller_mutation_rate", null))))).all());
     }
 
     /** What is past the credit took its time. The last record's own is not waited for, nor what was read ahead. */

@@ -12,7 +12,7 @@ const STREAMS: &str = "groups of the streams protocol are not served yet";
 const COORDINATORS: &str = "a coordinator is a part of the shard that owns its partition";
 const SHARES: &str = "share groups are not served yet";
 const TRANSACTIONS: &str = "transactions are not served yet";
-const QUOTAS: &str = "the rates of copies, of changes and of connections are not bounded";
+const QUOTAS: &str = "the rates of copies and of connections are not bounded";
 const COMPACTION: &str = "every core compacts its own logs, in the time that clients leave it";
 const STORAGE: &str = "our storage needs no such setting";
 const PURGATORY: &str = "waiting requests need no purging";
@@ -47,8 +47,6 @@ pub(super) static IDLE: &[Definition] = &[
     idle("controller.quorum.request.timeout.ms", Kind::Int, Some("2000"), QUORUM),
     idle("controller.quorum.retry.backoff.ms", Kind::Int, Some("20"), QUORUM),
     idle("controller.quorum.voters", Kind::List, Some(""), QUORUM),
-    idle("controller.quota.window.num", Kind::Int, Some("11"), QUOTAS),
-    idle("controller.quota.window.size.seconds", Kind::Int, Some("1"), QUOTAS),
     idle("controller.socket.timeout.ms", Kind::Int, Some("30000"), QUORUM),
     idle("delete.records.purgatory.purge.interval.requests", Kind::Int, Some("1"), PURGATORY),
     idle("early.start.listeners", Kind::Text, None, QUORUM),
