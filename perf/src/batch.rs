@@ -11,7 +11,7 @@
 //!          | header count 0                                  (numbers without a type are varints)
 //! ```
 
-use crate::payload::{Random, half_random};
+use crate::payload::{self, HEAD_BYTES, NTH_AT, Origin, Random, TIME_BYTES};
 
 const LENGTH_AT: usize = 8;
 const LENGTH_END: usize = 12;
@@ -22,9 +22,6 @@ const LAST_TIME_AT: usize = 35;
 const SEQUENCE_AT: usize = 53;
 const MAGIC: i8 = 2;
 const UNKNOWN_EPOCH: i32 = -1;
-
-/// A value has room for the time it was meant to be sent.
-pub(crate) const VALUE_BYTES_MIN: usize = 8;
 
 /// Who produces, for the broker's memory of sequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +40,8 @@ impl ProducerId {
 pub(crate) struct Stamp {
     /// Goes into every value.
     pub(crate) intended_ns: u64,
+    /// Of the first record; the next one's is one more, and after the largest comes 0.
+    pub(crate) first_nth: u32,
     pub(crate) wall_ms: i64,
     /// -1 without a producer id.
     pub(crate) base_sequence: i32,
@@ -52,6 +51,7 @@ pub(crate) struct Stamp {
 #[derive(Debug)]
 pub(crate) struct Layout {
     value_starts: Vec<usize>,
+    has_nth: bool,
 }
 
 /// A batch of `record_count` records of `value_bytes` each.
@@ -59,10 +59,11 @@ pub(crate) fn encode(
     record_count: i32,
     value_bytes: usize,
     producer: ProducerId,
+    origin: Origin,
     random: &mut Random,
 ) -> (Vec<u8>, Layout) {
     assert!(0 < record_count, "a batch holds at least one record");
-    assert!(VALUE_BYTES_MIN <= value_bytes, "a value has room for its time");
+    assert!(TIME_BYTES <= value_bytes, "a value has room for its time");
     let mut batch = Vec::new();
     batch.extend_from_slice(&0_i64.to_be_bytes());
     batch.extend_from_slice(&0_i32.to_be_bytes()); // The length, once it is known.
@@ -79,7 +80,7 @@ pub(crate) fn encode(
 
     let mut value_starts = Vec::new();
     for offset_delta in 0..record_count {
-        let value = half_random(random, value_bytes);
+        let value = payload::value(random, value_bytes, origin);
         let value_length = i64::try_from(value.len()).expect("a value fits into memory");
         let mut body = vec![0, 0]; // Attributes, time delta.
         put_varint(&mut body, i64::from(offset_delta));
@@ -94,7 +95,7 @@ pub(crate) fn encode(
     }
     let length = i32::try_from(batch.len() - LENGTH_END).expect("a batch is at most 2 GiB");
     batch[LENGTH_AT..LENGTH_END].copy_from_slice(&length.to_be_bytes());
-    (batch, Layout { value_starts })
+    (batch, Layout { value_starts, has_nth: HEAD_BYTES <= value_bytes })
 }
 
 impl Layout {
@@ -104,8 +105,14 @@ impl Layout {
         batch[BASE_TIME_AT..BASE_TIME_AT + 8].copy_from_slice(&time);
         batch[LAST_TIME_AT..LAST_TIME_AT + 8].copy_from_slice(&time);
         batch[SEQUENCE_AT..SEQUENCE_AT + 4].copy_from_slice(&stamp.base_sequence.to_be_bytes());
+        let intended = stamp.intended_ns.to_be_bytes();
+        let mut nth = stamp.first_nth;
         for start in &self.value_starts {
-            batch[*start..start + 8].copy_from_slice(&stamp.intended_ns.to_be_bytes());
+            batch[*start..start + TIME_BYTES].copy_from_slice(&intended);
+            if self.has_nth {
+                batch[start + NTH_AT..start + HEAD_BYTES].copy_from_slice(&nth.to_be_bytes());
+                nth = nth.wrapping_add(1);
+            }
         }
         let crc = crc32c::crc32c(&batch[CRC_END..]);
         batch[CRC_AT..CRC_END].copy_from_slice(&crc.to_be_bytes());
@@ -128,6 +135,7 @@ mod tests {
     use kafka_protocol::records::{Record, RecordBatchDecoder};
 
     use super::*;
+    use crate::payload::Head;
 
     fn decode(batch: Vec<u8>) -> Vec<Record> {
         RecordBatchDecoder::decode(&mut Bytes::from(batch)).unwrap().records
@@ -137,10 +145,13 @@ mod tests {
     fn a_batch_reads_as_it_was_meant() {
         for (record_count, value_bytes) in [(1, 8), (1, 1_024), (3, 63), (75, 100), (1_000, 100)] {
             let producer = ProducerId { id: 4_711, epoch: 3 };
+            let origin = Origin { scene: 3, producer: 8 };
             let mut random = Random::from_seed(7);
-            let (mut batch, layout) = encode(record_count, value_bytes, producer, &mut random);
+            let (mut batch, layout) =
+                encode(record_count, value_bytes, producer, origin, &mut random);
             for intended_ns in [1, u64::MAX] {
-                let stamp = Stamp { intended_ns, wall_ms: 1_700_000_000_123, base_sequence: 9 };
+                let (wall_ms, first_nth) = (1_700_000_000_123, u32::MAX);
+                let stamp = Stamp { intended_ns, first_nth, wall_ms, base_sequence: 9 };
                 layout.stamp(&mut batch, stamp);
                 // The decoder checks the CRC.
                 let records = decode(batch.clone());
@@ -153,7 +164,9 @@ mod tests {
                     assert!(record.key.is_none() && record.headers.is_empty());
                     let value = record.value.as_ref().unwrap();
                     assert_eq!(value.len(), value_bytes);
-                    assert_eq!(value[..8], intended_ns.to_be_bytes());
+                    let nth = first_nth.wrapping_add(u32::try_from(index).unwrap());
+                    let origin = (HEAD_BYTES <= value_bytes).then_some((origin, nth));
+                    assert_eq!(Head::of(value), Some(Head { intended_ns, origin }));
                 }
             }
         }

@@ -39,8 +39,9 @@ const FIND_COORDINATOR_LAST: i16 = 3;
 const TOPIC_WAIT: Duration = Duration::from_secs(120);
 const TOPIC_PAUSE: Duration = Duration::from_millis(20);
 const CREATE_TIMEOUT_MS: i32 = 120_000;
-/// Asks ListOffsets for the end of the log.
+/// Asks ListOffsets for the end of the log, and for its start.
 const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
 
 pub(crate) struct Broker {
     address: SocketAddr,
@@ -160,11 +161,25 @@ impl Broker {
 
     /// The end of each partition's log, by its index.
     pub(crate) fn log_ends(&mut self, topic: &str, count: i32) -> Result<Vec<i64>, Failure> {
+        self.offsets(topic, count, LATEST)
+    }
+
+    /// The start of each partition's log, by its index.
+    pub(crate) fn log_starts(&mut self, topic: &str, count: i32) -> Result<Vec<i64>, Failure> {
+        self.offsets(topic, count, EARLIEST)
+    }
+
+    /// The connection, for other requests: this one has introduced itself, as a client does.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
+    fn offsets(&mut self, topic: &str, count: i32, timestamp: i64) -> Result<Vec<i64>, Failure> {
         let partitions = (0..count).map(|index| {
             ListOffsetsPartition::default()
                 .with_partition_index(index)
                 .with_current_leader_epoch(-1)
-                .with_timestamp(LATEST)
+                .with_timestamp(timestamp)
         });
         let named = ListOffsetsTopic::default()
             .with_name(topic_name(topic))

@@ -3,23 +3,29 @@
 //! `--help` of each command is its documentation.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::batch::VALUE_BYTES_MIN;
-use crate::broker::{Topic, resolve};
+use crate::broker::{self, resolve};
 use crate::failure::Failure;
 use crate::frame::Acks;
-use crate::load::{Idempotence, Patience, Requests, account};
+use crate::payload::TIME_BYTES;
 use crate::process::Process;
 use crate::report::Report;
-use crate::schedule::Pace;
-use crate::{fetch, groups, idle, limits, load, partitions, pin, ratios, start};
+use crate::results::{Measure, Second};
+use crate::scene::Outcome;
+use crate::scene::plan::{Consumers, From, Pace, Phase, Plan, Producers, Share, Topic, Until};
+use crate::{fetch, groups, idle, limits, partitions, pin, ratios, scene, start};
 
 const ABOUT: &str = "\
 Measures a Kafka broker. Every number is of this machine and this hour: compare within one run.
 Names carry their unit last. A report that says VOID does not count, and says why.";
+
+/// As Kafka's consumers do.
+const PARTITION_BYTES_MAX: i32 = 1 << 20;
+const FETCH_WAIT: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Parser)]
 #[command(name = "perf", about = "Measures a Kafka broker", long_about = ABOUT)]
@@ -35,7 +41,7 @@ pub(crate) struct Command {
 enum Verb {
     /// Produce in an open loop, or as fast as the broker answers
     Load(LoadArguments),
-    /// Produce one record after the other on one connection
+    /// Produce one record after the other on one connection, and consume it on another
     Ping(PingArguments),
     /// Read a topic from its start to its end
     Fetch(FetchArguments),
@@ -96,6 +102,10 @@ struct LoadArguments {
     /// Requests without an answer on one connection
     #[arg(long, default_value_t = 1, value_parser = positive)]
     in_flight: usize,
+    /// Beside them, so many that each read every record as it comes: adds their latency, and whether a
+    /// record is missing
+    #[arg(long, default_value_t = 0)]
+    consumers: usize,
     /// Seconds that count
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
@@ -306,10 +316,6 @@ pub(crate) fn run(command: &Command) -> Result<String, Failure> {
 }
 
 impl Target {
-    const fn patience(&self) -> Patience {
-        if self.cpu.is_some() { Patience::Spins } else { Patience::Sleeps }
-    }
-
     /// Binds this process to its core; the broker's process, if it was given.
     fn settle(&self) -> Result<Option<Process>, Failure> {
         self.cpu.map_or(Ok(()), pin::to_core)?;
@@ -322,42 +328,83 @@ impl LoadArguments {
         let broker = self.target.settle()?;
         let pace =
             self.rate.map_or(Pace::Saturated, |rate| Pace::Open { records_per_second: rate });
-        let plan = load::Plan {
+        let producers = self.requests.producers(self.connections, self.in_flight);
+        let plan = Plan {
             address: resolve(&self.target.broker)?,
-            topic: self.requests.topic(),
-            requests: self.requests.shape(),
-            connection_count: self.connections,
-            in_flight_max: self.in_flight,
-            pace,
-            patience: self.target.patience(),
-            warmup: Duration::from_secs(self.warmup),
-            measured: Duration::from_secs(self.seconds),
             broker,
+            topics: vec![self.requests.topic()],
+            producers: vec![producers],
+            consumers: readers(self.consumers),
+            phases: phases(self.warmup, self.seconds, pace),
+            spins: self.target.cpu.is_some(),
         };
-        let outcome = load::run(&plan)?;
+        let outcome = scene::run(&plan, &AtomicBool::new(false))?;
         if self.every_second {
-            *detail = account::seconds_text(&outcome.tally);
+            *detail = seconds_text(&outcome);
         }
         let how = self.rate.map_or_else(
             || format!("as fast as it answers (closed loop, {} in flight each)", self.in_flight),
             |rate| format!("{rate} records/s (open loop)"),
         );
         let title = format!("load of {} connections, {how}", self.connections);
-        Ok(account::report(&title, &plan, &outcome))
+        Ok(Report::of(title, outcome.numbers, outcome.void))
     }
 }
 
+/// Consumers of the first topic, from its end on.
+fn readers(count: usize) -> Vec<Consumers> {
+    let readers = Consumers {
+        name: "readers".to_owned(),
+        topic: 0,
+        count,
+        share: Share::All,
+        from: From::End,
+        begins_in: 0,
+        partition_bytes_max: PARTITION_BYTES_MAX,
+        wait_max: FETCH_WAIT,
+    };
+    if count == 0 { Vec::new() } else { vec![readers] }
+}
+
+fn phases(warmup: u64, seconds: u64, pace: Pace) -> Vec<Phase> {
+    let phase = |name: &str, seconds, counts| Phase {
+        name: name.to_owned(),
+        until: Until::Passed(Duration::from_secs(seconds)),
+        counts,
+        paces: vec![pace],
+    };
+    vec![phase("warmup", warmup, false), phase("measured", seconds, true)]
+}
+
+/// Each second, for people.
+fn seconds_text(outcome: &Outcome) -> String {
+    let publish = outcome.series.iter().filter(|it| it.measure == Measure::Publish);
+    let seconds = publish.flat_map(|it| it.seconds.iter().enumerate());
+    let line = |(second, it): (usize, &Second)| {
+        format!("  second {second:3}: {:8} requests, worst {:8.0} us\n", it.count, it.max_us)
+    };
+    seconds.map(line).collect()
+}
+
 impl RequestArguments {
-    fn topic(&self) -> Topic<'_> {
-        Topic { name: &self.topic, partition_count: self.partitions, configs: &self.config }
+    fn topic(&self) -> Topic {
+        Topic {
+            name: self.topic.clone(),
+            partition_count: self.partitions,
+            configs: self.config.clone(),
+        }
     }
 
-    const fn shape(&self) -> Requests {
-        Requests {
+    fn producers(&self, count: usize, in_flight_max: usize) -> Producers {
+        Producers {
+            name: "producers".to_owned(),
+            topic: 0,
+            count,
+            in_flight_max,
             record_count: self.records_per_batch,
             value_bytes: self.record_bytes,
             acks: self.acks,
-            idempotence: if self.idempotent { Idempotence::On } else { Idempotence::Off },
+            is_idempotent: self.idempotent,
         }
     }
 }
@@ -365,26 +412,33 @@ impl RequestArguments {
 impl PingArguments {
     fn run(&self) -> Result<Report, Failure> {
         let broker = self.target.settle()?;
-        let plan = load::Plan {
-            address: resolve(&self.target.broker)?,
-            topic: Topic { name: &self.topic, partition_count: 1, configs: &[] },
-            requests: Requests {
-                record_count: 1,
-                value_bytes: self.record_bytes,
-                acks: Acks::All,
-                idempotence: Idempotence::Off,
-            },
-            connection_count: 1,
+        let producer = Producers {
+            name: "ping".to_owned(),
+            topic: 0,
+            count: 1,
             in_flight_max: 1,
-            pace: Pace::Saturated,
-            patience: Patience::Sleeps,
-            warmup: Duration::from_secs(self.warmup),
-            measured: Duration::from_secs(self.seconds),
-            broker,
+            record_count: 1,
+            value_bytes: self.record_bytes,
+            acks: Acks::All,
+            is_idempotent: false,
         };
-        let outcome = load::run(&plan)?;
-        let title = "ping: one record after the other (closed loop)";
-        Ok(account::ping_report(title, &plan, &outcome))
+        let name = self.topic.clone();
+        let plan = Plan {
+            address: resolve(&self.target.broker)?,
+            broker,
+            topics: vec![Topic { name, partition_count: 1, configs: Vec::new() }],
+            producers: vec![producer],
+            consumers: readers(1),
+            phases: phases(self.warmup, self.seconds, Pace::Saturated),
+            spins: false,
+        };
+        let outcome = scene::run(&plan, &AtomicBool::new(false))?;
+        let title = "ping: one record after the other (closed loop), and a consumer";
+        let mut report = Report::of(title, outcome.numbers, outcome.void);
+        if let (Some(p99), Some(p50)) = (report.number("p99_us"), report.number("p50_us")) {
+            report.put("p99_per_p50", p99 / p50.max(f64::MIN_POSITIVE));
+        }
+        Ok(report)
     }
 }
 
@@ -408,7 +462,11 @@ impl GroupsArguments {
         let broker = self.target.settle()?;
         groups::run(&groups::Plan {
             address: resolve(&self.target.broker)?,
-            topic: Topic { name: &self.topic, partition_count: self.partitions, configs: &[] },
+            topic: broker::Topic {
+                name: &self.topic,
+                partition_count: self.partitions,
+                configs: &[],
+            },
             protocol: self.protocol,
             member_count: self.members,
             storm_count: self.storm,
@@ -447,12 +505,8 @@ fn positive(text: &str) -> Result<usize, String> {
 
 fn value_bytes(text: &str) -> Result<usize, String> {
     let bytes = positive(text)?;
-    let has_room = VALUE_BYTES_MIN <= bytes;
-    if has_room {
-        Ok(bytes)
-    } else {
-        Err(format!("at least {VALUE_BYTES_MIN}: each value has a time"))
-    }
+    let has_room = TIME_BYTES <= bytes;
+    if has_room { Ok(bytes) } else { Err(format!("at least {TIME_BYTES}: each value has a time")) }
 }
 
 #[cfg(test)]

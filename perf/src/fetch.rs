@@ -236,13 +236,14 @@ fn chunk(bytes: &[u8], range: std::ops::Range<usize>) -> Option<[u8; 4]> {
 mod tests {
     use super::*;
     use crate::batch::{ProducerId, encode};
-    use crate::payload::Random;
+    use crate::payload::{Origin, Random};
 
     #[test]
     fn offsets_go_on_after_the_last_whole_batch() {
         let batch = |base: i64, record_count| {
             let mut random = Random::from_seed(1);
-            let (mut batch, _) = encode(record_count, 20, ProducerId::NONE, &mut random);
+            let (producer, origin) = (ProducerId::NONE, Origin::default());
+            let (mut batch, _) = encode(record_count, 20, producer, origin, &mut random);
             batch[..8].copy_from_slice(&base.to_be_bytes());
             batch
         };

@@ -10,7 +10,7 @@ use net::produce::{ProducePartition, ProduceRequest, ProduceTopic};
 use net::topic::TopicRef;
 
 use crate::batch::{self, ProducerId, Stamp};
-use crate::payload::Random;
+use crate::payload::{Origin, Random};
 
 /// The newest version that names topics.
 pub(crate) const PRODUCE_LAST: i16 = 12;
@@ -24,7 +24,7 @@ pub(crate) const CLIENT_ID: &str = "perf";
 
 const PREFIX_BYTES: usize = 4;
 /// After the length, the api key and the version.
-const CORRELATION_AT: usize = 8;
+pub(crate) const CORRELATION_AT: usize = 8;
 
 /// Who must have a record before it is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -42,6 +42,7 @@ pub(crate) struct Shape<'a> {
     pub(crate) record_count: i32,
     pub(crate) value_bytes: usize,
     pub(crate) producer: ProducerId,
+    pub(crate) origin: Origin,
 }
 
 /// A whole frame with its length. One per connection.
@@ -57,8 +58,8 @@ pub(crate) struct ProduceFrame {
 impl ProduceFrame {
     pub(crate) fn new(shape: &Shape<'_>, random: &mut Random) -> Self {
         assert!(shape.version <= PRODUCE_LAST, "topics are named");
-        let (batch, layout) =
-            batch::encode(shape.record_count, shape.value_bytes, shape.producer, random);
+        let Shape { record_count, value_bytes, producer, origin, .. } = *shape;
+        let (batch, layout) = batch::encode(record_count, value_bytes, producer, origin, random);
         let batch_bytes = batch.len();
         let partition = ProducePartition { index: 0, records: Some(Bytes::from(batch)) };
         let name = StrBytes::from_string(shape.topic.to_owned());
@@ -161,7 +162,8 @@ mod tests {
 
     fn shape(version: i16, value_bytes: usize) -> Shape<'static> {
         let producer = ProducerId { id: 5, epoch: 0 };
-        Shape { version, topic: TOPIC, acks: Acks::All, record_count: 1, value_bytes, producer }
+        let (topic, acks, origin) = (TOPIC, Acks::All, Origin::default());
+        Shape { version, topic, acks, record_count: 1, value_bytes, producer, origin }
     }
 
     #[test]
@@ -170,7 +172,7 @@ mod tests {
             for value_bytes in [8, 40, 100, 16_300, 70_000] {
                 let mut random = Random::from_seed(1);
                 let mut frame = ProduceFrame::new(&shape(version, value_bytes), &mut random);
-                let stamp = Stamp { intended_ns: 3, wall_ms: 4, base_sequence: 6 };
+                let stamp = Stamp { intended_ns: 3, first_nth: 0, wall_ms: 4, base_sequence: 6 };
                 frame.stamp(0x0102_0304, 77, stamp);
                 let bytes = Bytes::copy_from_slice(&frame.bytes()[PREFIX_BYTES..]);
                 let prefix = frame.bytes().first_chunk().map(|it| i32::from_be_bytes(*it));

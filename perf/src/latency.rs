@@ -1,13 +1,22 @@
-//! How long things took: a histogram with three digits, from 1 us to 60 s, and each second's worst.
+//! How long things took: a histogram with three digits, from 1 us to 60 s, and each second of it.
 //!
 //! It knows no clock. Values beyond the range count as its ends. Percentiles that too few samples
 //! stand behind are not told.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
+
+use crate::clock::Moment;
+use crate::report::micros;
+use crate::results::Second;
 
 const LOWEST_NS: u64 = 1_000;
 const HIGHEST_NS: u64 = 60_000_000_000;
 const DIGITS: u8 = 3;
+
+const SECOND_NS: u64 = 1_000_000_000;
 
 /// Samples above each percentile before it is told: about ten.
 const SAMPLES_ABOVE_MIN: f64 = 10.0;
@@ -34,10 +43,15 @@ impl Latency {
     }
 
     pub(crate) fn record_ns(&mut self, ns: u64) {
-        self.histogram.saturating_record(ns);
+        self.record_many_ns(ns, 1);
+    }
+
+    /// The same so many times.
+    pub(crate) fn record_many_ns(&mut self, ns: u64, count: u64) {
+        self.histogram.saturating_record_n(ns, count);
         self.longest_ns = self.longest_ns.max(ns);
         if ns > STALL_NS {
-            self.stall_count += 1;
+            self.stall_count += count;
         }
     }
 
@@ -67,10 +81,89 @@ impl Latency {
         (above + 0.001 >= SAMPLES_ABOVE_MIN)
             .then(|| self.histogram.value_at_percentile(percentile).min(self.longest_ns))
     }
+
+    /// The 99th percentile, however few samples stand behind it: to find the slowest of several.
+    pub(crate) fn rank_ns(&self) -> u64 {
+        self.histogram.value_at_percentile(99.0)
+    }
+
+    /// HdrHistogram's V2 form, deflated, in base64: what its tools in every language read.
+    pub(crate) fn to_base64(&self) -> String {
+        let mut bytes = Vec::new();
+        let written = V2DeflateSerializer::new().serialize(&self.histogram, &mut bytes);
+        written.expect("memory takes what is written");
+        STANDARD.encode(bytes)
+    }
+}
+
+/// Each second of a phase, by the time at which something was counted.
+#[derive(Debug)]
+pub(crate) struct Timeline {
+    start: Moment,
+    seconds: Vec<Second>,
+    /// Of the second that runs.
+    count: u64,
+    longest_ns: u64,
+    histogram: Histogram<u64>,
+}
+
+impl Timeline {
+    /// With room for so many seconds.
+    pub(crate) fn new(second_count: usize) -> Self {
+        let histogram = Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, DIGITS);
+        let histogram = histogram.expect("the bounds are far enough apart");
+        let seconds = Vec::with_capacity(second_count);
+        Self { start: Moment::BOOT, seconds, count: 0, longest_ns: 0, histogram }
+    }
+
+    pub(crate) const fn begin(&mut self, start: Moment) {
+        self.start = start;
+    }
+
+    /// So many things took so long. Times do not go back.
+    pub(crate) fn record_many_ns(&mut self, now: Moment, ns: u64, count: u64) {
+        self.count(now, count);
+        self.longest_ns = self.longest_ns.max(ns);
+        self.histogram.saturating_record_n(ns, count);
+    }
+
+    /// So many things whose time counts nowhere.
+    pub(crate) fn count(&mut self, now: Moment, count: u64) {
+        let second = usize::try_from(now.ns_since(self.start) / SECOND_NS).unwrap_or(usize::MAX);
+        while self.seconds.len() < second {
+            self.close();
+        }
+        self.count += count;
+    }
+
+    /// All seconds of a phase that ended so. A remainder counts as a second.
+    pub(crate) fn finish(&mut self, end: Moment) -> Vec<Second> {
+        let second_count = end.ns_since(self.start).div_ceil(SECOND_NS);
+        let second_count = usize::try_from(second_count).expect("a phase is short");
+        while self.seconds.len() < second_count {
+            self.close();
+        }
+        std::mem::take(&mut self.seconds)
+    }
+
+    fn close(&mut self) {
+        let at = |percentile: f64| {
+            micros(self.histogram.value_at_percentile(percentile).min(self.longest_ns))
+        };
+        let (p50_us, p99_us) = (at(50.0), at(99.0));
+        let max_us = micros(self.longest_ns);
+        self.seconds.push(Second { count: self.count, p50_us, p99_us, max_us });
+        (self.count, self.longest_ns) = (0, 0);
+        if !self.histogram.is_empty() {
+            self.histogram.reset();
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use hdrhistogram::serialization::Deserializer;
+
     use super::*;
 
     fn of(values_us: impl Iterator<Item = u64>) -> Latency {
@@ -91,6 +184,31 @@ mod tests {
         assert!(of(1..=10_000).at_percentile_ns(99.9).is_some());
         assert!(of(1..=9_900).at_percentile_ns(99.9).is_none());
         assert!(of(1..=1).at_percentile_ns(50.0).is_none());
+    }
+
+    #[test]
+    fn a_histogram_reads_back_from_its_text() {
+        let latency = of(1..=10_000);
+        let bytes = STANDARD.decode(latency.to_base64()).unwrap();
+        let mut reader = Deserializer::new();
+        let read: Histogram<u64> = reader.deserialize(&mut bytes.as_slice()).unwrap();
+        assert_eq!((read.len(), read.value_at_quantile(0.5) / 1_000), (10_000, 5_001));
+    }
+
+    #[test]
+    fn a_second_without_anything_stands_between_those_with() {
+        let at = |ms: u64| Moment::BOOT.plus_ns(5_000_000_000 + ms * 1_000_000);
+        let mut timeline = Timeline::new(4);
+        timeline.begin(at(0));
+        timeline.record_many_ns(at(100), 2_000_000, 3);
+        timeline.record_many_ns(at(999), 9_000_000, 1);
+        timeline.count(at(2_000), 5);
+        let seconds = timeline.finish(at(3_500));
+        let counts: Vec<u64> = seconds.iter().map(|second| second.count).collect();
+        assert_eq!(counts, [4, 0, 5, 0]);
+        assert_eq!(seconds[0].max_us, 9_000.0);
+        assert!((2_000.0..2_003.0).contains(&seconds[0].p50_us), "{}", seconds[0].p50_us);
+        assert_eq!((seconds[2].max_us, seconds[2].p99_us), (0.0, 0.0));
     }
 
     #[test]

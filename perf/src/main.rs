@@ -21,13 +21,14 @@ mod groups;
 mod idle;
 mod latency;
 mod limits;
-mod load;
 mod partitions;
 mod payload;
 mod pin;
 mod process;
 mod ratios;
 mod report;
+mod results;
+mod scene;
 mod schedule;
 mod start;
 

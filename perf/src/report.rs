@@ -20,11 +20,23 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), rows: Vec::new(), void: Vec::new() }
+        Self::of(title, Vec::new(), Vec::new())
+    }
+
+    pub(crate) fn of(
+        title: impl Into<String>,
+        rows: Vec<(String, f64)>,
+        void: Vec<String>,
+    ) -> Self {
+        Self { title: title.into(), rows, void }
     }
 
     pub(crate) fn put(&mut self, name: impl Into<String>, value: f64) {
         self.rows.push((name.into(), value));
+    }
+
+    pub(crate) fn number(&self, name: &str) -> Option<f64> {
+        self.rows.iter().find(|it| it.0 == name).map(|it| it.1)
     }
 
     /// Percentiles that enough samples stand behind, the longest, the stalls, in microseconds.
@@ -40,6 +52,11 @@ impl Report {
     /// The run does not count, and why.
     pub(crate) fn put_void(&mut self, reason: impl Into<String>) {
         self.void.push(reason.into());
+    }
+
+    /// The rows, and why the run does not count.
+    pub(crate) fn into_parts(self) -> (Vec<(String, f64)>, Vec<String>) {
+        (self.rows, self.void)
     }
 
     pub(crate) fn to_text(&self) -> String {

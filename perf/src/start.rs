@@ -19,7 +19,7 @@ use crate::broker::{self, Broker, Topic};
 use crate::clock::{Moment, pause, wall_ms};
 use crate::failure::Failure;
 use crate::frame::{Acks, PRODUCE_LAST, ProduceFrame, Shape};
-use crate::payload::Random;
+use crate::payload::{Origin, Random};
 use crate::report::Report;
 
 const READY_WAIT: Duration = Duration::from_secs(120);
@@ -147,11 +147,18 @@ fn spawn(command: &mut Command) -> Result<Child, Failure> {
 /// On a connection of its own.
 fn produce_one(address: SocketAddr, topic: &str) -> Result<(), Failure> {
     let version = Broker::connect(address)?.version(ApiKey::Produce, PRODUCE_LAST)?;
-    let (producer, acks) = (ProducerId::NONE, Acks::All);
-    let shape = Shape { version, topic, acks, record_count: 1, value_bytes: VALUE_BYTES, producer };
+    let shape = Shape {
+        version,
+        topic,
+        acks: Acks::All,
+        record_count: 1,
+        value_bytes: VALUE_BYTES,
+        producer: ProducerId::NONE,
+        origin: Origin::default(),
+    };
     let mut frame = ProduceFrame::new(&shape, &mut Random::from_seed(1));
-    let stamp = Stamp { intended_ns: Moment::now().ns(), wall_ms: wall_ms(), base_sequence: -1 };
-    frame.stamp(1, 0, stamp);
+    let (intended_ns, wall_ms) = (Moment::now().ns(), wall_ms());
+    frame.stamp(1, 0, Stamp { intended_ns, first_nth: 0, wall_ms, base_sequence: -1 });
     let lost = |error| Failure::io("produce one record", error);
     let mut stream = TcpStream::connect(address).map_err(lost)?;
     std::io::Write::write_all(&mut stream, frame.bytes()).map_err(lost)?;

@@ -92,7 +92,10 @@ pub(crate) enum Until {
     Sent(u64),
     /// All consumers are less than so far behind the log's end, or the time is over: that is a failure to
     /// drain, and is reported as such.
-    Drained { lag: Duration, at_most: Duration },
+    Drained {
+        lag: Duration,
+        at_most: Duration,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -103,4 +106,62 @@ pub(crate) enum Pace {
     Open { records_per_second: u64 },
     /// Each keeps `in_flight_max` requests outstanding (a closed loop).
     Saturated,
+}
+
+impl Plan {
+    /// A plan that makes no sense is a bug of whoever made it.
+    pub(crate) fn check(&self) {
+        assert!(!self.phases.is_empty(), "a scene has a phase");
+        for phase in &self.phases {
+            assert_eq!(phase.paces.len(), self.producers.len(), "each producer has a pace");
+        }
+        for producers in &self.producers {
+            assert!(producers.topic < self.topics.len() && 0 < producers.count);
+            assert!(0 < producers.in_flight_max && 0 < producers.record_count);
+        }
+        for consumers in &self.consumers {
+            assert!(consumers.topic < self.topics.len() && 0 < consumers.count);
+            assert!(consumers.begins_in < self.phases.len(), "consumers begin with a phase");
+        }
+    }
+    /// For tests: one producer, that sends two records of 50 bytes at a time, and one consumer.
+    #[cfg(test)]
+    pub(super) fn of_phases(phases: &[(&str, Until, bool)]) -> Self {
+        let producers = Producers {
+            name: "small".to_owned(),
+            topic: 0,
+            count: 1,
+            in_flight_max: 1,
+            record_count: 2,
+            value_bytes: 50,
+            acks: Acks::All,
+            is_idempotent: false,
+        };
+        let consumers = Consumers {
+            name: "readers".to_owned(),
+            topic: 0,
+            count: 1,
+            share: Share::All,
+            from: From::End,
+            begins_in: 0,
+            partition_bytes_max: 1,
+            wait_max: Duration::ZERO,
+        };
+        let phase = |(name, until, counts): &(&str, Until, bool)| Phase {
+            name: (*name).to_owned(),
+            until: *until,
+            counts: *counts,
+            paces: vec![Pace::Saturated],
+        };
+        let topic = Topic { name: "topic".to_owned(), partition_count: 1, configs: Vec::new() };
+        Self {
+            address: ([127, 0, 0, 1], 1).into(),
+            broker: None,
+            topics: vec![topic],
+            producers: vec![producers],
+            consumers: vec![consumers],
+            phases: phases.iter().map(phase).collect(),
+            spins: false,
+        }
+    }
 }

@@ -12,18 +12,21 @@ use crate::batch::Stamp;
 use crate::clock::Moment;
 use crate::failure::Failure;
 use crate::frame::{AnswerLayout, ProduceFrame};
+use crate::scene::agenda::Place;
 
 /// Answers are short: this is many of them.
 const RECEIVED_BYTES_MAX: usize = 4 << 10;
 
-pub(crate) struct Producer {
+pub(super) struct Producer {
     stream: TcpStream,
     frame: ProduceFrame,
     /// Bytes of `frame` that the socket took. All of them: the frame may become the next request.
     written_bytes: usize,
     in_flight: VecDeque<InFlight>,
     in_flight_max: usize,
-    sent_count: u64,
+    next_correlation_id: i32,
+    /// Where it is in the agenda of its stream.
+    pub(super) place: Place,
     /// Since when nothing but the schedule kept the next request back.
     free_since: Moment,
     route: Route,
@@ -32,25 +35,46 @@ pub(crate) struct Producer {
 
 /// A request without an answer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct InFlight {
-    pub(crate) correlation_id: i32,
-    pub(crate) intended: Moment,
+pub(super) struct InFlight {
+    correlation_id: i32,
+    pub(super) intended: Moment,
+    /// In which it was intended.
+    pub(super) phase: usize,
+    ticket: Ticket,
+}
+
+/// Where the records of a request go: a partition, and their numbers there of this producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ticket {
+    partition: usize,
+    first_nth: u32,
+    base_sequence: i32,
 }
 
 /// An answer to a request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Acknowledged {
-    pub(crate) intended: Moment,
-    pub(crate) error_code: i16,
+pub(super) struct Acknowledged {
+    pub(super) intended: Moment,
+    pub(super) phase: usize,
+    pub(super) error_code: i16,
 }
 
-/// Which partition is next, and the next sequence in each.
+/// Which partition is next, and what each was sent.
 #[derive(Debug)]
-pub(crate) struct Route {
+pub(super) struct Route {
     next: usize,
     request_records: i32,
-    /// Of each partition; `None` if the producer is not idempotent.
-    sequences: Vec<Option<i32>>,
+    /// Of the first request to each partition; `None` if the producer is not idempotent.
+    first_sequence: Option<i32>,
+    lanes: Vec<Lane>,
+}
+
+/// What one partition was sent, in records; it begins again after 2^32.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lane {
+    sent_nth: u32,
+    /// Below which all that was not refused is acknowledged.
+    acknowledged_nth: u32,
 }
 
 /// The front of an answer that has not all arrived.
@@ -68,34 +92,36 @@ enum Drained {
 
 impl Route {
     /// Starts at partition `first` of `count`; every request goes to the one after.
-    pub(crate) fn new(
+    pub(super) fn new(
         first: usize,
         count: usize,
-        base_sequence: Option<i32>,
-        records: i32,
+        first_sequence: Option<i32>,
+        request_records: i32,
     ) -> Self {
-        Self {
-            next: first % count,
-            request_records: records,
-            sequences: vec![base_sequence; count],
-        }
+        let lanes = vec![Lane::default(); count];
+        Self { next: first % count, request_records, first_sequence, lanes }
     }
 
-    /// The partition, and the base sequence or -1.
-    fn take(&mut self) -> (i32, i32) {
-        let index = self.next;
-        self.next = (index + 1) % self.sequences.len();
-        let sequence = &mut self.sequences[index];
-        let base_sequence = sequence.unwrap_or(-1);
+    fn take(&mut self) -> Ticket {
+        let partition = self.next;
+        self.next = (partition + 1) % self.lanes.len();
+        let lane = &mut self.lanes[partition];
+        let first_nth = lane.sent_nth;
+        lane.sent_nth = first_nth.wrapping_add(self.request_records.cast_unsigned());
         // Kafka's sequences go from the largest back to 0.
-        *sequence = sequence.map(|it| it.wrapping_add(self.request_records) & i32::MAX);
-        (i32::try_from(index).expect("partitions have an index of 32 bits"), base_sequence)
+        let sequence = |first: i32| first.wrapping_add(first_nth.cast_signed()) & i32::MAX;
+        Ticket { partition, first_nth, base_sequence: self.first_sequence.map_or(-1, sequence) }
+    }
+
+    fn on_acknowledged(&mut self, ticket: Ticket) {
+        let end = ticket.first_nth.wrapping_add(self.request_records.cast_unsigned());
+        self.lanes[ticket.partition].acknowledged_nth = end;
     }
 }
 
 impl Producer {
     /// The stream is connected already.
-    pub(crate) fn new(
+    pub(super) fn new(
         stream: TcpStream,
         frame: ProduceFrame,
         route: Route,
@@ -112,51 +138,57 @@ impl Producer {
             written_bytes,
             in_flight: VecDeque::with_capacity(in_flight_max),
             in_flight_max,
-            sent_count: 0,
+            next_correlation_id: 0,
+            place: Place::default(),
             free_since: Moment::BOOT,
             route,
             received,
         })
     }
 
-    pub(crate) const fn stream(&self) -> &TcpStream {
+    pub(super) const fn stream(&self) -> &TcpStream {
         &self.stream
     }
 
-    pub(crate) const fn sent_count(&self) -> u64 {
-        self.sent_count
-    }
-
-    pub(crate) const fn in_flight(&self) -> &VecDeque<InFlight> {
+    pub(super) const fn in_flight(&self) -> &VecDeque<InFlight> {
         &self.in_flight
     }
 
+    /// The number after that of the last record that a partition is known to hold.
+    pub(super) fn acknowledged_nth(&self, partition: usize) -> u32 {
+        self.route.lanes[partition].acknowledged_nth
+    }
+
     /// Since when the next request could have been sent; `None` while it cannot.
-    pub(crate) fn free_since(&self) -> Option<Moment> {
+    pub(super) fn free_since(&self) -> Option<Moment> {
         let is_free = self.is_written() && self.in_flight.len() < self.in_flight_max;
         is_free.then_some(self.free_since)
     }
 
-    /// Begins the next request. The producer is free.
-    pub(crate) fn send(
+    /// Begins the next request, of the phase that its place is in. The producer is free.
+    pub(super) fn send(
         &mut self,
         now: Moment,
         intended: Moment,
         wall_ms: i64,
     ) -> Result<(), Failure> {
         assert!(self.is_written() && self.in_flight.len() < self.in_flight_max);
-        let correlation_id = i32::try_from(self.sent_count & 0x7fff_ffff).expect("31 bits");
-        let (partition, base_sequence) = self.route.take();
-        let stamp = Stamp { intended_ns: intended.ns(), wall_ms, base_sequence };
+        let correlation_id = self.next_correlation_id;
+        self.next_correlation_id = correlation_id.wrapping_add(1) & i32::MAX;
+        let ticket = self.route.take();
+        let Ticket { partition, first_nth, base_sequence } = ticket;
+        let partition = i32::try_from(partition).expect("partitions have an index of 32 bits");
+        let stamp = Stamp { intended_ns: intended.ns(), first_nth, wall_ms, base_sequence };
         self.frame.stamp(correlation_id, partition, stamp);
-        self.in_flight.push_back(InFlight { correlation_id, intended });
-        self.sent_count += 1;
+        let phase = self.place.phase;
+        self.in_flight.push_back(InFlight { correlation_id, intended, phase, ticket });
+        self.place.advance();
         self.written_bytes = 0;
         self.write(now)
     }
 
     /// Goes on with a request that the socket did not take whole.
-    pub(crate) fn write(&mut self, now: Moment) -> Result<(), Failure> {
+    pub(super) fn write(&mut self, now: Moment) -> Result<(), Failure> {
         while !self.is_written() {
             match self.stream.write(&self.frame.bytes()[self.written_bytes..]) {
                 Ok(count) => self.written_bytes += count,
@@ -170,7 +202,7 @@ impl Producer {
     }
 
     /// Reads what has arrived; appends the answers in it to `acknowledged`.
-    pub(crate) fn receive(
+    pub(super) fn receive(
         &mut self,
         now: Moment,
         layout: AnswerLayout,
@@ -189,7 +221,11 @@ impl Producer {
                 };
                 self.free_since = now;
                 let error_code = answer.error_code;
-                acknowledged.push(Acknowledged { intended: sent.intended, error_code });
+                if error_code == 0 {
+                    self.route.on_acknowledged(sent.ticket);
+                }
+                let InFlight { intended, phase, .. } = sent;
+                acknowledged.push(Acknowledged { intended, phase, error_code });
             }
             let rest_bytes = rest.len();
             self.received.keep_last(rest_bytes);
@@ -233,22 +269,25 @@ impl Received {
 mod tests {
     use super::*;
 
+    fn check(mut route: Route, want: &[(usize, u32, i32)]) {
+        for (partition, first_nth, base_sequence) in want.iter().copied() {
+            assert_eq!(route.take(), Ticket { partition, first_nth, base_sequence });
+        }
+    }
+
     #[test]
     fn partitions_take_turns_and_count_their_own_sequences() {
-        let mut route = Route::new(1, 2, Some(0), 5);
-        let taken: Vec<_> = (0..5).map(|_| route.take()).collect();
-        assert_eq!(taken, [(1, 0), (0, 0), (1, 5), (0, 5), (1, 10)]);
+        let want = [(1, 0, 0), (0, 0, 0), (1, 5, 5), (0, 5, 5), (1, 10, 10)];
+        check(Route::new(1, 2, Some(0), 5), &want);
     }
 
     #[test]
     fn sequences_go_round_as_kafkas() {
-        let mut route = Route::new(0, 1, Some(i32::MAX), 2);
-        assert_eq!((route.take(), route.take()), ((0, i32::MAX), (0, 1)));
+        check(Route::new(0, 1, Some(i32::MAX), 2), &[(0, 0, i32::MAX), (0, 2, 1)]);
     }
 
     #[test]
     fn no_producer_id_has_no_sequence() {
-        let mut route = Route::new(0, 1, None, 2);
-        assert_eq!((route.take(), route.take()), ((0, -1), (0, -1)));
+        check(Route::new(0, 1, None, 2), &[(0, 0, -1), (0, 2, -1)]);
     }
 }

@@ -1,0 +1,282 @@
+//! A scene: producers and consumers beside each other on one thread, phase after phase, each request
+//! at its time.
+//!
+//! One epoll instance, edge-triggered; once buffers have grown nothing on the path of a record
+//! allocates. An open loop does not slow down for the broker: a request that has to wait for its
+//! connection counts from the time it was meant. That time travels in the record, so that a consumer
+//! knows how long it was under way. A connection that is lost ends the scene.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::thread::sched_yield;
+
+use crate::clock::{Moment, timespec, wall_ms};
+use crate::failure::Failure;
+use crate::results::Series;
+use crate::scene::agenda::Agenda;
+use crate::scene::cast::{Cast, Who};
+use crate::scene::consumer::Delivered;
+use crate::scene::course::Course;
+use crate::scene::plan::{Plan, Until};
+use crate::scene::producer::Acknowledged;
+use crate::schedule::Schedule;
+
+mod account;
+mod agenda;
+mod answer;
+mod cast;
+mod consumer;
+mod continuity;
+mod course;
+pub(crate) mod plan;
+mod producer;
+mod query;
+mod records;
+mod slice;
+mod tally;
+
+const EVENTS_MAX: usize = 256;
+/// How long answers, and readers who are behind, are waited for after the last phase.
+const DRAIN: Duration = Duration::from_secs(10);
+/// The loop looks at the time at least this often.
+const WAIT_NS_MAX: u64 = 50_000_000;
+/// How often it is looked whether readers have caught up, while a phase waits for that.
+const LAG_LOOK_NS: u64 = 10_000_000;
+/// With a core of its own the loop does not sleep when a request is due so soon: to wake from sleep
+/// takes as long as the latencies that are measured.
+const SPIN_NS: u64 = 1_000_000;
+
+/// What a scene found.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Names carry the phase if several count, and the stream if there are several.
+    pub(crate) numbers: Vec<(String, f64)>,
+    pub(crate) series: Vec<Series>,
+    /// Why it does not count.
+    pub(crate) void: Vec<String>,
+}
+
+/// Plays it to its end, or until it is stopped: then with what was measured so far. Topics that are
+/// missing are created.
+pub(crate) fn run(plan: &Plan, is_stopped: &AtomicBool) -> Result<Outcome, Failure> {
+    plan.check();
+    let mut run = Run {
+        cast: Cast::connect(plan)?,
+        agendas: plan.producers.iter().map(|_| Agenda::default()).collect(),
+        course: Course::new(plan),
+        spun_ns: 0,
+        acknowledged: Vec::with_capacity(EVENTS_MAX),
+        delivered: Vec::with_capacity(EVENTS_MAX),
+        plan,
+    };
+    run.cast.enter(run.course.next_phase(), Moment::now())?;
+    run.begin_phase(Moment::now())?;
+    run.drive(is_stopped)?;
+    Ok(account::outcome(plan, &run.course))
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    cast: Cast<'a>,
+    /// Of each stream of producers.
+    agendas: Vec<Agenda>,
+    course: Course<'a>,
+    /// Spent with looks that found nothing: no work.
+    spun_ns: u64,
+    acknowledged: Vec<Acknowledged>,
+    delivered: Vec<Delivered>,
+}
+
+impl Run<'_> {
+    fn drive(&mut self, is_stopped: &AtomicBool) -> Result<(), Failure> {
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        let mut lag_looked_at = Moment::BOOT;
+        while self.course.is_running() {
+            let now = Moment::now();
+            if is_stopped.load(Ordering::Relaxed) {
+                return self.stop(now);
+            }
+            if LAG_LOOK_NS <= now.ns_since(lag_looked_at) {
+                lag_looked_at = now;
+                self.look_at_lag(now);
+            }
+            if let Some(end) = self.course.end_of_phase(now) {
+                self.end_phase(end)?;
+            } else {
+                self.issue(now)?;
+                self.wait(&mut events)?;
+            }
+        }
+        let deadline = Moment::now().plus(DRAIN);
+        let mut quiet_since = None;
+        loop {
+            let now = Moment::now();
+            if quiet_since.is_none() && self.is_quiet() {
+                quiet_since = Some(now);
+            }
+            let has_ended = quiet_since.is_some_and(|since| self.cast.have_read_all_of(since));
+            if has_ended || deadline <= now || is_stopped.load(Ordering::Relaxed) {
+                self.settle(now, quiet_since);
+                return Ok(());
+            }
+            self.issue(now)?;
+            self.wait(&mut events)?;
+        }
+    }
+
+    /// Until something has arrived, or a request is due.
+    fn wait(&mut self, events: &mut Vec<epoll::Event>) -> Result<(), Failure> {
+        let next = self.agendas.iter_mut().map(Agenda::next).min().unwrap_or(Moment::NEVER);
+        let looked_at = Moment::now();
+        let due_ns = next.min(self.course.end()).ns_since(looked_at);
+        let is_spinning =
+            self.plan.spins && self.agendas.iter().any(Agenda::is_open) && due_ns < SPIN_NS;
+        let timeout_ns = match self.plan.phases.get(self.course.phase()).map(|it| it.until) {
+            Some(Until::Drained { .. }) => due_ns.min(LAG_LOOK_NS),
+            Some(Until::Passed(_) | Until::Sent(_)) | None => due_ns.min(WAIT_NS_MAX),
+        };
+        let timeout = timespec(if is_spinning { 0 } else { timeout_ns });
+        match epoll::wait(self.cast.epoll(), spare_capacity(events), Some(&timeout)) {
+            Ok(0) if is_spinning => {
+                // The kernel's threads, which a broker may need, share this core.
+                sched_yield();
+                self.spun_ns += Moment::now().ns_since(looked_at);
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(Failure::io("wait for answers", error)),
+        }
+        for event in events.drain(..) {
+            let token = event.data;
+            match self.cast.who(token.u64()) {
+                Who::Producer(index) => self.on_producer(index)?,
+                Who::Consumer(index) => self.on_consumer(index)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_phase(&mut self, start: Moment) -> Result<(), Failure> {
+        self.course.begin(start, Duration::from_nanos(self.spun_ns))?;
+        let phase = &self.plan.phases[self.course.phase()];
+        let end = self.course.end();
+        for ((agenda, pace), producers) in
+            self.agendas.iter_mut().zip(&phase.paces).zip(&self.plan.producers)
+        {
+            let records = u64::try_from(producers.record_count).expect("at least one record");
+            let count = u64::try_from(producers.count).expect("counts have at most 64 bits");
+            agenda.begin(Schedule::new(*pace, start, end, records, count));
+        }
+        // Who is saturated has no clock that would wake it.
+        let now = Moment::now();
+        (0..self.cast.senders.len()).try_for_each(|index| self.send_due(index, now))
+    }
+
+    fn end_phase(&mut self, end: Moment) -> Result<(), Failure> {
+        self.agendas.iter_mut().for_each(|agenda| agenda.end(end));
+        for (stream, behind) in self.cast.behind(end).enumerate() {
+            self.course.note_behind(stream, behind);
+        }
+        self.course.finish(end, Duration::from_nanos(self.spun_ns))?;
+        if self.course.is_running() {
+            self.cast.enter(self.course.next_phase(), end)?;
+            self.begin_phase(end)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the phase that runs, and all that would come.
+    fn stop(&mut self, now: Moment) -> Result<(), Failure> {
+        self.course.stop(now, Duration::from_nanos(self.spun_ns))
+    }
+
+    fn look_at_lag(&mut self, now: Moment) {
+        let phase = &self.plan.phases[self.course.phase()];
+        if let Until::Drained { lag, .. } = phase.until {
+            let behind_ns = self.cast.behind(now).map(|it| it.ns).max().unwrap_or(0);
+            if Duration::from_nanos(behind_ns) < lag {
+                self.course.on_drained(now);
+            }
+        }
+    }
+
+    /// Wakes the connections whose next request has come due.
+    fn issue(&mut self, now: Moment) -> Result<(), Failure> {
+        for stream in 0..self.agendas.len() {
+            while let Some(nth) = self.agendas[stream].issue(now) {
+                self.send_due(self.cast.sender_index(stream, nth), now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn on_producer(&mut self, index: usize) -> Result<(), Failure> {
+        let now = Moment::now();
+        let sender = &mut self.cast.senders[index];
+        sender.producer.write(now)?;
+        sender.producer.receive(now, sender.layout, &mut self.acknowledged)?;
+        for answer in self.acknowledged.drain(..) {
+            self.course.on_answered(now, sender.stream, answer);
+        }
+        self.send_due(index, now)
+    }
+
+    /// Sends all that is due on one connection and that it may have in flight.
+    fn send_due(&mut self, index: usize, mut now: Moment) -> Result<(), Failure> {
+        let sender = &mut self.cast.senders[index];
+        let agenda = &self.agendas[sender.stream];
+        while let Some(free_since) = sender.producer.free_since()
+            && let Some(intended) = agenda.due(&mut sender.producer.place, sender.nth, now)
+        {
+            let phase = sender.producer.place.phase;
+            let sent_at = Moment::now();
+            let is_open = agenda.was_open(phase);
+            let intended = if is_open { intended } else { sent_at };
+            sender.producer.send(sent_at, intended, wall_ms())?;
+            let could = is_open.then(|| intended.max(free_since));
+            self.course.on_sent(sent_at, sender.stream, phase, could);
+            now = sent_at;
+        }
+        Ok(())
+    }
+
+    fn on_consumer(&mut self, index: usize) -> Result<(), Failure> {
+        let reader = &mut self.cast.readers[index];
+        reader.consumer.write()?;
+        if let Some(now) = reader.consumer.receive(Moment::now, &mut self.delivered)? {
+            for delivered in self.delivered.drain(..) {
+                self.course.on_delivered(now, reader.seat, delivered);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every request was sent and answered.
+    fn is_quiet(&mut self) -> bool {
+        let agendas = &self.agendas;
+        self.cast.senders.iter_mut().all(|sender| {
+            let place = &mut sender.producer.place;
+            let due = agendas[sender.stream].due(place, sender.nth, Moment::NEVER);
+            due.is_none() && sender.producer.in_flight().is_empty()
+        })
+    }
+
+    /// Counts what was sent or should have been and has no answer, and what was not delivered.
+    fn settle(&mut self, now: Moment, quiet_since: Option<Moment>) {
+        for sender in &mut self.cast.senders {
+            let stream = sender.stream;
+            for sent in sender.producer.in_flight() {
+                self.course.on_unanswered(now, stream, sent.phase, sent.intended);
+            }
+            let place = &mut sender.producer.place;
+            while let Some(intended) = self.agendas[stream].due(place, sender.nth, Moment::NEVER) {
+                self.course.on_unanswered(now, stream, place.phase, intended);
+                place.advance();
+            }
+        }
+        self.course.delivery = self.cast.delivery(quiet_since);
+    }
+}
