@@ -6,6 +6,7 @@
 //! connection counts from the time it was meant. That time travels in the record, so that a consumer
 //! knows how long it was under way. A connection that is lost ends the scene.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::failure::Failure;
 use crate::results::Series;
 use crate::scene::agenda::Agenda;
 use crate::scene::cast::{Cast, Who};
-use crate::scene::consumer::Delivered;
+use crate::scene::consumer::{Delivered, Read};
 use crate::scene::course::Course;
 use crate::scene::plan::{Plan, Until};
 use crate::scene::producer::Acknowledged;
@@ -71,6 +72,7 @@ pub(crate) fn run(plan: &Plan, is_stopped: &AtomicBool) -> Result<Outcome, Failu
         spun_ns: 0,
         acknowledged: Vec::with_capacity(EVENTS_MAX),
         delivered: Vec::with_capacity(EVENTS_MAX),
+        unread: VecDeque::with_capacity(EVENTS_MAX),
         plan,
     };
     run.cast.enter(run.course.next_phase(), Moment::now())?;
@@ -89,6 +91,8 @@ struct Run<'a> {
     spun_ns: u64,
     acknowledged: Vec<Acknowledged>,
     delivered: Vec<Delivered>,
+    /// Readers of whose socket not all was read.
+    unread: VecDeque<usize>,
 }
 
 impl Run<'_> {
@@ -133,13 +137,13 @@ impl Run<'_> {
         let next = self.agendas.iter_mut().map(Agenda::next).min().unwrap_or(Moment::NEVER);
         let looked_at = Moment::now();
         let due_ns = next.min(self.course.end()).ns_since(looked_at);
-        let is_spinning =
-            self.plan.spins && self.agendas.iter().any(Agenda::is_open) && due_ns < SPIN_NS;
-        let timeout_ns = match self.plan.phases.get(self.course.phase()).map(|it| it.until) {
-            Some(Until::Drained { .. }) => due_ns.min(LAG_LOOK_NS),
-            Some(Until::Passed(_) | Until::Sent(_)) | None => due_ns.min(WAIT_NS_MAX),
-        };
-        let timeout = timespec(if is_spinning { 0 } else { timeout_ns });
+        let is_spinning = self.plan.spins
+            && self.unread.is_empty()
+            && self.agendas.iter().any(Agenda::is_open)
+            && due_ns < SPIN_NS;
+        let is_at_once = is_spinning || !self.unread.is_empty();
+        let timeout_ns = if is_at_once { 0 } else { due_ns.min(self.look_ns_max()) };
+        let timeout = timespec(timeout_ns);
         match epoll::wait(self.cast.epoll(), spare_capacity(events), Some(&timeout)) {
             Ok(0) if is_spinning => {
                 // The kernel's threads, which a broker may need, share this core.
@@ -153,10 +157,19 @@ impl Run<'_> {
             let token = event.data;
             match self.cast.who(token.u64()) {
                 Who::Producer(index) => self.on_producer(index)?,
+                Who::Consumer(index) if self.cast.readers[index].is_unread => {}
                 Who::Consumer(index) => self.on_consumer(index)?,
             }
         }
+        for _ in 0..self.unread.len() {
+            let index = self.unread.pop_front().expect("only this loop takes from it");
+            self.on_consumer(index)?;
+        }
         Ok(())
+    }
+
+    fn look_ns_max(&self) -> u64 {
+        if self.course.waits_for_readers() { LAG_LOOK_NS } else { WAIT_NS_MAX }
     }
 
     fn begin_phase(&mut self, start: Moment) -> Result<(), Failure> {
@@ -243,15 +256,22 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Reads are long beside requests: what came due meanwhile goes out before anything else.
     fn on_consumer(&mut self, index: usize) -> Result<(), Failure> {
         let reader = &mut self.cast.readers[index];
         reader.consumer.write()?;
-        if let Some(now) = reader.consumer.receive(Moment::now, &mut self.delivered)? {
-            for delivered in self.delivered.drain(..) {
-                self.course.on_delivered(now, reader.seat, delivered);
+        let read = reader.consumer.receive(Moment::now, &mut self.delivered)?;
+        reader.is_unread = read == Read::Part;
+        match read {
+            Read::All => return Ok(()),
+            Read::Part => self.unread.push_back(index),
+            Read::Answer(now) => {
+                for delivered in self.delivered.drain(..) {
+                    self.course.on_delivered(now, reader.seat, delivered);
+                }
             }
         }
-        Ok(())
+        self.issue(Moment::now())
     }
 
     /// Whether every request was sent and answered.

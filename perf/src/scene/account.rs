@@ -138,8 +138,8 @@ impl Account<'_> {
             self.put_series(tally, stream, Measure::Lateness);
         }
         if 0 < published.unanswered_count {
-            let count = published.unanswered_count;
-            self.report.put_void(format!("{count} requests have no answer"));
+            let (count, name) = (published.unanswered_count, &plan.name);
+            self.report.put_void(format!("{count} requests of {name} have no answer"));
         }
         self.put_series(tally, stream, Measure::Publish);
     }

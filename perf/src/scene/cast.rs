@@ -1,7 +1,7 @@
 //! Who takes part in a scene: connections that produce and that consume, by their streams.
 //!
-//! Producers enter before the first phase, consumers with theirs. Every connection introduces itself
-//! as clients do, so that one which rests is not taken for a stranger. To enter blocks.
+//! All of them connect before the first phase, so that none costs a later one its time. Every
+//! connection introduces itself as clients do, so that one which rests is not taken for a stranger.
 
 use std::process;
 
@@ -47,6 +47,8 @@ pub(super) struct Sender {
 pub(super) struct Reader {
     pub(super) consumer: Consumer,
     pub(super) seat: Seat,
+    /// It has its turn without an event: not all of what arrived was read.
+    pub(super) is_unread: bool,
 }
 
 /// Where a consumer belongs.
@@ -56,6 +58,7 @@ pub(super) struct Seat {
     pub(super) stream: usize,
     /// In its stream.
     pub(super) nth: usize,
+    /// `NEVER` until it has.
     pub(super) began: Moment,
 }
 
@@ -84,7 +87,6 @@ pub(super) struct Delivery {
 }
 
 impl<'a> Cast<'a> {
-    /// Connects the producers.
     pub(super) fn connect(plan: &'a Plan) -> Result<Self, Failure> {
         let mut broker = Broker::connect(plan.address)?;
         for Topic { name, partition_count, configs } in &plan.topics {
@@ -105,41 +107,29 @@ impl<'a> Cast<'a> {
             first_senders: Vec::new(),
             readers: Vec::new(),
         };
-        let mut random = Random::from_seed(0x0d12_ade4);
-        for (stream, producers) in plan.producers.iter().enumerate() {
-            cast.first_senders.push(cast.senders.len());
-            for nth in 0..producers.count {
-                let producer = cast.producer(producers, nth, &mut random)?;
-                cast.watch(producer.stream(), cast.senders.len())?;
-                let topic = &plan.topics[producers.topic].name;
-                let layout = AnswerLayout::new(cast.produce_version, topic);
-                let nth = u64::try_from(nth).expect("counts have at most 64 bits");
-                cast.senders.push(Sender { producer, stream, nth, layout });
-            }
-        }
+        cast.connect_producers()?;
+        cast.connect_consumers()?;
         Ok(cast)
     }
 
-    /// Connects the consumers that begin with this phase, and lets them ask.
+    /// The consumers that begin with this phase ask for records. Blocks for a request if they read from
+    /// where the log ends now.
     pub(super) fn enter(&mut self, phase: usize, now: Moment) -> Result<(), Failure> {
         for (stream, consumers) in self.plan.consumers.iter().enumerate() {
             if consumers.begins_in != phase {
                 continue;
             }
             let Topic { name, partition_count, .. } = &self.plan.topics[consumers.topic];
-            let offsets = match consumers.from {
-                From::Start => self.broker.log_starts(name, *partition_count)?,
-                From::End => self.broker.log_ends(name, *partition_count)?,
+            let ends = match consumers.from {
+                From::Start => None,
+                From::End => Some(self.broker.log_ends(name, *partition_count)?),
             };
-            for nth in 0..consumers.count {
-                if consumers.share == Share::Split && offsets.len() <= nth {
-                    break; // There are more consumers than partitions.
+            for reader in self.readers.iter_mut().filter(|it| it.seat.stream == stream) {
+                if let Some(ends) = &ends {
+                    reader.consumer.go_to(ends);
                 }
-                let mut consumer = self.consumer(consumers, nth, &offsets)?;
-                self.watch(consumer.stream(), self.senders.len() + self.readers.len())?;
-                consumer.ask(now)?;
-                let seat = Seat { stream, nth, began: now };
-                self.readers.push(Reader { consumer, seat });
+                reader.seat.began = now;
+                reader.consumer.ask(now)?;
             }
         }
         Ok(())
@@ -162,7 +152,7 @@ impl<'a> Cast<'a> {
     pub(super) fn behind(&self, now: Moment) -> impl Iterator<Item = Behind> {
         (0..self.plan.consumers.len()).map(move |stream| {
             let mut behind = Behind::default();
-            for reader in self.readers.iter().filter(|it| it.seat.stream == stream) {
+            for reader in self.present().filter(|it| it.seat.stream == stream) {
                 behind.record_count += reader.consumer.behind_count();
                 behind.ns = behind.ns.max(reader.consumer.behind_ns(now));
             }
@@ -171,10 +161,11 @@ impl<'a> Cast<'a> {
     }
 
     pub(super) fn have_read_all_of(&self, moment: Moment) -> bool {
-        self.readers.iter().all(|it| it.consumer.has_read_all_of(moment))
+        self.present().all(|it| it.consumer.has_read_all_of(moment))
     }
 
-    /// What consumers got, if every producer is quiet since that time; `None` without consumers.
+    /// What consumers got. Whether something is missing at the end is known of those who have read all
+    /// since every producer was quiet. `None` without consumers.
     pub(super) fn delivery(&mut self, quiet_since: Option<Moment>) -> Option<Delivery> {
         let mut delivery = Delivery::default();
         for reader in &mut self.readers {
@@ -188,12 +179,51 @@ impl<'a> Cast<'a> {
                     .for_each(|(index, it)| check_end(consumer, index, &it.producer));
             } else {
                 delivery.undelivered_count += consumer.behind_count();
-                delivery.late_consumer_count += 1;
+                delivery.late_consumer_count += u64::from(quiet_since.is_some());
             }
             delivery.faults.missing_count += consumer.continuity.faults.missing_count;
             delivery.faults.repeated_count += consumer.continuity.faults.repeated_count;
         }
         (!self.readers.is_empty()).then_some(delivery)
+    }
+
+    /// Those who have begun.
+    fn present(&self) -> impl Iterator<Item = &Reader> {
+        self.readers.iter().filter(|it| it.seat.began != Moment::NEVER)
+    }
+
+    fn connect_producers(&mut self) -> Result<(), Failure> {
+        let mut random = Random::from_seed(0x0d12_ade4);
+        for (stream, producers) in self.plan.producers.iter().enumerate() {
+            self.first_senders.push(self.senders.len());
+            for nth in 0..producers.count {
+                let producer = self.producer(producers, nth, &mut random)?;
+                self.watch(producer.stream(), self.senders.len())?;
+                let topic = &self.plan.topics[producers.topic].name;
+                let layout = AnswerLayout::new(self.produce_version, topic);
+                let nth = u64::try_from(nth).expect("counts have at most 64 bits");
+                self.senders.push(Sender { producer, stream, nth, layout });
+            }
+        }
+        Ok(())
+    }
+
+    fn connect_consumers(&mut self) -> Result<(), Failure> {
+        for (stream, consumers) in self.plan.consumers.iter().enumerate() {
+            let Topic { name, partition_count, .. } = &self.plan.topics[consumers.topic];
+            let starts = self.broker.log_starts(name, *partition_count)?;
+            let count = match consumers.share {
+                Share::All => consumers.count,
+                Share::Split => consumers.count.min(starts.len()),
+            };
+            for nth in 0..count {
+                let consumer = self.consumer(consumers, nth, &starts)?;
+                self.watch(consumer.stream(), self.senders.len() + self.readers.len())?;
+                let seat = Seat { stream, nth, began: Moment::NEVER };
+                self.readers.push(Reader { consumer, seat, is_unread: false });
+            }
+        }
+        Ok(())
     }
 
     fn producer(
@@ -230,15 +260,15 @@ impl<'a> Cast<'a> {
         &self,
         consumers: &Consumers,
         nth: usize,
-        offsets: &[i64],
+        starts: &[i64],
     ) -> Result<Consumer, Failure> {
         let (first, stride) = match consumers.share {
             Share::All => (0, 1),
             Share::Split => (nth, consumers.count),
         };
-        let offsets = offsets.iter().copied().skip(first).step_by(stride);
+        let starts = starts.iter().copied().skip(first).step_by(stride);
         let narrow = |it| i32::try_from(it).expect("consumers are few");
-        let positions = Positions::new(narrow(first), narrow(stride), offsets);
+        let positions = Positions::new(narrow(first), narrow(stride), starts);
         let query = Query::new(&query::Shape {
             version: self.fetch_version,
             topic: &self.plan.topics[consumers.topic].name,

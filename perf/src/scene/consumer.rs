@@ -4,7 +4,7 @@
 //! It knows no clock. What has been delivered is handed out as times and counts, so that whoever
 //! counts need not see records. Memory grows to the largest answer and stays.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read as _, Write};
 use std::net::TcpStream;
 
 use crate::clock::Moment;
@@ -18,6 +18,8 @@ use crate::scene::slice::Truncated;
 
 const PREFIX_BYTES: usize = 4;
 const RECEIVED_BYTES_AT_FIRST: usize = 64 << 10;
+/// Read in one go: the other connections wait meanwhile.
+const READ_BYTES_MAX: usize = 256 << 10;
 /// A broker may answer with more than it was asked for: one batch at least. Not with so much more.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 const OFFSET_OUT_OF_RANGE: i16 = 1;
@@ -63,6 +65,16 @@ pub(super) enum Delivered {
     Records { intended: Moment, count: u64 },
     Bytes(usize),
     Refused(i16),
+}
+
+/// How much of what had arrived was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// More may be there.
+    Part,
+    All,
+    /// All, and an answer was whole at this time.
+    Answer(Moment),
 }
 
 impl Positions {
@@ -156,6 +168,14 @@ impl Consumer {
         moment <= self.ends_seen_by
     }
 
+    /// Reads on from there; `offsets` has all partitions of the topic.
+    pub(super) fn go_to(&mut self, offsets: &[i64]) {
+        for nth in 0..self.positions.all.len() {
+            let partition = usize::try_from(self.positions.partition(nth));
+            self.positions.all[nth].next = offsets[partition.expect("partitions count from 0")];
+        }
+    }
+
     /// Begins the next request.
     pub(super) fn ask(&mut self, now: Moment) -> Result<(), Failure> {
         self.correlation_id = self.correlation_id.wrapping_add(1) & i32::MAX;
@@ -180,14 +200,18 @@ impl Consumer {
         Ok(())
     }
 
-    /// Reads what has arrived. If that makes an answer whole, appends what it delivers to `delivered`,
-    /// asks again, and gives the time at which it was whole.
+    /// Reads of what has arrived. If that makes an answer whole, appends what it delivers to
+    /// `delivered`, and asks again. `clock` is looked at when an answer is whole.
     pub(super) fn receive(
         &mut self,
         clock: impl Fn() -> Moment,
         delivered: &mut Vec<Delivered>,
-    ) -> Result<Option<Moment>, Failure> {
-        while self.read()? {
+    ) -> Result<Read, Failure> {
+        let limit = self.filled + READ_BYTES_MAX;
+        while self.filled < limit {
+            if !self.read(limit)? {
+                return Ok(Read::All);
+            }
             let Some(frame_end) = self.frame_end()? else { continue };
             if frame_end < self.filled {
                 return Err(Failure::new("the broker answers what was not asked"));
@@ -197,15 +221,16 @@ impl Consumer {
             self.filled = 0;
             // The socket is empty: nothing else was asked for.
             self.ask(now)?;
-            return Ok(Some(now));
+            return Ok(Read::Answer(now));
         }
-        Ok(None)
+        Ok(Read::Part)
     }
 
     /// Whether anything came.
-    fn read(&mut self) -> Result<bool, Failure> {
+    fn read(&mut self, limit: usize) -> Result<bool, Failure> {
         loop {
-            match self.stream.read(&mut self.received[self.filled..]) {
+            let end = limit.min(self.received.len());
+            match self.stream.read(&mut self.received[self.filled..end]) {
                 Ok(0) => {
                     return Err(Failure::new("the broker closed a connection: look at its log"));
                 }
@@ -438,14 +463,14 @@ mod tests {
         bytes: &[u8],
     ) -> Result<Vec<Delivered>, Failure> {
         let mut delivered = Vec::new();
-        let mut came_at = None;
+        let mut read = Read::All;
         for piece in bytes.chunks(bytes.len().div_ceil(50)) {
-            assert_eq!(came_at, None, "an answer ends with its last byte");
+            assert_eq!(read, Read::All, "an answer ends with its last byte");
             peer.write_all(piece).unwrap();
             until_readable(consumer);
-            came_at = consumer.receive(|| NOW, &mut delivered)?;
+            read = consumer.receive(|| NOW, &mut delivered)?;
         }
-        assert_eq!(came_at, Some(NOW));
+        assert_eq!(read, Read::Answer(NOW));
         Ok(delivered)
     }
 
@@ -482,6 +507,37 @@ mod tests {
         assert_eq!(asked(&mut peer), [(3, 0), (1, 13)]);
         assert_eq!((consumer.behind_count(), consumer.has_read_all_of(NOW)), (0, true));
         assert_eq!(consumer.continuity.faults.missing_count, 0);
+    }
+
+    #[test]
+    fn a_long_answer_is_read_in_parts() {
+        let (mut consumer, mut peer) = pair();
+        consumer.ask(NOW).unwrap();
+        let records = batch(10, 20_000, 7, 0);
+        let bytes = answer(1, vec![partition(1, 20_010, records)]);
+        let mut delivered = Vec::new();
+        let mut part_count = 0;
+        std::thread::scope(|scope| {
+            scope.spawn(|| peer.write_all(&bytes).unwrap());
+            loop {
+                until_readable(&consumer);
+                match consumer.receive(|| NOW, &mut delivered).unwrap() {
+                    Read::Answer(_) => break,
+                    Read::Part | Read::All => part_count += 1,
+                }
+            }
+        });
+        assert!(bytes.len() / READ_BYTES_MAX <= part_count, "{part_count}");
+        let intended = Moment::BOOT.plus_ns(7);
+        assert_eq!(delivered[1..], [Delivered::Records { intended, count: 20_000 }]);
+    }
+
+    #[test]
+    fn who_goes_elsewhere_asks_for_its_partitions_there() {
+        let (mut consumer, mut peer) = pair();
+        consumer.go_to(&[5, 6, 7, 8]);
+        consumer.ask(NOW).unwrap();
+        assert_eq!(asked(&mut peer), [(1, 6), (3, 8)]);
     }
 
     #[test]

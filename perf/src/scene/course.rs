@@ -70,6 +70,12 @@ impl<'a> Course<'a> {
         self.end
     }
 
+    /// Whether the phase that runs ends when consumers have caught up.
+    pub(super) fn waits_for_readers(&self) -> bool {
+        let phase = self.plan.phases.get(self.phase());
+        phase.is_some_and(|it| matches!(it.until, Until::Drained { .. }))
+    }
+
     /// Of the phases that count and have begun.
     pub(super) fn tallies(&self) -> impl Iterator<Item = &Tally> {
         self.tallies.iter().flatten().filter(|it| it.looks.is_some())
