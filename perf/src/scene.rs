@@ -47,6 +47,11 @@ const DRAIN: Duration = Duration::from_secs(10);
 const WAIT_NS_MAX: u64 = 50_000_000;
 /// How often it is looked whether readers have caught up, while a phase waits for that.
 const LAG_LOOK_NS: u64 = 10_000_000;
+/// Readers have their turn until so long after the loop has looked for what arrived: then it looks
+/// again, for acknowledgements must not wait for records.
+const TURN_NS: u64 = 100_000;
+/// A look that took less did not sleep: what it found may have been there before.
+const AT_ONCE_NS: u64 = 20_000;
 /// With a core of its own the loop does not sleep when a request is due so soon: to wake from sleep
 /// takes as long as the latencies that are measured.
 const SPIN_NS: u64 = 1_000_000;
@@ -73,6 +78,8 @@ pub(crate) fn run(plan: &Plan, is_stopped: &AtomicBool) -> Result<Outcome, Failu
         acknowledged: Vec::with_capacity(EVENTS_MAX),
         delivered: Vec::with_capacity(EVENTS_MAX),
         unread: VecDeque::with_capacity(EVENTS_MAX),
+        looked_at: Moment::now(),
+        heard_since: Moment::now(),
         plan,
     };
     run.cast.enter(run.course.next_phase(), Moment::now())?;
@@ -91,8 +98,11 @@ struct Run<'a> {
     spun_ns: u64,
     acknowledged: Vec<Acknowledged>,
     delivered: Vec<Delivered>,
-    /// Readers of whose socket not all was read.
+    /// Readers for whom something may have arrived.
     unread: VecDeque<usize>,
+    /// When the loop last looked for what arrived, and since when what it found may have been there.
+    looked_at: Moment,
+    heard_since: Moment,
 }
 
 impl Run<'_> {
@@ -153,19 +163,32 @@ impl Run<'_> {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(Failure::io("wait for answers", error)),
         }
+        let now = Moment::now();
+        let has_slept = AT_ONCE_NS < now.ns_since(looked_at);
+        self.heard_since = if has_slept { now } else { self.looked_at };
+        self.looked_at = now;
         for event in events.drain(..) {
             let token = event.data;
             match self.cast.who(token.u64()) {
                 Who::Producer(index) => self.on_producer(index)?,
-                Who::Consumer(index) if self.cast.readers[index].is_unread => {}
-                Who::Consumer(index) => self.on_consumer(index)?,
+                Who::Consumer(index) => self.queue(index, self.heard_since),
             }
         }
-        for _ in 0..self.unread.len() {
-            let index = self.unread.pop_front().expect("only this loop takes from it");
+        while let Some(index) = self.unread.pop_front() {
             self.on_consumer(index)?;
+            if TURN_NS < Moment::now().ns_since(self.looked_at) {
+                break;
+            }
         }
         Ok(())
+    }
+
+    fn queue(&mut self, index: usize, since: Moment) {
+        let waits_since = &mut self.cast.readers[index].waits_since;
+        if waits_since.is_none() {
+            *waits_since = Some(since);
+            self.unread.push_back(index);
+        }
     }
 
     fn look_ns_max(&self) -> u64 {
@@ -231,8 +254,9 @@ impl Run<'_> {
         let sender = &mut self.cast.senders[index];
         sender.producer.write(now)?;
         sender.producer.receive(now, sender.layout, &mut self.acknowledged)?;
+        let delay_ns = now.ns_since(self.heard_since);
         for answer in self.acknowledged.drain(..) {
-            self.course.on_answered(now, sender.stream, answer);
+            self.course.on_answered(now, delay_ns, sender.stream, answer);
         }
         self.send_due(index, now)
     }
@@ -259,13 +283,13 @@ impl Run<'_> {
     /// Reads are long beside requests: what came due meanwhile goes out before anything else.
     fn on_consumer(&mut self, index: usize) -> Result<(), Failure> {
         let reader = &mut self.cast.readers[index];
+        let since = reader.waits_since.take().expect("who is queued waits");
         reader.consumer.write()?;
-        let read = reader.consumer.receive(Moment::now, &mut self.delivered)?;
-        reader.is_unread = read == Read::Part;
-        match read {
+        match reader.consumer.receive(Moment::now, &mut self.delivered)? {
             Read::All => return Ok(()),
-            Read::Part => self.unread.push_back(index),
+            Read::Part => self.queue(index, Moment::now()),
             Read::Answer(now) => {
+                self.course.on_read(now.ns_since(since), reader.seat);
                 for delivered in self.delivered.drain(..) {
                     self.course.on_delivered(now, reader.seat, delivered);
                 }

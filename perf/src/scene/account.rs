@@ -16,8 +16,8 @@ use crate::scene::tally::{Look, Published, Received, Tally};
 const MEBI: f64 = 1_048_576.0;
 const MEGA: f64 = 1_000_000.0;
 
-/// A generator later than this share of the latency it reports has measured itself.
-const LATENESS_SHARE_MAX: f64 = 0.1;
+/// A generator with a larger share of the latency that it reports has measured itself.
+const OWN_SHARE_MAX: f64 = 0.1;
 const OWN_CPU_PERCENT_MAX: f64 = 85.0;
 const STEAL_PERCENT_MAX: f64 = 1.0;
 
@@ -134,7 +134,10 @@ impl Account<'_> {
         if let Pace::Open { records_per_second } = self.plan.phases[tally.phase].paces[stream] {
             put("intended_records_per_second", float(records_per_second));
             report.put_latency(&format!("{prefix}own_lateness_"), &published.lateness);
-            self.check_lateness(tally.phase, &published.lateness, &published.latency);
+            report.put_latency(&format!("{prefix}own_answer_delay_"), &published.delay);
+            let latency = &published.latency;
+            self.check_own(tally.phase, "requests were late", &published.lateness, latency);
+            self.check_own(tally.phase, "acknowledgements waited", &published.delay, latency);
             self.put_series(tally, stream, Measure::Lateness);
         }
         if 0 < published.unanswered_count {
@@ -184,6 +187,11 @@ impl Account<'_> {
         put("read_error_count", float(received.errors.values().sum()));
         for (code, count) in &received.errors {
             put(&format!("read_error_{code}_count"), float(*count));
+        }
+        self.report.put_latency(&format!("{prefix}own_read_delay_"), &received.delay);
+        let is_open = |it: &Pace| matches!(it, Pace::Open { .. });
+        if self.plan.phases[tally.phase].paces.iter().any(is_open) {
+            self.check_own(tally.phase, "records waited", &received.delay, &received.latency);
         }
         self.put_series(tally, stream, Measure::EndToEnd);
     }
@@ -262,15 +270,16 @@ impl Account<'_> {
         }
     }
 
-    fn check_lateness(&mut self, phase: usize, lateness: &Latency, latency: &Latency) {
+    /// Whether the generator's own share of a latency is small enough.
+    fn check_own(&mut self, phase: usize, what: &str, own: &Latency, latency: &Latency) {
         let p99 = |it: &Latency| it.at_percentile_ns(99.0);
-        if let (Some(late_ns), Some(latency_ns)) = (p99(lateness), p99(latency))
-            && float(late_ns) > LATENESS_SHARE_MAX * float(latency_ns)
+        if let (Some(own_ns), Some(latency_ns)) = (p99(own), p99(latency))
+            && float(own_ns) > OWN_SHARE_MAX * float(latency_ns)
         {
-            let (late, of) = (late_ns / 1_000, latency_ns / 1_000);
+            let (own, of) = (own_ns / 1_000, latency_ns / 1_000);
             let name = &self.plan.phases[phase].name;
             self.report.put_void(format!(
-                "the generator was {late} us late at p99 in {name}, more than a tenth of the \
+                "the generator: {what}, {own} us at p99 in {name}, more than a tenth of the \
                  latency's {of} us"
             ));
         }
@@ -332,7 +341,7 @@ mod tests {
             for nth in 0..20 {
                 let intended = at(start + 10 * nth);
                 let answer = Acknowledged { intended, phase, error_code };
-                course.on_answered(at(start + 10 * nth + 3), 0, answer);
+                course.on_answered(at(start + 10 * nth + 3), 0, 0, answer);
                 let records = Delivered::Records { intended, count: 2 };
                 course.on_delivered(at(start + 10 * nth + 5), seat, records);
                 course.on_delivered(at(start + 10 * nth + 5), seat, Delivered::Bytes(200));

@@ -47,8 +47,8 @@ pub(super) struct Sender {
 pub(super) struct Reader {
     pub(super) consumer: Consumer,
     pub(super) seat: Seat,
-    /// It has its turn without an event: not all of what arrived was read.
-    pub(super) is_unread: bool,
+    /// Since when something may be there to be read; `None` if nothing is known to be.
+    pub(super) waits_since: Option<Moment>,
 }
 
 /// Where a consumer belongs.
@@ -220,7 +220,7 @@ impl<'a> Cast<'a> {
                 let consumer = self.consumer(consumers, nth, &starts)?;
                 self.watch(consumer.stream(), self.senders.len() + self.readers.len())?;
                 let seat = Seat { stream, nth, began: Moment::NEVER };
-                self.readers.push(Reader { consumer, seat, is_unread: false });
+                self.readers.push(Reader { consumer, seat, waits_since: None });
             }
         }
         Ok(())

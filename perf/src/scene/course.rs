@@ -168,10 +168,18 @@ impl<'a> Course<'a> {
         }
     }
 
-    pub(super) fn on_answered(&mut self, now: Moment, stream: usize, answer: Acknowledged) {
+    /// A request was answered; the answer may have been there for so long.
+    pub(super) fn on_answered(
+        &mut self,
+        now: Moment,
+        delay_ns: u64,
+        stream: usize,
+        answer: Acknowledged,
+    ) {
         let Acknowledged { intended, phase, error_code } = answer;
         if let Some(tally) = &mut self.tallies[phase] {
             let published = &mut tally.producers[stream];
+            published.delay.record_ns(delay_ns);
             if error_code == 0 {
                 published.on_latency(now, intended);
             } else {
@@ -195,6 +203,14 @@ impl<'a> Course<'a> {
     ) {
         if let Some(tally) = &mut self.tallies[phase] {
             tally.producers[stream].on_unanswered(now, intended);
+        }
+    }
+
+    /// An answer was read whole; its end may have been there for so long.
+    pub(super) fn on_read(&mut self, delay_ns: u64, seat: Seat) {
+        let running = self.phase();
+        if let Some(Some(tally)) = self.tallies.get_mut(running) {
+            tally.consumers[seat.stream].delay.record_ns(delay_ns);
         }
     }
 
@@ -249,16 +265,16 @@ mod tests {
         let plan = plan(&[(passed(1_000), false), (passed(2_000), true)]);
         let mut course = Course::new(&plan);
         course.begin(at(0), NO_TIME).unwrap();
-        course.on_answered(at(999), 0, answer(0, at(998)));
+        course.on_answered(at(999), 0, 0, answer(0, at(998)));
         assert_eq!(course.end_of_phase(at(1_003)), Some(at(1_000)));
         course.finish(at(1_000), NO_TIME).unwrap();
         assert_eq!(course.next_phase(), 1);
         course.begin(at(1_000), NO_TIME).unwrap();
-        course.on_answered(at(1_001), 0, answer(0, at(999)));
-        course.on_answered(at(2_500), 0, answer(1, at(2_000)));
+        course.on_answered(at(1_001), 0, 0, answer(0, at(999)));
+        course.on_answered(at(2_500), 0, 0, answer(1, at(2_000)));
         course.finish(at(3_000), NO_TIME).unwrap();
         assert!(!course.is_running());
-        course.on_answered(at(3_100), 0, answer(1, at(2_999)));
+        course.on_answered(at(3_100), 0, 0, answer(1, at(2_999)));
 
         let tally = course.tallies().next().unwrap();
         let published = &tally.producers[0];
@@ -321,7 +337,7 @@ mod tests {
         let plan = plan(&[(passed(1_000), true), (passed(1_000), true)]);
         let mut course = Course::new(&plan);
         course.begin(at(0), NO_TIME).unwrap();
-        course.on_answered(at(10), 0, answer(0, at(5)));
+        course.on_answered(at(10), 0, 0, answer(0, at(5)));
         course.stop(at(400), NO_TIME).unwrap();
         assert!(course.is_stopped() && !course.is_running());
         let counts: Vec<_> =

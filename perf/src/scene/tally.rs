@@ -60,6 +60,8 @@ pub(super) struct Published {
     pub(super) latency: Latency,
     /// How late this generator sent what could have been sent in time.
     pub(super) lateness: Latency,
+    /// How long answers may have waited for this generator, at most.
+    pub(super) delay: Latency,
     /// Of requests.
     pub(super) acknowledged_count: u64,
     pub(super) unanswered_count: u64,
@@ -77,6 +79,8 @@ pub(super) struct Received {
     pub(super) latency: Latency,
     /// Of each consumer.
     pub(super) latencies: Vec<Latency>,
+    /// How long answers may have waited for this generator, at most.
+    pub(super) delay: Latency,
     pub(super) record_count: u64,
     /// Of record batches.
     pub(super) byte_count: u64,
@@ -130,6 +134,7 @@ impl Published {
         Self {
             latency: Latency::new(),
             lateness: Latency::new(),
+            delay: Latency::new(),
             acknowledged_count: 0,
             unanswered_count: 0,
             errors: BTreeMap::new(),
@@ -184,6 +189,7 @@ impl Received {
         Self {
             latency: Latency::new(),
             latencies: (0..consumer_count).map(|_| Latency::new()).collect(),
+            delay: Latency::new(),
             record_count: 0,
             byte_count: 0,
             errors: BTreeMap::new(),
