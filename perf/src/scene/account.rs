@@ -418,6 +418,32 @@ mod tests {
         assert!(void.is_none_or(|it| it.contains(want.unwrap_or(""))), "{void:?}");
     }
 
+    #[track_caller]
+    fn check_own_share(sent_late_us: u64, delay_us: u64, want: Option<&str>) {
+        let mut plan = one_phase();
+        plan.phases[0].paces = vec![Pace::Open { records_per_second: 2_000 }];
+        let mut course = Course::new(&plan);
+        course.begin(at(0), NO_TIME).unwrap();
+        for _ in 0..2_000 {
+            let sent_at = at(0).plus_ns(sent_late_us * 1_000);
+            course.on_sent(sent_at, 0, 0, Some(at(0)));
+            let answer = Acknowledged { intended: at(0), phase: 0, error_code: 0 };
+            course.on_answered(at(3), delay_us * 1_000, 0, answer);
+        }
+        course.finish(at(1_000), NO_TIME).unwrap();
+        let void = outcome(&plan, &course).void;
+        let void = void.iter().find(|it| it.starts_with("the generator:"));
+        assert_eq!(void.is_some(), want.is_some(), "{void:?}");
+        assert!(void.is_none_or(|it| it.contains(want.unwrap_or(""))), "{void:?}");
+    }
+
+    #[test]
+    fn a_generator_that_measures_itself_makes_a_run_void() {
+        check_own_share(290, 290, None);
+        check_own_share(310, 0, Some("requests were late, 310 us"));
+        check_own_share(0, 310, Some("acknowledgements waited, 310 us"));
+    }
+
     #[test]
     fn lost_records_make_a_run_void() {
         let faults = |missing_count, repeated_count| Delivery {
