@@ -10,6 +10,7 @@ use crate::report::Report;
 
 mod disk;
 mod loopback;
+mod memory;
 
 /// Where to measure, and on which cores. A core that is not given is the scheduler's choice.
 #[derive(Clone, Copy, Debug)]
@@ -25,5 +26,6 @@ pub(crate) fn run(plan: &Plan<'_>) -> Result<Report, Failure> {
     let mut report = Report::new("limits of this machine");
     disk::measure(plan, &mut report)?;
     loopback::measure(plan, &mut report)?;
+    memory::measure(&mut report);
     Ok(report)
 }

@@ -1,15 +1,16 @@
-//! Durable writes without a broker: small ones, and a stream of large ones.
+//! The disk without a broker: durable writes, small ones and a stream of large ones, and reads.
 //!
-//! All go around the page cache into blocks that were written before, as a log that reuses its
+//! All go around the page cache, writes into blocks that were written before, as a log that reuses its
 //! space does. Invariant: the file is gone when the measure ends, however it ends.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, id};
+use std::thread;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, fdatasync, open};
-use rustix::io::pwrite;
+use rustix::io::{pread, pwrite};
 
 use crate::clock::Moment;
 use crate::failure::Failure;
@@ -21,12 +22,18 @@ use crate::report::{Report, float, float_of};
 const SMALL_BYTES: usize = 4 << 10;
 const LARGE_BYTES: usize = 128 << 10;
 const FILE_BYTES: usize = 512 << 20;
+const READ_BYTES: usize = 256 << 10;
+/// Reads that are asked of the disk at once.
+const READ_DEPTH: usize = 8;
 const WRITES_PER_SYNC: usize = 8;
 /// Of memory, for direct I/O.
 const ALIGNMENT: usize = 4 << 10;
 const MEGA: f64 = 1_000_000.0;
 
-const _: () = assert!(FILE_BYTES.is_multiple_of(LARGE_BYTES * WRITES_PER_SYNC));
+const _: () = {
+    assert!(FILE_BYTES.is_multiple_of(LARGE_BYTES * WRITES_PER_SYNC));
+    assert!(FILE_BYTES.is_multiple_of(READ_BYTES * READ_DEPTH));
+};
 
 pub(super) fn measure(plan: &Plan<'_>, report: &mut Report) -> Result<(), Failure> {
     if let Some(core) = plan.broker_core {
@@ -35,7 +42,10 @@ pub(super) fn measure(plan: &Plan<'_>, report: &mut Report) -> Result<(), Failur
     let file = Scratch::written(plan.folder)?;
     small(plan, &file, report)?;
     stream(plan, &file, report)?;
-    fio(plan, &file, report);
+    read(plan, &file, report)?;
+    for check in [&STREAM_CHECK, &READ_CHECK] {
+        fio(plan, &file, check, report);
+    }
     Ok(())
 }
 
@@ -59,7 +69,7 @@ impl Scratch {
     }
 
     fn open(&self, flags: OFlags) -> Result<OwnedFd, Failure> {
-        let flags = flags | OFlags::WRONLY | OFlags::CLOEXEC;
+        let flags = flags | OFlags::RDWR | OFlags::CLOEXEC;
         open(&self.path, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|error| self.failed("open", error.into()))
     }
@@ -107,6 +117,10 @@ impl Aligned {
     fn bytes(&self) -> &[u8] {
         &self.memory[self.start..self.start + self.byte_count]
     }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.start + self.byte_count]
+    }
 }
 
 /// One write of 4 KiB after the other, each durable when it returns.
@@ -149,30 +163,81 @@ fn stream(plan: &Plan<'_>, scratch: &Scratch, report: &mut Report) -> Result<(),
     Ok(())
 }
 
-/// The same stream by fio with eight writes in flight, if it is installed.
-fn fio(plan: &Plan<'_>, scratch: &Scratch, report: &mut Report) {
+/// Reads of 256 KiB, some at once, each thread its part of the file again and again.
+fn read(plan: &Plan<'_>, scratch: &Scratch, report: &mut Report) -> Result<(), Failure> {
+    let file = &scratch.open(OFlags::DIRECT)?;
+    let start = Moment::now();
+    let end = start.plus(plan.length);
+    let part = |index: usize| -> Result<usize, Failure> {
+        let mut memory = Aligned::of(READ_BYTES);
+        let first = index * (FILE_BYTES / READ_DEPTH);
+        let mut byte_count = 0;
+        while Moment::now() < end {
+            let position = first + byte_count % (FILE_BYTES / READ_DEPTH);
+            let at = u64::try_from(position).expect("positions have at most 64 bits");
+            match pread(file, memory.bytes_mut(), at) {
+                Ok(READ_BYTES) => byte_count += READ_BYTES,
+                Ok(count) => {
+                    let path = scratch.path.display();
+                    return Err(Failure::new(format!("{path} gave {count} bytes only")));
+                }
+                Err(error) => return Err(scratch.failed("read", error.into())),
+            }
+        }
+        Ok(byte_count)
+    };
+    let byte_count = thread::scope(|scope| {
+        let readers: Vec<_> =
+            (0..READ_DEPTH).map(|index| scope.spawn(move || part(index))).collect();
+        readers.into_iter().map(|it| it.join().expect("a reader does not panic")).sum()
+    });
+    let byte_count: Result<usize, Failure> = byte_count;
+    let seconds = Moment::now().since(start).as_secs_f64();
+    report.put("direct_read_mb_per_second", float_of(byte_count?) / MEGA / seconds);
+    Ok(())
+}
+
+/// The same by fio, with eight in flight, if it is installed.
+struct Check {
+    name: &'static str,
+    arguments: &'static [&'static str],
+    direction: &'static str,
+}
+
+const STREAM_CHECK: Check = Check {
+    name: "fio_stream_128k_mb_per_second",
+    arguments: &["--rw=write", "--overwrite=1", "--bs=128k", "--fdatasync=8"],
+    direction: "write",
+};
+
+const READ_CHECK: Check = Check {
+    name: "fio_direct_read_mb_per_second",
+    arguments: &["--rw=read", "--bs=256k"],
+    direction: "read",
+};
+
+fn fio(plan: &Plan<'_>, scratch: &Scratch, check: &Check, report: &mut Report) {
     let output = Command::new("fio")
-        .args(["--name=stream", "--overwrite=1", "--rw=write", "--bs=128k", "--direct=1"])
-        .args(["--ioengine=io_uring", "--iodepth=8", "--fdatasync=8", "--time_based"])
+        .args(["--name=check", "--direct=1", "--ioengine=io_uring", "--iodepth=8", "--time_based"])
+        .args(check.arguments)
         .arg(format!("--runtime={}", plan.length.as_secs().max(1)))
         .arg(format!("--size={FILE_BYTES}"))
         .arg(format!("--filename={}", scratch.path.display()))
         .args(["--output-format=json", "--eta=never"])
         .output();
-    let parsed = output.ok().and_then(|output| bandwidth(&output.stdout));
+    let parsed = output.ok().and_then(|output| bandwidth(&output.stdout, check.direction));
     match parsed {
-        Some(bytes_per_second) => {
-            report.put("fio_stream_128k_mb_per_second", bytes_per_second / MEGA);
-        }
-        None => report.put_void("no cross-check: fio is not installed, or failed"),
+        Some(bytes_per_second) => report.put(check.name, bytes_per_second / MEGA),
+        None => report
+            .put_void(format!("no cross-check {}: fio is not installed, or failed", check.name)),
     }
 }
 
 /// Lines before the JSON are warnings.
-fn bandwidth(output: &[u8]) -> Option<f64> {
+fn bandwidth(output: &[u8], direction: &str) -> Option<f64> {
     let start = output.iter().position(|byte| *byte == b'{')?;
     let report: serde_json::Value = serde_json::from_slice(&output[start..]).ok()?;
-    report["jobs"][0]["write"]["bw_bytes"].as_f64().filter(|it| *it > 0.0)
+    report["jobs"][0][direction]["bw_bytes"].as_f64().filter(|it| *it > 0.0)
 }
 
 #[cfg(test)]
@@ -183,8 +248,9 @@ mod tests {
     fn fios_bandwidth_is_found_after_its_warnings() {
         let output = br#"note: x
 {"jobs":[{"write":{"bw_bytes":1234567}}]}"#;
-        assert_eq!(bandwidth(output), Some(1_234_567.0));
-        assert_eq!(bandwidth(b"fio: failed"), None);
+        assert_eq!(bandwidth(output, "write"), Some(1_234_567.0));
+        assert_eq!(bandwidth(output, "read"), None);
+        assert_eq!(bandwidth(b"fio: failed", "write"), None);
     }
 
     #[test]
