@@ -8,16 +8,23 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::broker::{self, resolve};
+use crate::broker::resolve;
+use crate::command::groups::GroupsArguments;
+use crate::command::run::RunArguments;
 use crate::failure::Failure;
 use crate::frame::Acks;
 use crate::payload::TIME_BYTES;
+use crate::placement::Placement;
 use crate::process::Process;
 use crate::report::Report;
 use crate::results::{Measure, Second};
 use crate::scene::Outcome;
 use crate::scene::plan::{Consumers, From, Pace, Phase, Plan, Producers, Share, Topic, Until};
-use crate::{fetch, groups, idle, limits, partitions, pin, ratios, scene, start};
+use crate::workload::Workload;
+use crate::{fetch, idle, limits, partitions, pin, scene, start, table};
+
+mod groups;
+mod run;
 
 const ABOUT: &str = "\
 Measures a Kafka broker. Every number is of this machine and this hour: compare within one run.
@@ -39,6 +46,12 @@ pub(crate) struct Command {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Workloads against brokers that it starts, side by side, with this machine's limits; a table
+    Run(RunArguments),
+    /// The table of a results file
+    Table(TableArguments),
+    /// The workloads, or the file of one
+    Workloads(WorkloadsArguments),
     /// Produce in an open loop, or as fast as the broker answers
     Load(LoadArguments),
     /// Produce one record after the other on one connection, and consume it on another
@@ -55,8 +68,19 @@ enum Verb {
     Start(StartArguments),
     /// A group whose members come and go, and offsets that are committed meanwhile
     Groups(GroupsArguments),
-    /// A table of two files of JSON reports, run by run
-    Ratios(RatiosArguments),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  perf table target/perf/results.json")]
+struct TableArguments {
+    results: PathBuf,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  perf workloads\n  perf workloads W2 > mine.toml")]
+struct WorkloadsArguments {
+    /// Prints its file, to read, or to write one's own after it
+    workload: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -248,47 +272,13 @@ struct StartArguments {
     command: Vec<String>,
 }
 
-#[derive(Args, Debug)]
-#[command(
-    after_help = "Example:\n  perf groups --protocol consumer --members 100 --partitions 1000 --storm 10"
-)]
-struct GroupsArguments {
-    #[command(flatten)]
-    target: Target,
-    /// Created if it is missing
-    #[arg(short, long, default_value = "perf-groups")]
-    topic: String,
-    #[arg(short, long, default_value_t = 1_000, value_parser = clap::value_parser!(i32).range(1..))]
-    partitions: i32,
-    #[arg(long, value_enum, default_value_t = groups::Protocol::Consumer)]
-    protocol: groups::Protocol,
-    #[arg(short, long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5_000))]
-    members: u32,
-    /// So many leave at once, and as many join
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-    storm: u32,
-    /// Between two heartbeats; without it 3,000, or what the broker says
-    #[arg(long, value_name = "MS")]
-    heartbeat_ms: Option<u64>,
-    /// Offsets committed in a second, each by a group of its own, in an open loop
-    #[arg(long, default_value_t = 0)]
-    commits: u64,
-    /// Storms begin until then
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    seconds: u64,
-}
-
-#[derive(Args, Debug)]
-#[command(after_help = "Example:\n  perf ratios odradek.jsonl kafka.jsonl")]
-struct RatiosArguments {
-    ours: PathBuf,
-    theirs: PathBuf,
-}
-
 /// What goes to standard output.
 pub(crate) fn run(command: &Command) -> Result<String, Failure> {
     let mut detail = String::new();
     let report = match &command.verb {
+        Verb::Run(arguments) => return arguments.run(),
+        Verb::Table(arguments) => return Ok(table::text(&table::read(&arguments.results)?)),
+        Verb::Workloads(arguments) => return arguments.text(),
         Verb::Load(arguments) => arguments.run(&mut detail)?,
         Verb::Ping(arguments) => arguments.run()?,
         Verb::Fetch(arguments) => arguments.run()?,
@@ -309,7 +299,6 @@ pub(crate) fn run(command: &Command) -> Result<String, Failure> {
         }
         Verb::Start(arguments) => arguments.run()?,
         Verb::Groups(arguments) => arguments.run()?,
-        Verb::Ratios(arguments) => return ratios::table(&arguments.ours, &arguments.theirs),
     };
     let text = if command.json { report.to_json() + "\n" } else { report.to_text() };
     Ok(text + &detail)
@@ -320,6 +309,19 @@ impl Target {
     fn settle(&self) -> Result<Option<Process>, Failure> {
         self.cpu.map_or(Ok(()), pin::to_core)?;
         self.broker_pid.map(Process::of).transpose()
+    }
+}
+
+impl WorkloadsArguments {
+    fn text(&self) -> Result<String, Failure> {
+        if let Some(name) = &self.workload {
+            return Workload::text(name);
+        }
+        let workloads = Workload::ours()?;
+        let line = |it: &Workload| {
+            format!("{:4} {:24} {}\n", it.form().key, it.form().title, it.form().about)
+        };
+        Ok(workloads.iter().map(line).collect())
     }
 }
 
@@ -457,27 +459,6 @@ impl FetchArguments {
     }
 }
 
-impl GroupsArguments {
-    fn run(&self) -> Result<Report, Failure> {
-        let broker = self.target.settle()?;
-        groups::run(&groups::Plan {
-            address: resolve(&self.target.broker)?,
-            topic: broker::Topic {
-                name: &self.topic,
-                partition_count: self.partitions,
-                configs: &[],
-            },
-            protocol: self.protocol,
-            member_count: self.members,
-            storm_count: self.storm,
-            heartbeat: self.heartbeat_ms.map(Duration::from_millis),
-            commits_per_second: self.commits,
-            measured: Duration::from_secs(self.seconds),
-            broker,
-        })
-    }
-}
-
 impl StartArguments {
     fn run(&self) -> Result<Report, Failure> {
         let plan = start::Plan {
@@ -485,6 +466,7 @@ impl StartArguments {
             address: resolve(&self.broker)?,
             topic: &self.topic,
             log: self.log.as_deref(),
+            placement: &Placement::Shared,
         };
         if self.kill { start::run_and_kill(&plan) } else { start::run(&plan) }
     }

@@ -1,4 +1,5 @@
-//! Measures of a Kafka broker, ours or another: load in an open loop, and the machine's limits.
+//! A benchmark of Kafka brokers, ours or another: workloads against brokers that it starts, side by
+//! side, with the machine's limits in the same hour; and each measure alone.
 //!
 //! It blocks and prints; no shard runs in it. Numbers of one run on one machine compare; numbers of
 //! two machines do not.
@@ -11,9 +12,12 @@ use clap::Parser;
 use crate::command::Command;
 
 mod batch;
+mod benchmark;
 mod broker;
 mod clock;
 mod command;
+mod confinement;
+mod device;
 mod failure;
 mod fetch;
 mod frame;
@@ -21,16 +25,23 @@ mod groups;
 mod idle;
 mod latency;
 mod limits;
+mod machine;
 mod partitions;
 mod payload;
 mod pin;
+mod placement;
+mod pressure;
 mod process;
-mod ratios;
 mod report;
 mod results;
 mod scene;
 mod schedule;
+mod slate;
 mod start;
+mod statistics;
+mod table;
+mod target;
+mod workload;
 
 fn main() -> ExitCode {
     let answer = command::run(&Command::parse());

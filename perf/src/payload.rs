@@ -51,6 +51,12 @@ impl Random {
         Self(seed)
     }
 
+    /// A number in `[0, end)`.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        let end = u64::try_from(end).expect("sizes have at most 64 bits");
+        usize::try_from(self.next() % end).expect("less than a size")
+    }
+
     pub(crate) const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::latency::{Latency, PERCENTILES};
 
 /// The field of the JSON form with the reasons why a run does not count.
-pub(crate) const VOID: &str = "void";
+const VOID: &str = "void";
 
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -54,6 +54,14 @@ impl Report {
         self.void.push(reason.into());
     }
 
+    pub(crate) fn rows(&self) -> &[(String, f64)] {
+        &self.rows
+    }
+
+    pub(crate) fn void(&self) -> &[String] {
+        &self.void
+    }
+
     /// The rows, and why the run does not count.
     pub(crate) fn into_parts(self) -> (Vec<(String, f64)>, Vec<String>) {
         (self.rows, self.void)
@@ -91,6 +99,12 @@ pub(crate) fn float(value: u64) -> f64 {
 
 pub(crate) fn float_of(count: usize) -> f64 {
     float(u64::try_from(count).expect("counts have at most 64 bits"))
+}
+
+/// The nearest whole number; zero of what is negative or none.
+pub(crate) fn whole(value: f64) -> u64 {
+    // The only conversion that neither wraps nor cuts; it is for plans, not for the path of a request.
+    format!("{:.0}", value.max(0.0)).parse().unwrap_or(0)
 }
 
 pub(crate) fn micros(ns: u64) -> f64 {

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::clock::{Moment, pause, wall_ms};
 use crate::failure::Failure;
 use crate::frame::{Acks, PRODUCE_LAST, ProduceFrame, Shape};
 use crate::payload::{Origin, Random};
+use crate::placement::Placement;
 use crate::report::Report;
 
 const READY_WAIT: Duration = Duration::from_secs(120);
@@ -36,6 +38,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) topic: &'a str,
     /// Where its output goes; nowhere if `None`.
     pub(crate) log: Option<&'a Path>,
+    /// Of the broker, and of the thread that measures.
+    pub(crate) placement: &'a Placement,
 }
 
 /// From `exec` to the first answer to ApiVersions and Metadata.
@@ -70,15 +74,16 @@ pub(crate) fn run_and_kill(plan: &Plan<'_>) -> Result<Report, Failure> {
 }
 
 /// A broker that is killed when this is dropped.
-struct Running {
+struct Running<'a> {
+    plan: &'a Plan<'a>,
     command: Command,
     child: Child,
     started: Moment,
     restart_count: u32,
 }
 
-impl Running {
-    fn start(plan: &Plan<'_>) -> Result<Self, Failure> {
+impl<'a> Running<'a> {
+    fn start(plan: &'a Plan<'_>) -> Result<Self, Failure> {
         let (program, arguments) =
             plan.command.split_first().ok_or_else(|| Failure::new("give the command after --"))?;
         let mut command = Command::new(program);
@@ -89,8 +94,8 @@ impl Running {
             command.stdout(log.try_clone().map_err(failed)?).stderr(log);
         }
         let started = Moment::now();
-        let child = spawn(&mut command)?;
-        Ok(Self { command, child, started, restart_count: 0 })
+        let child = spawn(&mut command, plan.placement)?;
+        Ok(Self { plan, command, child, started, restart_count: 0 })
     }
 
     fn until_ready(&mut self, address: SocketAddr) -> Result<Broker, Failure> {
@@ -119,7 +124,7 @@ impl Running {
                     let why = format!("the broker ended, {status}: --log FILE says why");
                     return Err(Failure::new(why));
                 }
-                self.child = spawn(&mut self.command)?;
+                self.child = spawn(&mut self.command, self.plan.placement)?;
                 self.restart_count += 1;
             }
             if deadline <= Moment::now() {
@@ -130,7 +135,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
         // It may have ended by itself: then there is nothing to kill, and that was said.
         if self.child.kill().is_ok() && self.child.wait().is_err() {
@@ -139,9 +144,13 @@ impl Drop for Running {
     }
 }
 
-fn spawn(command: &mut Command) -> Result<Child, Failure> {
+/// In a group of its own, so that Ctrl-C on a terminal reaches us alone, and we end it.
+fn spawn(command: &mut Command, placement: &Placement) -> Result<Child, Failure> {
     let program = command.get_program().display().to_string();
-    command.spawn().map_err(|error| Failure::io(format!("start {program}"), error))
+    placement.enter_broker()?;
+    let child = command.process_group(0).spawn();
+    placement.enter_load()?;
+    child.map_err(|error| Failure::io(format!("start {program}"), error))
 }
 
 /// On a connection of its own.

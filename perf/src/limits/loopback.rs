@@ -1,4 +1,5 @@
-//! The network of this host without a broker: a bare sendfile loop, and an echo of 1 KiB.
+//! The network of this host without a broker: a bare sendfile loop, checked by iperf3 where it is
+//! installed, and an echo of 1 KiB.
 //!
 //! One thread stands for the broker, one for its client.
 
@@ -6,13 +7,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::id;
+use std::process::{Command, Stdio, id};
 use std::thread;
+use std::time::Duration;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, open, sendfile};
 
-use crate::clock::{Moment, duration_ns};
+use crate::clock::{Moment, duration_ns, pause};
 use crate::failure::Failure;
 use crate::latency::Latency;
 use crate::limits::Plan;
@@ -24,6 +26,10 @@ const FILE_BYTES: usize = 64 << 20;
 const CHUNK_BYTES: usize = 1 << 20;
 const ECHO_BYTES: usize = 1 << 10;
 const MEGA: f64 = 1_000_000.0;
+const IPERF: &str = "iperf3_mb_per_second";
+/// Until its server listens.
+const IPERF_TRIES: u32 = 50;
+const IPERF_PAUSE: Duration = Duration::from_millis(20);
 
 const _: () = assert!(FILE_BYTES.is_multiple_of(CHUNK_BYTES));
 
@@ -32,6 +38,14 @@ pub(super) fn measure(plan: &Plan<'_>, report: &mut Report) -> Result<(), Failur
     let (byte_count, seconds) =
         both_sides(plan, |stream| send_file(stream, &file.fd), |stream| drain(stream, plan))?;
     report.put("sendfile_mb_per_second", float_of(byte_count) / MEGA / seconds);
+
+    match iperf(plan) {
+        Some(bytes_per_second) => report.put(IPERF, bytes_per_second / MEGA),
+        None => {
+            let why = format!("no cross-check {IPERF}: iperf3 is not installed, or failed");
+            report.put_void(why);
+        }
+    }
 
     let (latency, seconds) = both_sides(plan, echo, |stream| ask(stream, plan))?;
     report.put("echo_1k_per_second", float(latency.count()) / seconds);
@@ -128,6 +142,36 @@ fn drain(mut stream: TcpStream, plan: &Plan<'_>) -> Result<usize, Failure> {
     Ok(byte_count)
 }
 
+/// Bytes a second from one core to the other, by copies instead of pages of a file.
+fn iperf(plan: &Plan<'_>) -> Option<f64> {
+    let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port().to_string();
+    let bound = |core: Option<usize>| {
+        let mut command = Command::new("iperf3");
+        if let Some(core) = core {
+            command.args(["-A", &core.to_string()]);
+        }
+        command.stdout(Stdio::null()).stderr(Stdio::null()).args(["-p", &port]);
+        command
+    };
+    let mut server = bound(plan.client_core).args(["-s", "-1"]).spawn().ok()?;
+    let mut client = bound(plan.broker_core);
+    client.args(["-c", "127.0.0.1", "-J", "-l", "128K", "-t"]);
+    client.arg(plan.length.as_secs().max(1).to_string());
+    let found = (0..IPERF_TRIES).find_map(|_| {
+        pause(IPERF_PAUSE);
+        received(&client.stdout(Stdio::piped()).output().ok()?.stdout)
+    });
+    // It ends by itself after one client, and may have had none.
+    let ended = server.kill().and_then(|()| server.wait());
+    found.filter(|_| ended.is_ok())
+}
+
+fn received(output: &[u8]) -> Option<f64> {
+    let report: serde_json::Value = serde_json::from_slice(output).ok()?;
+    let bits = report["end"]["sum_received"]["bits_per_second"].as_f64()?;
+    Some(bits / 8.0).filter(|it| *it > 0.0)
+}
+
 fn echo(mut stream: TcpStream) -> Result<(), Failure> {
     let lost = |error| Failure::io("answer an echo", error);
     stream.set_nodelay(true).map_err(lost)?;
@@ -155,4 +199,16 @@ fn ask(mut stream: TcpStream, plan: &Plan<'_>) -> Result<Latency, Failure> {
         before = after;
     }
     Ok(latency)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_iperf3_received_is_in_bytes() {
+        let output = br#"{"end":{"sum_received":{"bits_per_second":8e9}}}"#;
+        assert_eq!(received(output), Some(1e9));
+        assert_eq!(received(br#"{"error":"refused"}"#), None);
+    }
 }

@@ -175,7 +175,7 @@ mod tests {
         while let Some(fetched) = answer.next()? {
             all.push(fetched);
         }
-        assert!(answer.rest.is_empty());
+        assert_eq!(answer.rest.rest(), b"");
         Ok(all)
     }
 

@@ -14,10 +14,6 @@ impl<'a> Slice<'a> {
         Self(bytes)
     }
 
-    pub(super) const fn is_empty(self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(super) const fn rest(self) -> &'a [u8] {
         self.0
     }

@@ -1,0 +1,123 @@
+//! How much of what the machine can do a run has reached: the limit that binds, and the share of it.
+
+use std::collections::BTreeMap;
+
+use crate::results::Durability;
+use crate::workload::form::Bound;
+
+const ROUND_TRIP: &str = "echo_1k_p50_us";
+const DURABLE_WRITE: &str = "durable_4k_p50_us";
+/// Two measures of one thing each: the higher one is the limit.
+const READS: [&str; 2] = ["direct_read_mb_per_second", "fio_direct_read_mb_per_second"];
+const LOOPBACKS: [&str; 2] = ["sendfile_mb_per_second", "iperf3_mb_per_second"];
+const STREAMS: [&str; 2] = ["stream_128k_mb_per_second", "fio_stream_128k_mb_per_second"];
+
+/// A name of the limits, and the percentage of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Reached {
+    pub(crate) bound: String,
+    pub(crate) percent: f64,
+}
+
+/// `None` if there is no limit, or it or the run's number was not measured.
+pub(crate) fn reached(
+    bound: Bound,
+    durability: Durability,
+    limits: &BTreeMap<String, f64>,
+    numbers: &BTreeMap<String, f64>,
+) -> Option<Reached> {
+    let number = |name: &str| numbers.get(name).copied();
+    match bound {
+        Bound::None => None,
+        Bound::Ping => floor(durability, limits, 1.0, number("p50_us")?),
+        Bound::GroupCommit => floor(durability, limits, 1.5, number("p50_us")?),
+        Bound::Ingest => {
+            let stream = highest(limits, STREAMS).filter(|_| durability == Durability::D2);
+            ceiling([stream, highest(limits, LOOPBACKS)], number("mb_per_second")?)
+        }
+        Bound::Egress => ceiling([None, highest(limits, LOOPBACKS)], number("read_mb_per_second")?),
+        Bound::ColdRead => {
+            let both = [highest(limits, READS), highest(limits, LOOPBACKS)];
+            ceiling(both, number("read_mb_per_second")?)
+        }
+    }
+}
+
+fn highest(
+    limits: &BTreeMap<String, f64>,
+    names: [&'static str; 2],
+) -> Option<(&'static str, f64)> {
+    let measured = names.into_iter().filter_map(|name| Some((name, *limits.get(name)?)));
+    measured.max_by(|one, other| one.1.total_cmp(&other.1))
+}
+
+/// The least latency there can be, as a share of what there was; the larger part of it binds.
+fn floor(
+    durability: Durability,
+    limits: &BTreeMap<String, f64>,
+    writes: f64,
+    p50_us: f64,
+) -> Option<Reached> {
+    let round_trip_us = *limits.get(ROUND_TRIP)?;
+    let write_us = match durability {
+        Durability::D2 => writes * *limits.get(DURABLE_WRITE)?,
+        Durability::D0 | Durability::D1 | Durability::Unknown => 0.0,
+    };
+    let bound = if round_trip_us < write_us { DURABLE_WRITE } else { ROUND_TRIP };
+    let percent = 100.0 * (round_trip_us + write_us) / p50_us.max(f64::MIN_POSITIVE);
+    Some(Reached { bound: bound.to_owned(), percent })
+}
+
+/// What there was, as a share of the least of the most that there can be.
+fn ceiling(limits: [Option<(&str, f64)>; 2], reached: f64) -> Option<Reached> {
+    let (name, limit) =
+        limits.into_iter().flatten().min_by(|one, other| one.1.total_cmp(&other.1))?;
+    let percent = 100.0 * reached / limit.max(f64::MIN_POSITIVE);
+    Some(Reached { bound: name.to_owned(), percent })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(
+        (bound, durability): (Bound, Durability),
+        number: (&str, f64),
+        want: Option<(&str, f64)>,
+    ) {
+        let map = |pairs: &[(&str, f64)]| -> BTreeMap<String, f64> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+        };
+        let limits = map(&[
+            (ROUND_TRIP, 20.0),
+            (DURABLE_WRITE, 80.0),
+            (LOOPBACKS[0], 2_000.0),
+            (STREAMS[0], 400.0),
+            (STREAMS[1], 500.0),
+        ]);
+        let found = reached(bound, durability, &limits, &map(&[number]));
+        let found = found.map(|it| (it.bound, it.percent.round()));
+        assert_eq!(found, want.map(|(name, percent)| (name.to_owned(), percent)));
+    }
+
+    #[test]
+    fn a_durable_ping_has_a_round_trip_and_a_write_as_its_floor() {
+        let p50 = ("p50_us", 200.0);
+        check((Bound::Ping, Durability::D2), p50, Some((DURABLE_WRITE, 50.0)));
+        check((Bound::Ping, Durability::D1), p50, Some((ROUND_TRIP, 10.0)));
+        check((Bound::GroupCommit, Durability::D2), p50, Some((DURABLE_WRITE, 70.0)));
+    }
+
+    #[test]
+    fn the_slowest_part_binds() {
+        let rate = ("mb_per_second", 250.0);
+        check((Bound::Ingest, Durability::D2), rate, Some((STREAMS[1], 50.0)));
+        check((Bound::Ingest, Durability::D1), rate, Some((LOOPBACKS[0], 13.0)));
+    }
+
+    #[test]
+    fn what_was_not_measured_is_no_share() {
+        check((Bound::Egress, Durability::D2), ("mb_per_second", 1.0), None);
+        check((Bound::None, Durability::D2), ("p50_us", 1.0), None);
+    }
+}

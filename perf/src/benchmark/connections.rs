@@ -1,0 +1,126 @@
+//! What connections cost: memory of those that do nothing, what they do to those that work, and a
+//! storm of clients that come, ask one thing and go.
+//!
+//! Half of the idle ones have asked for the versions. A broker may close those that never ask: memory
+//! is looked at before it does.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::benchmark::turn::Started;
+use crate::broker::Broker;
+use crate::clock::{Moment, pause};
+use crate::failure::Failure;
+use crate::latency::Latency;
+use crate::process::Process;
+use crate::report::{Report, float, float_of, whole};
+use crate::results::Run;
+use crate::workload::form::Profile;
+use crate::workload::step::Step;
+
+/// What opening them is taken to reach, for the time that remains.
+const GUESSED_PER_SECOND: f64 = 4_000.0;
+/// Names of its two scenes.
+pub(super) const SCENES: [&str; 2] = ["alone", "beside"];
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Connections that are only there.
+enum Idle {
+    Silent(#[expect(dead_code, reason = "it is held open, not used")] TcpStream),
+    Asked(#[expect(dead_code, reason = "it is held open, not used")] Broker),
+}
+
+/// About how long it takes besides its two scenes.
+pub(super) fn guessed_length(profile: &Profile, scale: f64) -> Duration {
+    let opening = float_of(profile.idle_connections) * scale / GUESSED_PER_SECOND;
+    Duration::from_secs_f64(opening) + Duration::from_secs(profile.seconds)
+}
+
+pub(super) fn measure(started: &Started<'_>, step: &Step, run: &mut Run) -> Result<(), Failure> {
+    let instance = started.instance.as_ref().expect("only a restart takes the instance");
+    let (address, process) = (instance.address, instance.process()?);
+    let plan = started.plan();
+    let profile = started.profile();
+    let scaled = |count: f64| whole(count * plan.scale).max(1);
+
+    let [alone, beside] = SCENES;
+    add_scene(started, step, alone, run)?;
+    let count = scaled(float_of(profile.idle_connections));
+    let idle = open(address, count, process, run)?;
+    add_scene(started, step, beside, run)?;
+    drop(idle);
+    let per_second = scaled(float(profile.connects_per_second));
+    storm(address, per_second, Duration::from_secs(profile.seconds), run)?;
+    let p99 = |name: &str| run.numbers.get(name).copied();
+    if let (Some(alone), Some(beside)) = (p99("alone_p99_us"), p99("beside_p99_us")) {
+        run.numbers.insert("beside_per_alone".to_owned(), beside / alone.max(1.0));
+    }
+    Ok(())
+}
+
+/// Its numbers and series under a name of their own.
+fn add_scene(started: &Started<'_>, step: &Step, name: &str, run: &mut Run) -> Result<(), Failure> {
+    let outcome = started.scene(step)?;
+    let numbers = outcome.numbers.into_iter();
+    run.numbers.extend(numbers.map(|(number, value)| (format!("{name}_{number}"), value)));
+    run.void.extend(outcome.void.into_iter().map(|reason| format!("{name}: {reason}")));
+    for mut series in outcome.series {
+        series.phase = format!("{name} {}", series.phase);
+        run.series.push(series);
+    }
+    Ok(())
+}
+
+/// One after the other.
+fn open(
+    address: SocketAddr,
+    count: u64,
+    process: Option<Process>,
+    run: &mut Run,
+) -> Result<Vec<Idle>, Failure> {
+    let resident = || process.map(Process::usage).transpose();
+    let before = resident()?;
+    let start = Moment::now();
+    let mut idle = Vec::new();
+    for index in 0..count {
+        idle.push(if index.is_multiple_of(2) {
+            Idle::Asked(Broker::connect(address)?)
+        } else {
+            let lost = |error| Failure::io(format!("open idle connection {index}"), error);
+            Idle::Silent(TcpStream::connect(address).map_err(lost)?)
+        });
+    }
+    let seconds = Moment::now().since(start).as_secs_f64();
+    run.numbers.insert("connects_per_second".to_owned(), float(count) / seconds);
+    if let (Some(before), Some(after)) = (before, resident()?) {
+        let grown = after.resident_bytes.saturating_sub(before.resident_bytes);
+        let per_connection = float(grown) / float(count);
+        run.numbers.insert("resident_bytes_per_connection".to_owned(), per_connection);
+        run.numbers.insert("broker_fd_count".to_owned(), float(after.fd_count));
+    }
+    Ok(idle)
+}
+
+/// Connects at their times, whatever the broker does; each waits for its answer before the next. What
+/// is late for one before it counts from when it was meant.
+fn storm(
+    address: SocketAddr,
+    per_second: u64,
+    length: Duration,
+    run: &mut Run,
+) -> Result<(), Failure> {
+    let mut latency = Latency::new();
+    let (start, count) = (Moment::now(), per_second * length.as_secs());
+    for index in 0..count {
+        let intended = start.plus_ns(index * SECOND_NS / per_second);
+        pause(intended.since(Moment::now()));
+        drop(Broker::connect(address)?);
+        latency.record_ns(Moment::now().ns_since(intended));
+    }
+    let seconds = Moment::now().since(start).as_secs_f64();
+    let mut report = Report::new("storm");
+    report.put("storm_connects_per_second", float(count) / seconds);
+    report.put_latency("storm_first_answer_", &latency);
+    run.numbers.extend(report.rows().iter().cloned());
+    Ok(())
+}

@@ -1,0 +1,320 @@
+//! A turn: one target, started on an empty folder, goes through the steps of a workload, and is
+//! stopped.
+//!
+//! What fails makes its run void and says why; the benchmark goes on.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::benchmark::order::Turn;
+use crate::benchmark::{Benchmark, Plan, connections, derived, now_unix, reference, restart};
+use crate::broker::Topic;
+use crate::clock::Moment;
+use crate::confinement::Confinement;
+use crate::failure::Failure;
+use crate::partitions;
+use crate::pressure::Pressure;
+use crate::process::Machine;
+use crate::report::{Report, float, float_of};
+use crate::results::{Durability, Run};
+use crate::scene::{self, Outcome};
+use crate::slate;
+use crate::target::instance::Instance;
+use crate::target::{Site, Target};
+use crate::workload::Workload;
+use crate::workload::form::{Kind, Profile};
+use crate::workload::script::{self, Circumstances};
+use crate::workload::step::Step;
+
+const STEAL_PERCENT_MAX: f64 = 1.0;
+/// A number of each phase of a scene.
+const REQUESTS: &str = "acknowledged_request_count";
+/// Below the benchmark's folder, while a target runs.
+const RUNNING_FOLDER: &str = "running";
+/// Where both kinds of brokers that are started here have their data.
+const DATA_FOLDER: &str = "data";
+/// Of a step, besides its phases: topics, connections, the wait for the last answers.
+const STEP_SLACK: Duration = Duration::from_millis(500);
+/// Before each turn: what is dirty is written, the page cache is emptied.
+const SLATE_LENGTH: Duration = Duration::from_secs(1);
+
+/// What came of a turn.
+pub(super) struct Taken {
+    pub(super) runs: Vec<Run>,
+    /// The target's command line.
+    pub(super) command: String,
+    /// What was done before it, in words.
+    pub(super) slate: String,
+}
+
+/// About how long it takes.
+pub(super) fn length(
+    workload: &Workload,
+    target: &Target,
+    plan: &Plan,
+) -> Result<Duration, Failure> {
+    let profile = workload.profile(plan.extent);
+    let start = Duration::from_secs(target.guessed_seconds());
+    let mut total = start + SLATE_LENGTH;
+    for step in workload.steps(plan.extent)? {
+        let phases = script::guessed_length(&step.form, profile, plan.scale);
+        let partitions = step.form.topics.iter().map(|topic| topic.partitions).sum();
+        total += STEP_SLACK + phases + partitions::guessed_length(partitions);
+        total += match step.form.kind {
+            Kind::Scene => Duration::ZERO,
+            Kind::Connections => phases + connections::guessed_length(profile, plan.scale),
+            // A stop and three starts, the last of which has something to recover.
+            Kind::Restart => start * 2,
+        };
+    }
+    Ok(total)
+}
+
+/// Fails only if the machine does: what the target does wrong is in the runs.
+pub(super) fn take(benchmark: &Benchmark<'_>, turn: Turn) -> Result<Taken, Failure> {
+    let plan = benchmark.plan;
+    let (workload, target) = (&plan.workloads[turn.workload], &plan.targets[turn.target]);
+    let steps = &benchmark.steps[turn.workload];
+    let folder = fresh_folder(plan, target)?;
+    let slate = slate::clean(&folder, plan.caches);
+    let blank = |step: &Step| blank(workload, step, target, turn.pair);
+    let mut taken = Taken { runs: Vec::new(), command: String::new(), slate };
+    let mut started = match Started::new(benchmark, turn, folder.clone()) {
+        Ok(started) => started,
+        Err(failure) => {
+            let void = |step| Run { void: vec![failure.to_string()], ..blank(step) };
+            taken.runs = steps.iter().map(void).collect();
+            return Ok(taken);
+        }
+    };
+    taken.command = started.command()?;
+    for step in steps {
+        let mut run = blank(step);
+        let measured = started.measure(step, &mut run);
+        if let Err(failure) = measured {
+            run.void.push(failure.to_string());
+        }
+        taken.runs.push(run);
+        if benchmark.is_stopped() {
+            break;
+        }
+    }
+    drop(started);
+    keep_logs(plan, target, &folder)?;
+    Ok(taken)
+}
+
+fn blank(workload: &Workload, step: &Step, target: &Target, pair: u32) -> Run {
+    Run {
+        workload: workload.form().key.clone(),
+        step: step.key.clone(),
+        target: target.key().to_owned(),
+        pair,
+        began_unix: now_unix(),
+        void: Vec::new(),
+        numbers: BTreeMap::new(),
+        bound: String::new(),
+        series: Vec::new(),
+    }
+}
+
+/// A folder's name may have no colon of an address.
+fn word(target: &Target) -> String {
+    target.key().replace([':', '/'], "-")
+}
+
+fn fresh_folder(plan: &Plan, target: &Target) -> Result<PathBuf, Failure> {
+    let folder = plan.folder.join(RUNNING_FOLDER).join(word(target));
+    let failed = |error| Failure::io(format!("empty {}", folder.display()), error);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(failed)?;
+    }
+    fs::create_dir_all(&folder).map_err(failed)?;
+    fs::canonicalize(&folder).map_err(failed)
+}
+
+/// The last one of each target stays; its data goes.
+fn keep_logs(plan: &Plan, target: &Target, folder: &PathBuf) -> Result<(), Failure> {
+    let failed = |error| Failure::io(format!("clear {}", folder.display()), error);
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|it| it == "log") {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let kept = plan.folder.join(format!("{}-{name}", word(target)));
+            fs::rename(&path, kept).map_err(failed)?;
+        }
+    }
+    fs::remove_dir_all(folder).map_err(failed)?;
+    if fs::remove_dir(plan.folder.join(RUNNING_FOLDER)).is_err() {
+        // Somebody else keeps something there.
+    }
+    Ok(())
+}
+
+/// A target that runs, and what a step needs to know of it.
+pub(super) struct Started<'a> {
+    benchmark: &'a Benchmark<'a>,
+    turn: Turn,
+    pub(super) folder: PathBuf,
+    /// `None` once a restart took it over.
+    pub(super) instance: Option<Instance>,
+    /// Why memory is not bounded although it should be.
+    unconfined: Option<String>,
+    /// After the instance, which must have ended before it goes.
+    confinement: Option<Confinement>,
+}
+
+impl<'a> Started<'a> {
+    fn new(benchmark: &'a Benchmark<'_>, turn: Turn, folder: PathBuf) -> Result<Self, Failure> {
+        let plan = benchmark.plan;
+        let (workload, target) = (&plan.workloads[turn.workload], &plan.targets[turn.target]);
+        let (mut confinement, mut unconfined) = (None, None);
+        if let Some(memory) = workload.profile(plan.extent).memory {
+            match Confinement::of(memory.scaled(plan.scale)) {
+                Ok(made) => confinement = Some(made),
+                Err(failure) => unconfined = Some(format!("memory is not bounded: {failure}")),
+            }
+            if matches!(target, Target::Address(_)) {
+                unconfined = Some("memory is not bounded: it was started elsewhere".to_owned());
+            }
+        }
+        plan.placement.enter_broker()?;
+        confinement.as_ref().map_or(Ok(()), Confinement::enter)?;
+        let instance = target.start(Site { folder: &folder, placement: &plan.placement });
+        confinement.as_ref().map_or(Ok(()), Confinement::leave)?;
+        plan.placement.enter_load()?;
+        let instance = Some(instance?);
+        Ok(Self { benchmark, turn, folder, instance, unconfined, confinement })
+    }
+
+    pub(super) fn target(&self) -> &'a Target {
+        &self.benchmark.plan.targets[self.turn.target]
+    }
+
+    pub(super) fn profile(&self) -> &'a Profile {
+        let plan = self.plan();
+        plan.workloads[self.turn.workload].profile(plan.extent)
+    }
+
+    pub(super) fn plan(&self) -> &'a Plan {
+        self.benchmark.plan
+    }
+
+    /// Paths that only this machine has are left out.
+    fn command(&self) -> Result<String, Failure> {
+        let words = self.instance.as_ref().map_or_else(|| Ok(Vec::new()), Instance::command)?;
+        let mut line = words.join(" ").replace(&self.folder.display().to_string(), "DIR");
+        if let Some(home) = env::var_os("HOME").filter(|home| 1 < home.len()) {
+            line = line.replace(&home.display().to_string(), "~");
+        }
+        Ok(line)
+    }
+
+    fn measure(&mut self, step: &Step, run: &mut Run) -> Result<(), Failure> {
+        run.void.extend(self.unconfined.clone());
+        let device = self.benchmark.device.as_ref();
+        let counters = || device.and_then(|it| it.counters());
+        let (pressure, machine, start) = (Pressure::now(), Machine::now()?, Moment::now());
+        let before = counters();
+        match step.form.kind {
+            Kind::Scene => {
+                let outcome = self.scene(step)?;
+                add(run, outcome);
+            }
+            Kind::Connections => connections::measure(self, step, run)?,
+            Kind::Restart => restart::measure(self, step, run)?,
+        }
+        let elapsed = Moment::now().since(start);
+        run.numbers.extend(Pressure::now().percent_since(pressure, elapsed));
+        let steal_percent = Machine::now()?.steal_percent_since(machine);
+        run.numbers.insert("steal_percent".to_owned(), steal_percent);
+        if steal_percent > STEAL_PERCENT_MAX {
+            run.void.push(format!("other machines took {steal_percent:.1} % of this one"));
+        }
+        if let (Some(device), Some(before), Some(after)) = (device, before, counters()) {
+            let flush_count = after.flush_count.saturating_sub(before.flush_count);
+            let per_second = float(flush_count) / elapsed.as_secs_f64();
+            run.numbers.insert("device_flushes_per_second".to_owned(), per_second);
+            self.check_durability(step, device.durable_count(before, after), run);
+        }
+        if let Some(peak) = self.confinement.as_ref().and_then(Confinement::peak_bytes) {
+            let mebi = float(peak) / f64::from(1 << 20);
+            run.numbers.insert("confined_peak_mib".to_owned(), mebi);
+        }
+        derived::add(run);
+        Ok(())
+    }
+
+    /// The step's scene.
+    pub(super) fn scene(&self, step: &Step) -> Result<Outcome, Failure> {
+        let instance = self.instance.as_ref().expect("only a restart takes the instance");
+        let (plan, target) = (self.plan(), self.target());
+        let topic_configs = target.topic_configs();
+        let runs = &self.benchmark.results.runs;
+        let reached = |workload: &str| reference::reached(runs, workload, target.key());
+        let circumstances = Circumstances {
+            profile: self.profile(),
+            scale: plan.scale,
+            address: instance.address,
+            broker: instance.process()?,
+            topic_configs: &topic_configs,
+            reached: &reached,
+            spins: plan.placement.spins(),
+        };
+        let script = script::plan(step, &circumstances)?;
+        let created = self.create(&script)?;
+        let mut outcome = scene::run(&script, &self.benchmark.is_stopped)?;
+        outcome.numbers.extend(created.rows().iter().cloned());
+        Ok(outcome)
+    }
+
+    /// The topics of a scene, before it: what they cost is seen best while nobody writes to them.
+    fn create(&self, script: &scene::plan::Plan) -> Result<Report, Failure> {
+        let topics = script.topics.iter().map(|topic| Topic {
+            name: &topic.name,
+            partition_count: topic.partition_count,
+            configs: &topic.configs,
+        });
+        let topics: Vec<Topic<'_>> = topics.collect();
+        let data = self.folder.join(DATA_FOLDER);
+        let data = script.broker.map(|_| data.as_path());
+        partitions::create(script.address, &topics, script.broker, data)
+    }
+
+    /// A request is acknowledged after something became durable, and one durable write acknowledges no
+    /// more requests than may be in flight: with fewer, the claim is false.
+    fn check_durability(&self, step: &Step, durable_count: u64, run: &mut Run) {
+        if self.target().durability() != Durability::D2 {
+            return;
+        }
+        let in_flight: usize =
+            step.form.producers.iter().map(|it| it.connections * it.in_flight).sum();
+        let in_flight = (float_of(in_flight) * self.plan().scale).max(1.0);
+        let requests = acknowledged_requests(step, &run.numbers);
+        let least = requests / in_flight;
+        if float(durable_count) < least {
+            run.void.push(format!(
+                "not durable: {requests:.0} requests, {in_flight:.0} in flight at most, and the \
+                 disk made {durable_count} writes durable"
+            ));
+        }
+    }
+}
+
+/// In all phases that count, over all streams.
+fn acknowledged_requests(step: &Step, numbers: &BTreeMap<String, f64>) -> f64 {
+    let phases = step.form.phases.iter().map(|phase| phase.name.as_str());
+    let prefixes = phases.chain(connections::SCENES).map(|name| format!("{name}_"));
+    let names = prefixes.chain([String::new()]).map(|prefix| format!("{prefix}{REQUESTS}"));
+    names.filter_map(|name| numbers.get(&name)).sum()
+}
+
+/// What a scene found.
+pub(super) fn add(run: &mut Run, outcome: Outcome) {
+    run.numbers.extend(outcome.numbers);
+    run.void.extend(outcome.void);
+    run.series.extend(outcome.series);
+}

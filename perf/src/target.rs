@@ -1,0 +1,192 @@
+//! What is measured: a broker that is started here, or one that runs already.
+//!
+//! It knows no workload. Invariant: what was started here has ended when its instance is dropped.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::broker::resolve;
+use crate::failure::Failure;
+use crate::placement::Placement;
+use crate::results::{self, Durability};
+use crate::target::instance::Instance;
+
+pub(crate) mod instance;
+mod kafka;
+mod odradek;
+
+/// Below this in the repository lies what starts Kafka.
+const KAFKA_SCRIPT: &str = "tools/suites/kafka.sh";
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Target {
+    /// A build of ours. The key is `odradek`, or a name of its own.
+    Odradek { key: String, binary: Option<PathBuf> },
+    /// Apache Kafka, with its default durability.
+    Kafka,
+    /// Apache Kafka that flushes each message before it acknowledges it.
+    KafkaFlush,
+    /// HOST:PORT of one that somebody else started.
+    Address(String),
+}
+
+/// Where an instance lives for one run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Site<'a> {
+    /// Empty, of its own.
+    pub(crate) folder: &'a Path,
+    pub(crate) placement: &'a Placement,
+}
+
+impl Target {
+    /// `odradek`, `kafka`, `kafka-flush`, `NAME=PATH` of a build of ours, or `HOST:PORT`.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "odradek" => return Ok(Self::Odradek { key: text.to_owned(), binary: None }),
+            "kafka" => return Ok(Self::Kafka),
+            "kafka-flush" => return Ok(Self::KafkaFlush),
+            _ => {}
+        }
+        if let Some((name, path)) = text.split_once('=') {
+            let is_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+            if name.is_empty() || path.is_empty() || !name.chars().all(is_word) {
+                return Err("write NAME=PATH, a name of letters, digits and -".to_owned());
+            }
+            return Ok(Self::Odradek { key: name.to_owned(), binary: Some(path.into()) });
+        }
+        if text
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        {
+            return Ok(Self::Address(text.to_owned()));
+        }
+        let known = "odradek, NAME=PATH of a build of it, kafka, kafka-flush, or HOST:PORT";
+        Err(format!("there is no target `{text}`: give {known}"))
+    }
+
+    pub(crate) fn key(&self) -> &str {
+        match self {
+            Self::Odradek { key, .. } => key,
+            Self::Kafka => "kafka",
+            Self::KafkaFlush => "kafka-flush",
+            Self::Address(address) => address,
+        }
+    }
+
+    pub(crate) const fn durability(&self) -> Durability {
+        match self {
+            Self::Odradek { .. } | Self::KafkaFlush => Durability::D2,
+            Self::Kafka => Durability::D1,
+            Self::Address(_) => Durability::Unknown,
+        }
+    }
+
+    /// Of every topic that is made on it.
+    pub(crate) fn topic_configs(&self) -> Vec<(String, String)> {
+        match self {
+            Self::KafkaFlush => vec![("flush.messages".to_owned(), "1".to_owned())],
+            Self::Odradek { .. } | Self::Kafka | Self::Address(_) => Vec::new(),
+        }
+    }
+
+    /// Until it answers, and until it has ended, on a machine that does nothing else.
+    pub(crate) const fn guessed_seconds(&self) -> u64 {
+        match self {
+            Self::Odradek { .. } => 1,
+            Self::Kafka | Self::KafkaFlush => 12,
+            Self::Address(_) => 0,
+        }
+    }
+
+    /// What the results say of it.
+    pub(crate) fn describe(&self, placement: &Placement) -> Result<results::Target, Failure> {
+        let (title, version, mut configs) = match self {
+            Self::Odradek { binary, .. } => {
+                let version = odradek::version(&odradek::binary(binary.as_deref())?)?;
+                ("Odradek".to_owned(), version, odradek::configs(placement))
+            }
+            Self::Kafka | Self::KafkaFlush => {
+                let configs = kafka::configs();
+                ("Apache Kafka".to_owned(), kafka::version(&repository()?)?, configs)
+            }
+            Self::Address(address) => (format!("broker at {address}"), String::new(), Vec::new()),
+        };
+        let of_topics = self.topic_configs();
+        configs.extend(of_topics.into_iter().map(|(key, value)| (format!("topic {key}"), value)));
+        Ok(results::Target {
+            key: self.key().to_owned(),
+            title,
+            version,
+            durability: self.durability(),
+            configs,
+            command: String::new(),
+        })
+    }
+
+    /// Starts it in an empty folder, and returns when it answers.
+    pub(crate) fn start(&self, site: Site<'_>) -> Result<Instance, Failure> {
+        match self {
+            Self::Odradek { binary, .. } => {
+                odradek::start(&odradek::binary(binary.as_deref())?, site)
+            }
+            Self::Kafka | Self::KafkaFlush => kafka::start(&repository()?, site),
+            Self::Address(address) => Ok(Instance::elsewhere(resolve(address)?)),
+        }
+    }
+}
+
+/// Of this source: around the current folder, or around this program.
+pub(crate) fn repository() -> Result<PathBuf, Failure> {
+    let places = [env::current_dir(), env::current_exe()];
+    let places: Vec<PathBuf> = places.into_iter().flatten().collect();
+    let mut folders = places.iter().flat_map(|place| place.ancestors());
+    let found = folders.find(|folder| folder.join(KAFKA_SCRIPT).exists());
+    found.map(Path::to_owned).ok_or_else(|| {
+        let why = format!("{KAFKA_SCRIPT} is neither around this folder nor around this program");
+        Failure::new(why)
+    })
+}
+
+/// The first line that a program prints.
+fn first_line(command: &mut Command) -> Result<String, Failure> {
+    let program = command.get_program().display().to_string();
+    let output =
+        command.output().map_err(|error| Failure::io(format!("start {program}"), error))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_words_builds_and_addresses() {
+        let parsed = |text| Target::parse(text).ok();
+        let build = |key: &str, binary: Option<&str>| {
+            Some(Target::Odradek { key: key.to_owned(), binary: binary.map(PathBuf::from) })
+        };
+        assert_eq!(parsed("odradek"), build("odradek", None));
+        assert_eq!(parsed("before=/tmp/odradek"), build("before", Some("/tmp/odradek")));
+        assert_eq!(parsed("kafka-flush"), Some(Target::KafkaFlush));
+        let address = "broker.example:9092";
+        assert_eq!(parsed(address), Some(Target::Address(address.to_owned())));
+    }
+
+    #[test]
+    fn what_is_no_target_is_refused() {
+        for wrong in ["", "rabbit", "=x", "x=", "a b=x", ":9092", "host:port"] {
+            assert!(Target::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_durability_class_stands_beside_each() {
+        let class = |text| Target::parse(text).expect("a target").durability();
+        assert_eq!(class("odradek"), Durability::D2);
+        assert_eq!(class("kafka"), Durability::D1);
+        assert_eq!(class("kafka-flush"), Durability::D2);
+        assert_eq!(class("127.0.0.1:9092"), Durability::Unknown);
+    }
+}

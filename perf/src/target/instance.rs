@@ -1,0 +1,172 @@
+//! A broker that runs, and how it ends.
+//!
+//! Invariant: what was started here has ended when this is dropped, however the measure ended.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Child;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::broker::Broker;
+use crate::clock::{Moment, pause};
+use crate::failure::Failure;
+use crate::process::Process;
+
+/// A broker that does not answer after this time will not.
+const READY_WAIT: Duration = Duration::from_secs(120);
+/// What does not end when it is asked to is killed after this time.
+const STOP_WAIT: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(20);
+/// Ports that are tried for two free ones beside each other.
+const PORT_TRIES: usize = 100;
+/// Of a log, in a failure.
+const LOG_LINES_SHOWN: usize = 5;
+
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) address: SocketAddr,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    pid: Pid,
+    /// `None` if a script started it.
+    child: Option<Child>,
+}
+
+impl Instance {
+    /// Nobody here started it, so nobody here ends it.
+    pub(crate) const fn elsewhere(address: SocketAddr) -> Self {
+        Self { address, running: None }
+    }
+
+    /// A process whose parent we are.
+    pub(crate) fn of_child(address: SocketAddr, child: Child) -> Result<Self, Failure> {
+        Ok(Self {
+            address,
+            running: Some(Running { pid: pid_of(child.id())?, child: Some(child) }),
+        })
+    }
+
+    /// A process that a script left running.
+    pub(crate) fn of_pid(address: SocketAddr, pid: u32) -> Result<Self, Failure> {
+        Ok(Self { address, running: Some(Running { pid: pid_of(pid)?, child: None }) })
+    }
+
+    /// `None` of one that runs elsewhere.
+    pub(crate) fn process(&self) -> Result<Option<Process>, Failure> {
+        let pid = self.running.as_ref().map(|running| running.pid.as_raw_nonzero().get());
+        pid.map(|pid| Process::of(u32::try_from(pid).expect("pids are positive"))).transpose()
+    }
+
+    /// The words it was started with.
+    pub(crate) fn command(&self) -> Result<Vec<String>, Failure> {
+        let Some(running) = &self.running else { return Ok(Vec::new()) };
+        let path = format!("/proc/{}/cmdline", running.pid.as_raw_nonzero());
+        let line = fs::read_to_string(&path)
+            .map_err(|error| Failure::io(format!("read {path}"), error))?;
+        Ok(line.split_terminator('\0').map(str::to_owned).collect())
+    }
+
+    /// Returns when it answers; `log` says why if it does not.
+    pub(crate) fn until_ready(&mut self, log: &Path) -> Result<(), Failure> {
+        let deadline = Moment::now().plus(READY_WAIT);
+        while !answers(self.address) {
+            let has_ended = self.running.as_mut().is_some_and(Running::has_ended);
+            if has_ended || deadline <= Moment::now() {
+                let (address, end) = (self.address, end_of(log));
+                let why = format!("the broker at {address} does not answer: {end}");
+                return Err(Failure::new(why));
+            }
+            pause(PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Asks it to end, and waits until it has; how long that took.
+    pub(crate) fn stop(mut self) -> Duration {
+        let start = Moment::now();
+        if let Some(mut running) = self.running.take() {
+            running.end();
+        }
+        Moment::now().since(start)
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            running.end();
+        }
+    }
+}
+
+impl Running {
+    fn end(&mut self) {
+        self.signal(Signal::TERM);
+        let deadline = Moment::now().plus(STOP_WAIT);
+        while !self.has_ended() {
+            if deadline <= Moment::now() {
+                self.signal(Signal::KILL);
+            }
+            pause(PAUSE);
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if kill_process(self.pid, signal).is_err() {
+            // It has ended by itself: `has_ended` says so.
+        }
+    }
+
+    fn has_ended(&mut self) -> bool {
+        match &mut self.child {
+            Some(child) => !matches!(child.try_wait(), Ok(None)),
+            None => is_gone(self.pid),
+        }
+    }
+}
+
+/// Also of a process that is a zombie for want of a parent that looks.
+fn is_gone(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    stat.map_or(true, |stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
+}
+
+fn pid_of(pid: u32) -> Result<Pid, Failure> {
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    raw.ok_or_else(|| Failure::new(format!("{pid} is no process")))
+}
+
+fn answers(address: SocketAddr) -> bool {
+    // A refused connection is the common case: it must cost little of the broker's core.
+    TcpStream::connect(address).is_ok()
+        && Broker::connect(address)
+            .and_then(|mut broker| broker.metadata(None))
+            .is_ok_and(|metadata| !metadata.brokers.is_empty())
+}
+
+/// Two that are free, beside each other; the first. Kafka needs both.
+pub(crate) fn free_port() -> Result<u16, Failure> {
+    let refused = |error| Failure::io("listen on 127.0.0.1", error);
+    for _ in 0..PORT_TRIES {
+        let listener = TcpListener::bind("127.0.0.1:0").map_err(refused)?;
+        let port = listener.local_addr().map_err(refused)?.port();
+        let next = port.checked_add(1);
+        if next.is_some_and(|next| TcpListener::bind(("127.0.0.1", next)).is_ok()) {
+            return Ok(port);
+        }
+    }
+    Err(Failure::new("no two ports of 127.0.0.1 are free"))
+}
+
+fn end_of(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let shown = lines.len().saturating_sub(LOG_LINES_SHOWN);
+    format!("the end of {}:\n{}", log.display(), lines[shown..].join("\n"))
+}
