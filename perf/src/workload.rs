@@ -189,6 +189,13 @@ mod tests {
     }
 
     #[test]
+    fn the_workload_of_the_check_is_sound() {
+        let text = include_str!("../workloads/check.toml");
+        let workload = Workload::parse("check", text).expect("it is sound");
+        assert_eq!(plans(&workload, Extent::Smoke, 1.0).len(), 2);
+    }
+
+    #[test]
     fn a_scale_multiplies_rates_and_connections_and_no_record_sizes() {
         let workload = Workload::load("w2").expect("it is ours");
         let (once, twice) =
