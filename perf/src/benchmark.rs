@@ -30,6 +30,7 @@ use crate::workload::{Extent, Workload, script};
 mod bound;
 mod connections;
 mod derived;
+mod groups;
 pub(crate) mod guard;
 pub(crate) mod order;
 mod progress;

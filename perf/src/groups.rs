@@ -10,6 +10,8 @@ use std::sync::mpsc;
 use std::thread::{self, Scope};
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::broker::{Broker, Topic};
 use crate::clock::{Moment, own_cpu};
 use crate::failure::Failure;
@@ -47,7 +49,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) broker: Option<Process>,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Protocol {
     /// `JoinGroup`, eager, the first member assigns ranges
     Classic,

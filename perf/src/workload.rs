@@ -19,7 +19,7 @@ pub(crate) mod rate;
 pub(crate) mod script;
 pub(crate) mod step;
 
-const OURS: [(&str, &str); 12] = [
+const OURS: [(&str, &str); 13] = [
     ("W1", include_str!("../workloads/w1.toml")),
     ("W2", include_str!("../workloads/w2.toml")),
     ("W3", include_str!("../workloads/w3.toml")),
@@ -32,6 +32,7 @@ const OURS: [(&str, &str); 12] = [
     ("W12", include_str!("../workloads/w12.toml")),
     ("W13", include_str!("../workloads/w13.toml")),
     ("W14", include_str!("../workloads/w14.toml")),
+    ("W15", include_str!("../workloads/w15.toml")),
 ];
 
 /// How much of each workload is done.

@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::benchmark::order::Turn;
-use crate::benchmark::{Benchmark, Plan, connections, derived, now_unix, reference, restart};
+use crate::benchmark::{
+    Benchmark, Plan, connections, derived, groups, now_unix, reference, restart,
+};
 use crate::broker::Topic;
 use crate::clock::Moment;
 use crate::confinement::Confinement;
@@ -62,12 +64,13 @@ pub(super) fn length(
     for step in workload.steps(plan.extent)? {
         let phases = script::guessed_length(&step.form, profile, plan.scale);
         let partitions = step.form.topics.iter().map(|topic| topic.partitions).sum();
-        total += STEP_SLACK + phases + partitions::guessed_length(partitions);
+        total += STEP_SLACK + partitions::guessed_length(partitions);
         total += match step.form.kind {
-            Kind::Scene => Duration::ZERO,
-            Kind::Connections => phases + connections::guessed_length(profile, plan.scale),
+            Kind::Scene => phases,
+            Kind::Connections => phases * 2 + connections::guessed_length(profile, plan.scale),
             // A stop and three starts, the last of which has something to recover.
-            Kind::Restart => start * 2,
+            Kind::Restart => phases + start * 2,
+            Kind::Groups => groups::guessed_length(profile),
         };
     }
     Ok(total)
@@ -226,6 +229,7 @@ impl<'a> Started<'a> {
             }
             Kind::Connections => connections::measure(self, step, run)?,
             Kind::Restart => restart::measure(self, step, run)?,
+            Kind::Groups => groups::measure(self, step, run)?,
         }
         let elapsed = Moment::now().since(start);
         run.numbers.extend(Pressure::now().percent_since(pressure, elapsed));

@@ -34,7 +34,7 @@ const NEWCOMER: Standing =
 pub(super) fn live(mut member: Member<'_>) -> Result<(), Failure> {
     let mut standing = NEWCOMER;
     loop {
-        let response = beat(&mut member, &mut standing)?;
+        let response = beat(&mut member, &standing)?;
         match ResponseError::try_from_code(response.error_code) {
             None => follow(&mut member, &mut standing, response),
             Some(ResponseError::FencedMemberEpoch | ResponseError::UnknownMemberId) => {
@@ -51,7 +51,7 @@ pub(super) fn live(mut member: Member<'_>) -> Result<(), Failure> {
         if !member.stays_for(wait) {
             member.give_all();
             standing.epoch = LEAVES;
-            return beat(&mut member, &mut standing).map(drop);
+            return beat(&mut member, &standing).map(drop);
         }
     }
 }
@@ -63,6 +63,7 @@ fn follow(
     response: ConsumerGroupHeartbeatResponse,
 ) {
     standing.epoch = response.member_epoch;
+    standing.owned = None;
     let told = u64::try_from(response.heartbeat_interval_ms).unwrap_or(0);
     let told = Duration::from_millis(told);
     standing.interval = member.site.heartbeat.unwrap_or(told);
@@ -85,7 +86,7 @@ fn follow(
 
 fn beat(
     member: &mut Member<'_>,
-    standing: &mut Standing,
+    standing: &Standing,
 ) -> Result<ConsumerGroupHeartbeatResponse, Failure> {
     let text = |text: &str| StrBytes::from_string(text.to_owned());
     let mut request = ConsumerGroupHeartbeatRequest::default()
@@ -94,7 +95,7 @@ fn beat(
         .with_member_epoch(standing.epoch)
         .with_rebalance_timeout_ms(-1)
         .with_subscribed_topic_names(None)
-        .with_topic_partitions(standing.owned.take());
+        .with_topic_partitions(standing.owned.clone());
     if standing.epoch == JOINS {
         request = request
             .with_rebalance_timeout_ms(REBALANCE_MS)

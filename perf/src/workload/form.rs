@@ -4,6 +4,7 @@
 
 use serde::Deserialize;
 
+use crate::groups::Protocol;
 use crate::workload::amount::Amount;
 use crate::workload::rate::Rate;
 
@@ -28,6 +29,8 @@ pub(crate) struct Form {
     pub(crate) producers: Vec<Producers>,
     #[serde(default)]
     pub(crate) consumers: Vec<Consumers>,
+    #[serde(default)]
+    pub(crate) groups: Vec<Group>,
     /// A warm-up and a measured time if the file has none.
     #[serde(default = "phases")]
     pub(crate) phases: Vec<Phase>,
@@ -47,6 +50,9 @@ pub(crate) enum Kind {
     Connections,
     /// The scene fills it, then it is stopped, started, killed and started.
     Restart,
+    /// The one group of the file forms, and then its members leave and others join, until the profile's
+    /// `seconds` are over.
+    Groups,
 }
 
 /// Which limit of the machine binds.
@@ -93,6 +99,8 @@ pub(crate) struct Profile {
     pub(crate) idle_connections: usize,
     #[serde(default)]
     pub(crate) connects_per_second: u64,
+    /// Between heartbeats of members; as their protocol has it, if there is none.
+    pub(crate) heartbeat_ms: Option<u64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -171,6 +179,22 @@ pub(crate) enum From {
     Start,
     #[default]
     End,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Group {
+    /// For sweeps.
+    #[serde(rename = "name")]
+    pub(crate) _name: String,
+    pub(crate) topic: String,
+    pub(crate) protocol: Protocol,
+    pub(crate) members: u32,
+    /// So many leave at once, and as many join.
+    pub(crate) storm: u32,
+    /// Of groups of their own, meanwhile.
+    #[serde(default)]
+    pub(crate) commits_per_second: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -12,7 +12,7 @@ use crate::frame;
 use crate::process::Process;
 use crate::report::{float, float_of, whole};
 use crate::scene::plan::{self, Pace, Plan, Until};
-use crate::workload::form::{self, Form, Lasts, Profile};
+use crate::workload::form::{self, Form, Kind, Lasts, Profile};
 use crate::workload::rate::Rate;
 use crate::workload::step::Step;
 
@@ -43,7 +43,8 @@ pub(crate) struct Circumstances<'a> {
 pub(crate) fn check(form: &Form) -> Result<(), Failure> {
     let has_topic = |name: &String| form.topics.iter().any(|topic| topic.name == *name);
     let named = form.producers.iter().map(|it| &it.topic);
-    for name in named.chain(form.consumers.iter().map(|it| &it.topic)) {
+    let named = named.chain(form.consumers.iter().map(|it| &it.topic));
+    for name in named.chain(form.groups.iter().map(|it| &it.topic)) {
         if !has_topic(name) {
             return Err(Failure::new(format!("there is no topic `{name}`")));
         }
@@ -63,6 +64,9 @@ pub(crate) fn check(form: &Form) -> Result<(), Failure> {
     let has_backlog = all.iter().all(|profile| profile.backlog.is_some());
     if form.phases.iter().any(|phase| phase.lasts == Lasts::Backlog) && !has_backlog {
         return Err(Failure::new("a phase lasts `backlog`: each profile needs one"));
+    }
+    if form.groups.len() != usize::from(form.kind == Kind::Groups) {
+        return Err(Failure::new("the kind `groups` has one group, and no other kind has any"));
     }
     if !form.phases.iter().any(|phase| phase.counts) {
         return Err(Failure::new("no phase counts"));
