@@ -21,7 +21,7 @@ use crate::results::{Measure, Second};
 use crate::scene::Outcome;
 use crate::scene::plan::{Consumers, From, Pace, Phase, Plan, Producers, Share, Topic, Until};
 use crate::workload::Workload;
-use crate::{fetch, idle, limits, partitions, pin, scene, start, table};
+use crate::{fetch, idle, limits, page, partitions, pin, scene, start, table};
 
 mod groups;
 mod run;
@@ -50,6 +50,8 @@ enum Verb {
     Run(RunArguments),
     /// The table of a results file
     Table(TableArguments),
+    /// One HTML file of a results file, to read and to publish
+    Report(ReportArguments),
     /// The workloads, or the file of one
     Workloads(WorkloadsArguments),
     /// Produce in an open loop, or as fast as the broker answers
@@ -74,6 +76,15 @@ enum Verb {
 #[command(after_help = "Example:\n  perf table target/perf/results.json")]
 struct TableArguments {
     results: PathBuf,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  perf report target/perf/results.json -o report.html")]
+struct ReportArguments {
+    /// Also of a benchmark that was stopped
+    results: PathBuf,
+    #[arg(short, long, value_name = "FILE", default_value = "report.html")]
+    output: PathBuf,
 }
 
 #[derive(Args, Debug)]
@@ -278,6 +289,7 @@ pub(crate) fn run(command: &Command) -> Result<String, Failure> {
     let report = match &command.verb {
         Verb::Run(arguments) => return arguments.run(),
         Verb::Table(arguments) => return Ok(table::text(&table::read(&arguments.results)?)),
+        Verb::Report(arguments) => return page::write(&arguments.results, &arguments.output),
         Verb::Workloads(arguments) => return arguments.text(),
         Verb::Load(arguments) => arguments.run(&mut detail)?,
         Verb::Ping(arguments) => arguments.run()?,

@@ -26,6 +26,7 @@ mod idle;
 mod latency;
 mod limits;
 mod machine;
+mod page;
 mod partitions;
 mod payload;
 mod pin;
