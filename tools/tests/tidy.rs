@@ -138,6 +138,9 @@ const LARGE_FILES: [(&str, &str); 0] = [];
 
 const LIB_LINES_MAX: usize = 60;
 const README_LINES_MAX: usize = 300;
+/// All prose there is: the first links the others.
+const PROSE: [&str; 3] = ["README.md", "RELIABILITY.md", "perf/README.md"];
+const PAGE_LINES_MAX: usize = 200;
 
 fn root() -> PathBuf {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -523,17 +526,22 @@ fn prose_is_the_readme_and_the_pages_that_it_links() {
     for path in files() {
         let is_prose =
             [".md", ".rst", ".adoc", ".org", ".tex", ".pdf"].iter().any(|it| path.ends_with(it));
-        if is_prose && !["README.md", "RELIABILITY.md", "perf/README.md"].contains(&path.as_str()) {
+        if is_prose && !PROSE.contains(&path.as_str()) {
             findings.add(
                 &path,
                 0,
-                "prose belongs into README.md, RELIABILITY.md, perf/README.md, or beside the code",
+                "prose belongs into README.md, a page that it links, or beside the code",
             );
         }
     }
     findings.none();
     let readme = read("README.md");
     assert!(readme.lines().count() <= README_LINES_MAX, "README.md has at most 300 lines");
+    for page in PROSE.iter().skip(1) {
+        assert!(readme.contains(&format!("({page})")), "README.md must link {page}");
+        let count = read(page).lines().count();
+        assert!(count <= PAGE_LINES_MAX, "{page} has at most {PAGE_LINES_MAX} lines");
+    }
 }
 
 #[test]
