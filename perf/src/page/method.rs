@@ -38,7 +38,8 @@ const RULES: [(&str, &str); 9] = [
         "The generator measures itself",
         "A run is void if the generator's own lateness at p99 is more than a tenth of the p99 that \
          it reports, if its core was more than 85 % busy, if other machines took more than 1 % \
-         of this one, or if a target claims D2 and the device flushed too little for it. Void runs are listed with their reasons and count nowhere.",
+         of this one, or if a target claims D2 and the device flushed too little for it. \
+         Void runs are listed with their reasons and count nowhere.",
     ),
     (
         "The worst run, not the best",

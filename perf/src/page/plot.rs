@@ -8,7 +8,7 @@ use crate::page::element::Element;
 /// As wide as a phone, so that letters have one size everywhere; wider screens have plots side by side.
 pub(crate) const WIDTH: f64 = 360.0;
 const LEFT: f64 = 50.0;
-const RIGHT: f64 = 350.0;
+const RIGHT: f64 = 342.0;
 const TOP: f64 = 10.0;
 
 /// How a curve is drawn.
@@ -246,7 +246,7 @@ mod tests {
         };
         let svg = plot.svg().render();
         assert!(svg.contains("<title>a &lt;b&gt; c</title><desc>d</desc>"), "{svg}");
-        assert!(svg.contains("d=\"M100 236l0 0 600-200\""), "{svg}");
+        assert!(svg.contains("d=\"M100 236l0 0 584-200\""), "{svg}");
         assert_eq!(svg.matches("class=\"mark\"").count(), 2, "{svg}");
         assert!(!svg.contains("none"), "{svg}");
     }

@@ -171,7 +171,7 @@
     const ticks = linearTicks(after.high);
     const grid = panel.querySelector(".grid");
     const upright = grid.getAttribute("d").match(/M[\d.]+ [\d.]+V[\d.]+/g) ?? [];
-    grid.setAttribute("d", ticks.map((it) => `M50 ${placeOf(after, it).toFixed(1)}H350`).join("") + upright.join(""));
+    grid.setAttribute("d", ticks.map((it) => `M50 ${placeOf(after, it).toFixed(1)}H342`).join("") + upright.join(""));
     const model = panel.querySelector("text.y");
     all("text.y", panel).forEach((it) => it.remove());
     for (const tick of ticks) {

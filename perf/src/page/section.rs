@@ -25,6 +25,10 @@ const DISTURBANCES: [&str; 7] = [
     "sample_count",
 ];
 
+const STEPS: &str = "Percentiles are of all runs that count, together; a curve ends where fewer than \
+                     ten samples are left. Seconds are those of each target's worst run: the thin line \
+                     is the longest, the thick one p99, the area p50.";
+
 pub(crate) fn id(workload: usize) -> String {
     format!("w{workload}")
 }
@@ -59,7 +63,10 @@ pub(crate) fn section(
     let steps: Vec<Element> =
         (0..workload.steps.len()).filter_map(|it| step(survey, workload, it, of, digits)).collect();
     if !steps.is_empty() {
-        section = section.child(Element::new("h3").text("Step by step")).children(steps);
+        section = section
+            .child(Element::new("h3").text("Step by step"))
+            .child(Element::new("p").class("about").text(STEPS))
+            .children(steps);
     }
     section.children(runs::every(survey, workload))
 }
