@@ -59,18 +59,31 @@ impl BatchBuilder {
             self.base_timestamp = timestamp;
             self.max_timestamp = timestamp;
         }
-        let mut body = vec![0]; // attributes
-        put_varlong(&mut body, timestamp.get().wrapping_sub(self.base_timestamp.get()));
-        put_varlong(&mut body, i64::from(self.record_count));
-        put_field(&mut body, key);
-        put_field(&mut body, value);
-        put_length(&mut body, headers.len());
+        let time_delta = timestamp.get().wrapping_sub(self.base_timestamp.get());
+        let offset_delta = i64::from(self.record_count);
+        let in_headers = |it: &(&[u8], Option<&[u8]>)| field_bytes(Some(it.0)) + field_bytes(it.1);
+        let body_bytes = 1 // attributes
+            + varlong_bytes(time_delta)
+            + varlong_bytes(offset_delta)
+            + field_bytes(key)
+            + field_bytes(value)
+            + length_bytes(headers.len())
+            + headers.iter().map(in_headers).sum::<usize>();
+        // A record may be large: it is copied once, to where it stays.
+        self.bytes.reserve(length_bytes(body_bytes) + body_bytes);
+        put_length(&mut self.bytes, body_bytes);
+        let body_at = self.bytes.len();
+        self.bytes.push(0);
+        put_varlong(&mut self.bytes, time_delta);
+        put_varlong(&mut self.bytes, offset_delta);
+        put_field(&mut self.bytes, key);
+        put_field(&mut self.bytes, value);
+        put_length(&mut self.bytes, headers.len());
         for (key, value) in headers {
-            put_field(&mut body, Some(key));
-            put_field(&mut body, *value);
+            put_field(&mut self.bytes, Some(key));
+            put_field(&mut self.bytes, *value);
         }
-        put_length(&mut self.bytes, body.len());
-        self.bytes.extend_from_slice(&body);
+        assert_eq!(self.bytes.len() - body_at, body_bytes);
         self.record_count += 1;
         self.max_timestamp = self.max_timestamp.max(timestamp);
     }
@@ -151,6 +164,21 @@ fn put_field(bytes: &mut Vec<u8>, field: Option<&[u8]>) {
 
 fn put_length(bytes: &mut Vec<u8>, length: usize) {
     put_varlong(bytes, i64::from(i32::try_from(length).expect("a batch is shorter than 2 GiB")));
+}
+
+fn field_bytes(field: Option<&[u8]>) -> usize {
+    field.map_or_else(|| varlong_bytes(-1), |field| length_bytes(field.len()) + field.len())
+}
+
+fn length_bytes(length: usize) -> usize {
+    varlong_bytes(i64::from(i32::try_from(length).expect("a batch is shorter than 2 GiB")))
+}
+
+/// What `put_varlong` takes: seven bits a byte.
+fn varlong_bytes(value: i64) -> usize {
+    let raw = (value << 1 ^ value >> 63).cast_unsigned();
+    let bit_count = u64::BITS - raw.leading_zeros();
+    usize::try_from(bit_count.div_ceil(7).max(1)).expect("at most ten")
 }
 
 /// A varint is a varlong that is short.
