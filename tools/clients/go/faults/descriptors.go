@@ -24,7 +24,9 @@ func descriptors(r *Run) error {
 			return err
 		}
 		r.broker.kill()
-		limit := strconv.Itoa(2 * used)
+		// Half of them are for files, and some of the load's connections may not have been there when they were
+		// counted: for its own the broker must have enough.
+		limit := strconv.Itoa(3 * used)
 		if err := r.broker.start("prlimit", "--nofile="+limit+":"+limit); err != nil {
 			return err
 		}
