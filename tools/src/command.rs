@@ -7,6 +7,7 @@ use clap_complete::Shell;
 
 use crate::cluster::Cluster;
 use crate::failure::Failure;
+use crate::report::OutputArguments;
 use crate::{config, consume, group, log, overview, produce, quota, serve, topic};
 
 const EXAMPLES: &str = "\
@@ -69,6 +70,18 @@ pub(crate) struct BrokerArguments {
         default_value = "127.0.0.1:9092"
     )]
     broker: String,
+}
+
+/// What every command takes that changes something of a cluster.
+#[derive(Args, Debug)]
+pub(crate) struct ChangeArguments {
+    /// Only check whether it could be done
+    #[arg(long)]
+    pub(crate) validate_only: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+    #[command(flatten)]
+    pub(crate) broker: BrokerArguments,
 }
 
 impl BrokerArguments {

@@ -12,9 +12,9 @@ use kafka_protocol::protocol::StrBytes;
 use serde_json::{Map, Value, json};
 
 use crate::cluster::{Cluster, explain};
-use crate::command::{BrokerArguments, assignment};
+use crate::command::{BrokerArguments, ChangeArguments, assignment};
 use crate::failure::Failure;
-use crate::report::{OutputArguments, Report};
+use crate::report::Report;
 use crate::table::Table;
 use crate::watch::{Answer, WatchArguments};
 
@@ -146,17 +146,6 @@ pub(crate) struct UnsetArguments {
     quotas: Vec<String>,
     #[command(flatten)]
     change: ChangeArguments,
-}
-
-#[derive(Args, Debug)]
-struct ChangeArguments {
-    /// Only check whether it could be done
-    #[arg(long)]
-    validate_only: bool,
-    #[command(flatten)]
-    output: OutputArguments,
-    #[command(flatten)]
-    broker: BrokerArguments,
 }
 
 fn quota(text: &str) -> Result<(String, f64), String> {

@@ -15,7 +15,7 @@ use kafka_protocol::protocol::StrBytes;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, explain};
-use crate::command::{BrokerArguments, assignment, print};
+use crate::command::{BrokerArguments, ChangeArguments, assignment, print};
 use crate::failure::Failure;
 use crate::report::{OutputArguments, Report};
 use crate::table::Table;
@@ -123,17 +123,6 @@ pub(crate) struct UnsetArguments {
     keys: Vec<String>,
     #[command(flatten)]
     change: ChangeArguments,
-}
-
-#[derive(Args, Debug)]
-struct ChangeArguments {
-    /// Only check whether it could be done
-    #[arg(long)]
-    validate_only: bool,
-    #[command(flatten)]
-    output: OutputArguments,
-    #[command(flatten)]
-    broker: BrokerArguments,
 }
 
 pub(super) fn get(arguments: &GetArguments) -> Result<(), Failure> {
