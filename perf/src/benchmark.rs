@@ -139,7 +139,8 @@ fn begin(plan: &Plan) -> Result<Results, Failure> {
         profile: plan.extent.name().to_owned(),
         scale: plan.scale,
         placement: plan.placement.name().to_owned(),
-        commit: repository().map(|it| machine::commit(&it)).unwrap_or_default(),
+        commit: repository()
+            .map_or_else(|_missing| "unknown".to_owned(), |it| machine::commit(&it)),
         machine,
         targets: targets.collect::<Result<_, _>>()?,
         workloads: workloads.collect::<Result<_, _>>()?,

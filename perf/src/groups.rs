@@ -30,8 +30,6 @@ mod member;
 
 /// A group that has not found its balance by then never will.
 const SETTLE_WAIT: Duration = Duration::from_secs(180);
-const STEAL_PERCENT_MAX: f64 = 1.0;
-const OWN_CPU_PERCENT_MAX: f64 = 85.0;
 
 pub(crate) struct Plan<'a> {
     pub(crate) address: SocketAddr,
@@ -86,14 +84,7 @@ pub(crate) fn run(plan: &Plan<'_>) -> Result<Report, Failure> {
     }
     let own_percent = 100.0 * (own_cpu().saturating_sub(before.1)).as_secs_f64() / elapsed;
     let steal_percent = Machine::now()?.steal_percent_since(before.2);
-    report.put("own_cpu_percent", own_percent);
-    report.put("steal_percent", steal_percent);
-    if own_percent > OWN_CPU_PERCENT_MAX {
-        report.put_void(format!("the members used {own_percent:.0} % of a core"));
-    }
-    if steal_percent > STEAL_PERCENT_MAX {
-        report.put_void(format!("other machines took {steal_percent:.1} % of this one"));
-    }
+    report.put_disturbance("", own_percent, steal_percent);
     Ok(report)
 }
 

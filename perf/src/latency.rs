@@ -21,6 +21,9 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Samples above each percentile before it is told: about ten.
 const SAMPLES_ABOVE_MIN: f64 = 10.0;
 
+/// A generator with a larger share of the latency that it reports has measured itself.
+pub(crate) const OWN_SHARE_MAX: f64 = 0.1;
+
 /// What took longer is a stall.
 const STALL_NS: u64 = 10_000_000;
 

@@ -25,13 +25,19 @@ pub(crate) fn words(folder: &Path) -> Vec<(String, String)> {
         ("free space", free_space(folder)),
         ("load at the start", load.split(' ').next().unwrap_or_default().to_owned()),
     ];
-    words.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    words.into_iter().map(|(name, value)| (name.to_owned(), known(value))).collect()
 }
 
 /// Of the repository; `-dirty` behind it if files differ.
 pub(crate) fn commit(repository: &Path) -> String {
     let folder = repository.display().to_string();
-    said("git", &["-C", &folder, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
+    let words = ["-C", &folder, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"];
+    known(said("git", &words))
+}
+
+/// What the machine does not tell is said to be unknown.
+fn known(value: String) -> String {
+    if value.is_empty() { "unknown".to_owned() } else { value }
 }
 
 /// Type and options of the file system that a folder is on.

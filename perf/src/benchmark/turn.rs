@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::partitions;
 use crate::pressure::Pressure;
 use crate::process::Machine;
-use crate::report::{Report, float, float_of};
+use crate::report::{Report, STEAL_PERCENT_MAX, float, float_of};
 use crate::results::{Durability, Run};
 use crate::scene::{self, Outcome};
 use crate::slate;
@@ -31,7 +31,6 @@ use crate::workload::form::{Kind, Profile};
 use crate::workload::script::{self, Circumstances};
 use crate::workload::step::Step;
 
-const STEAL_PERCENT_MAX: f64 = 1.0;
 /// A number of each phase of a scene.
 const REQUESTS: &str = "acknowledged_request_count";
 /// Below the benchmark's folder, while a target runs.

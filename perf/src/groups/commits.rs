@@ -18,14 +18,12 @@ use crate::broker::Broker;
 use crate::clock::Moment;
 use crate::failure::Failure;
 use crate::groups::member::Site;
-use crate::latency::Latency;
+use crate::latency::{Latency, OWN_SHARE_MAX};
 use crate::report::float;
 
 const COMMITTERS: u64 = 64;
 const COMMIT_LAST: i16 = 8;
 const SECOND_NS: u64 = 1_000_000_000;
-/// A generator later than this share of the latency it reports has measured itself.
-const LATENESS_PER_LATENCY_MAX: f64 = 0.1;
 
 /// Commits that are under way.
 pub(super) struct Commits<'scope> {
@@ -97,7 +95,7 @@ impl Committed {
     pub(super) fn is_late(&self) -> bool {
         let at = |latency: &Latency| latency.at_percentile_ns(99.0).map(float);
         match (at(&self.lateness), at(&self.latency)) {
-            (Some(lateness), Some(latency)) => latency * LATENESS_PER_LATENCY_MAX < lateness,
+            (Some(lateness), Some(latency)) => latency * OWN_SHARE_MAX < lateness,
             (None, _) | (_, None) => false,
         }
     }

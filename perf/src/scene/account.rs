@@ -5,7 +5,7 @@
 //! `end_to_end_` or `read_`.
 
 use crate::clock::duration_ns;
-use crate::latency::Latency;
+use crate::latency::{Latency, OWN_SHARE_MAX};
 use crate::report::{Report, float, float_of, micros};
 use crate::results::{Measure, Series};
 use crate::scene::Outcome;
@@ -15,11 +15,6 @@ use crate::scene::tally::{Look, Published, Received, Tally};
 
 const MEBI: f64 = 1_048_576.0;
 const MEGA: f64 = 1_000_000.0;
-
-/// A generator with a larger share of the latency that it reports has measured itself.
-const OWN_SHARE_MAX: f64 = 0.1;
-const OWN_CPU_PERCENT_MAX: f64 = 85.0;
-const STEAL_PERCENT_MAX: f64 = 1.0;
 
 pub(super) fn outcome(plan: &Plan, course: &Course<'_>) -> Outcome {
     let mut account = Account { plan, report: Report::new(""), series: Vec::new() };
@@ -253,20 +248,11 @@ impl Account<'_> {
         let own_percent = 100.0 * own_cpu.as_secs_f64() / elapsed;
         let steal_percent = end.machine.steal_percent_since(start.machine);
         let report = &mut self.report;
-        report.put(format!("{prefix}own_cpu_percent"), own_percent);
+        report.put_disturbance(prefix, own_percent, steal_percent);
         let handled = sum.records + sum.read_records;
         if handled > 0.0 {
             let per_record = micros(duration_ns(own_cpu)) / handled;
             report.put(format!("{prefix}own_cpu_us_per_record"), per_record);
-        }
-        report.put(format!("{prefix}steal_percent"), steal_percent);
-        if steal_percent > STEAL_PERCENT_MAX {
-            report.put_void(format!("other machines took {steal_percent:.1} % of this one"));
-        }
-        if own_percent > OWN_CPU_PERCENT_MAX {
-            report.put_void(format!(
-                "the generator used {own_percent:.0} % of its core: it may be what binds"
-            ));
         }
     }
 
