@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::benchmark::earlier::Earlier;
 use crate::benchmark::order::Turn;
 use crate::benchmark::progress::Progress;
 use crate::clock::wall_ms;
@@ -30,6 +31,7 @@ use crate::workload::{Extent, Workload, script};
 mod bound;
 mod connections;
 mod derived;
+pub(crate) mod earlier;
 mod groups;
 pub(crate) mod guard;
 pub(crate) mod order;
@@ -58,6 +60,8 @@ pub(crate) struct Plan {
     /// Of the order of turns.
     pub(crate) seed: u64,
     pub(crate) caches: Caches,
+    /// What targets reached before this benchmark.
+    pub(crate) earlier: Earlier,
 }
 
 /// A benchmark that is going on.
@@ -129,6 +133,7 @@ fn begin(plan: &Plan) -> Result<Results, Failure> {
         .map_err(|error| Failure::io(format!("find {}", plan.folder.display()), error))?;
     let mut machine = machine::words(&folder);
     machine.push(("seed of the order".to_owned(), plan.seed.to_string()));
+    machine.extend(plan.earlier.words().map(|it| ("reached before".to_owned(), it)));
     let targets = plan.targets.iter().map(|target| target.describe(&plan.placement));
     let workloads = plan.workloads.iter().map(|workload| describe(workload, plan));
     Ok(Results {
@@ -295,6 +300,7 @@ mod tests {
             folder: PathBuf::new(),
             seed: 1,
             caches: Caches::Kept,
+            earlier: Earlier::default(),
         };
         length(&plan).expect("ours are sound").as_secs_f64() / 60.0
     }

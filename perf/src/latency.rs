@@ -10,13 +10,14 @@ use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 
 use crate::clock::Moment;
 use crate::report::micros;
-use crate::results::Second;
+use crate::results::{Minute, Second};
 
 const LOWEST_NS: u64 = 1_000;
 const HIGHEST_NS: u64 = 60_000_000_000;
 const DIGITS: u8 = 3;
 
 const SECOND_NS: u64 = 1_000_000_000;
+const MINUTE_SECONDS: usize = 60;
 
 /// Samples above each percentile before it is told: about ten.
 const SAMPLES_ABOVE_MIN: f64 = 10.0;
@@ -65,6 +66,17 @@ impl Latency {
         self.stall_count += other.stall_count;
     }
 
+    /// The same of what has no stalls of its own.
+    fn add_histogram(&mut self, histogram: &Histogram<u64>, longest_ns: u64) {
+        self.histogram.add(histogram).expect("all have the same bounds");
+        self.longest_ns = self.longest_ns.max(longest_ns);
+    }
+
+    fn clear(&mut self) {
+        self.histogram.reset();
+        (self.stall_count, self.longest_ns) = (0, 0);
+    }
+
     pub(crate) fn count(&self) -> u64 {
         self.histogram.len()
     }
@@ -99,15 +111,18 @@ impl Latency {
     }
 }
 
-/// Each second of a phase, by the time at which something was counted.
+/// Each second of a phase, and each minute, by the time at which something was counted.
 #[derive(Debug)]
 pub(crate) struct Timeline {
     start: Moment,
     seconds: Vec<Second>,
+    minutes: Vec<Minute>,
     /// Of the second that runs.
     count: u64,
     longest_ns: u64,
     histogram: Histogram<u64>,
+    /// Of the seconds of this minute that have ended.
+    minute: Latency,
 }
 
 impl Timeline {
@@ -116,7 +131,15 @@ impl Timeline {
         let histogram = Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, DIGITS);
         let histogram = histogram.expect("the bounds are far enough apart");
         let seconds = Vec::with_capacity(second_count);
-        Self { start: Moment::BOOT, seconds, count: 0, longest_ns: 0, histogram }
+        Self {
+            start: Moment::BOOT,
+            seconds,
+            minutes: Vec::with_capacity(second_count / MINUTE_SECONDS + 1),
+            count: 0,
+            longest_ns: 0,
+            histogram,
+            minute: Latency::new(),
+        }
     }
 
     pub(crate) const fn begin(&mut self, start: Moment) {
@@ -139,14 +162,17 @@ impl Timeline {
         self.count += count;
     }
 
-    /// All seconds of a phase that ended so. A remainder counts as a second.
-    pub(crate) fn finish(&mut self, end: Moment) -> Vec<Second> {
+    /// All seconds and minutes of a phase that ended so. A remainder counts as one.
+    pub(crate) fn finish(&mut self, end: Moment) -> (Vec<Second>, Vec<Minute>) {
         let second_count = end.ns_since(self.start).div_ceil(SECOND_NS);
         let second_count = usize::try_from(second_count).expect("a phase is short");
         while self.seconds.len() < second_count {
             self.close();
         }
-        std::mem::take(&mut self.seconds)
+        if self.minute.count() > 0 {
+            self.close_minute();
+        }
+        (std::mem::take(&mut self.seconds), std::mem::take(&mut self.minutes))
     }
 
     fn close(&mut self) {
@@ -156,10 +182,23 @@ impl Timeline {
         let (p50_us, p99_us) = (at(50.0), at(99.0));
         let max_us = micros(self.longest_ns);
         self.seconds.push(Second { count: self.count, p50_us, p99_us, max_us });
-        (self.count, self.longest_ns) = (0, 0);
         if !self.histogram.is_empty() {
+            self.minute.add_histogram(&self.histogram, self.longest_ns);
             self.histogram.reset();
         }
+        (self.count, self.longest_ns) = (0, 0);
+        if self.seconds.len().is_multiple_of(MINUTE_SECONDS) {
+            self.close_minute();
+        }
+    }
+
+    fn close_minute(&mut self) {
+        self.minutes.push(Minute {
+            count: self.minute.count(),
+            p999_us: self.minute.at_percentile_ns(99.9).map(micros),
+            max_us: micros(self.minute.longest_ns()),
+        });
+        self.minute.clear();
     }
 }
 
@@ -206,12 +245,33 @@ mod tests {
         timeline.record_many_ns(at(100), 2_000_000, 3);
         timeline.record_many_ns(at(999), 9_000_000, 1);
         timeline.count(at(2_000), 5);
-        let seconds = timeline.finish(at(3_500));
+        let (seconds, _) = timeline.finish(at(3_500));
         let counts: Vec<u64> = seconds.iter().map(|second| second.count).collect();
         assert_eq!(counts, [4, 0, 5, 0]);
         assert_eq!(seconds[0].max_us, 9_000.0);
         assert!((2_000.0..2_003.0).contains(&seconds[0].p50_us), "{}", seconds[0].p50_us);
         assert_eq!((seconds[2].max_us, seconds[2].p99_us), (0.0, 0.0));
+    }
+
+    #[test]
+    fn a_minute_has_the_percentile_of_all_its_seconds() {
+        let at = |second: u64| Moment::BOOT.plus_ns(second * SECOND_NS);
+        let mut timeline = Timeline::new(90);
+        timeline.begin(at(0));
+        for second in 0..90 {
+            // One of a thousand is slow, all of them in one second of the first minute.
+            if second == 7 {
+                timeline.record_many_ns(at(second), 50_000_000, 13);
+            }
+            timeline.record_many_ns(at(second), 1_000_000, 200);
+        }
+        let (seconds, minutes) = timeline.finish(at(90));
+        assert_eq!((seconds.len(), minutes.len()), (90, 2));
+        assert_eq!([minutes[0].count, minutes[1].count], [12_013, 6_000]);
+        let p999_us = minutes[0].p999_us.expect("12,013 samples");
+        assert!((50_000.0..50_100.0).contains(&p999_us), "{p999_us}");
+        assert_eq!(minutes[1].p999_us, None, "6,000 samples are too few");
+        assert_eq!(minutes[1].max_us, 1_000.0);
     }
 
     #[test]

@@ -29,6 +29,13 @@ pub(crate) struct Usage {
     pub(crate) written_bytes: u64,
 }
 
+/// What a process has, without what it has used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Footprint {
+    pub(crate) resident_bytes: u64,
+    pub(crate) fd_count: u64,
+}
+
 impl Process {
     pub(crate) fn of(pid: u32) -> Result<Self, Failure> {
         let process = Self { pid };
@@ -40,19 +47,36 @@ impl Process {
         let status = self.read("status")?;
         let ticks = cpu_ticks(&stat)
             .ok_or_else(|| Failure::new(format!("/proc/{}/stat makes no sense", self.pid)))?;
-        let fds = fs::read_dir(format!("/proc/{}/fd", self.pid))
-            .map_err(|error| Failure::io(format!("read /proc/{}/fd", self.pid), error))?;
         Ok(Usage {
             cpu: duration_of(ticks),
             resident_bytes: field(&status, "VmRSS:").unwrap_or(0) * 1_024,
             thread_count: field(&status, "Threads:").unwrap_or(0),
-            fd_count: u64::try_from(fds.count()).expect("counts have at most 64 bits"),
+            fd_count: self.fd_count()?,
             written_bytes: self
                 .read("io")
                 .ok()
                 .and_then(|io| field(&io, "write_bytes:"))
                 .unwrap_or(0),
         })
+    }
+
+    /// Cheap enough to be asked for while latencies are measured.
+    pub(crate) fn footprint(self) -> Result<Footprint, Failure> {
+        let status = self.read("status")?;
+        let resident_bytes = field(&status, "VmRSS:").unwrap_or(0) * 1_024;
+        Ok(Footprint { resident_bytes, fd_count: self.fd_count()? })
+    }
+
+    /// The kernel tells it as the folder's size from 6.2 on; before, they are counted.
+    fn fd_count(self) -> Result<u64, Failure> {
+        let path = format!("/proc/{}/fd", self.pid);
+        let failed = |error| Failure::io(format!("read {path}"), error);
+        let told = fs::metadata(&path).map_err(failed)?.len();
+        if told > 0 {
+            return Ok(told);
+        }
+        let count = fs::read_dir(&path).map_err(failed)?.count();
+        Ok(u64::try_from(count).expect("counts have at most 64 bits"))
     }
 
     /// Time on a core, to the nanosecond, of the threads that live now.

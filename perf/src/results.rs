@@ -102,6 +102,18 @@ pub(crate) struct Run {
     /// The limit that binds: a name of `limits`, or empty.
     pub(crate) bound: String,
     pub(crate) series: Vec<Series>,
+    /// Of the broker, if it runs on this machine and what counts lasts long enough.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) samples: Vec<Sample>,
+}
+
+/// What a broker has at one moment.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct Sample {
+    /// Since the first.
+    pub(crate) seconds: f64,
+    pub(crate) resident_mib: f64,
+    pub(crate) fd_count: f64,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -126,6 +138,9 @@ pub(crate) struct Series {
     pub(crate) histogram: String,
     /// Each second of the phase.
     pub(crate) seconds: Vec<Second>,
+    /// Each minute, for percentiles that no second has samples for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) minutes: Vec<Minute>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
@@ -134,5 +149,14 @@ pub(crate) struct Second {
     pub(crate) count: u64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
+    pub(crate) max_us: f64,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct Minute {
+    pub(crate) count: u64,
+    /// `None` if too few samples lie above it.
+    #[serde(rename = "p99.9_us")]
+    pub(crate) p999_us: Option<f64>,
     pub(crate) max_us: f64,
 }

@@ -17,7 +17,7 @@ use rustix::thread::sched_yield;
 
 use crate::clock::{Moment, timespec, wall_ms};
 use crate::failure::Failure;
-use crate::results::Series;
+use crate::results::{Sample, Series};
 use crate::scene::agenda::Agenda;
 use crate::scene::cast::{Cast, Who};
 use crate::scene::consumer::{Delivered, Read};
@@ -62,6 +62,7 @@ pub(crate) struct Outcome {
     /// Names carry the phase if several count, and the stream if there are several.
     pub(crate) numbers: Vec<(String, f64)>,
     pub(crate) series: Vec<Series>,
+    pub(crate) samples: Vec<Sample>,
     /// Why it does not count.
     pub(crate) void: Vec<String>,
 }
@@ -117,6 +118,7 @@ impl Run<'_> {
             if LAG_LOOK_NS <= now.ns_since(lag_looked_at) {
                 lag_looked_at = now;
                 self.look_at_lag(now);
+                self.course.sample(now)?;
             }
             if let Some(end) = self.course.end_of_phase(now) {
                 self.end_phase(end)?;

@@ -1,5 +1,7 @@
 //! What many runs say together: medians, and ratios of runs that stand beside each other in time.
 
+use crate::report::float_of;
+
 /// Which way a number is better.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Better {
@@ -16,12 +18,13 @@ const HIGHER: [&str; 5] = [
     "limit_percent",
     "goodput_percent",
 ];
-const NEITHER: [&str; 5] = [
+const NEITHER: [&str; 6] = [
     "device_flushes_per_second",
     "partition_count",
     "sample_count",
     "intended_records_per_second",
-    "fd_growth_count",
+    "resident_slope_mib_per_hour",
+    "fd_slope_per_hour",
 ];
 
 /// Ratios of one number, of two targets.
@@ -50,6 +53,16 @@ pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     let middle = values.len() / 2;
     let upper = *values.get(middle)?;
     if values.len() % 2 == 1 { Some(upper) } else { Some(f64::midpoint(values[middle - 1], upper)) }
+}
+
+/// Of the straight line that lies nearest to the points, by least squares. `None` if they have no width.
+pub(crate) fn slope(points: &[(f64, f64)]) -> Option<f64> {
+    let count = float_of(points.len());
+    let mean = |values: fn(&(f64, f64)) -> f64| points.iter().map(values).sum::<f64>() / count;
+    let (middle_x, middle_y) = (mean(|it| it.0), mean(|it| it.1));
+    let width: f64 = points.iter().map(|(x, _)| (x - middle_x).powi(2)).sum();
+    let rise: f64 = points.iter().map(|(x, y)| (x - middle_x) * (y - middle_y)).sum();
+    (0.0 < width).then(|| rise / width)
 }
 
 /// `None` of nothing, and of what has no better and no worse.
@@ -89,6 +102,14 @@ mod tests {
     fn the_median_of_an_even_count_lies_between() {
         assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(vec![]), None);
+    }
+
+    #[test]
+    fn a_slope_is_of_the_line_that_lies_nearest() {
+        let rising = slope(&[(0.0, 1.0), (1.0, 4.0), (2.0, 3.0), (3.0, 6.0)]).expect("a line");
+        assert!((rising - 1.4).abs() < 1e-9, "{rising}");
+        assert_eq!(slope(&[(5.0, 1.0), (5.0, 9.0)]), None);
+        assert_eq!(slope(&[]), None);
     }
 
     #[test]

@@ -271,6 +271,7 @@ mod tests {
             numbers: numbers.collect(),
             bound: String::new(),
             series: Vec::new(),
+            samples: Vec::new(),
         }
     }
 

@@ -110,10 +110,17 @@ impl Workload {
 
     /// Instead of what the file says, in every profile.
     pub(crate) fn set_pairs(&mut self, pairs: u32) {
+        self.profiles_mut().for_each(|profile| profile.pairs = pairs);
+    }
+
+    /// The same.
+    pub(crate) fn set_seconds(&mut self, seconds: u64) {
+        self.profiles_mut().for_each(|profile| profile.seconds = seconds);
+    }
+
+    fn profiles_mut(&mut self) -> impl Iterator<Item = &mut Profile> {
         let Profiles { smoke, full, lab } = &mut self.form.profiles;
-        for profile in [smoke, full, lab] {
-            profile.pairs = pairs;
-        }
+        [smoke, full, lab].into_iter()
     }
 
     /// In the order in which they are run.

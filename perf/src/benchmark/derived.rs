@@ -4,10 +4,12 @@
 //! `after` beside `normal` and `overload`. A run without them gets none.
 
 use crate::report::float_of;
-use crate::results::{Measure, Run, Second, Series};
-use crate::statistics::median;
+use crate::results::{Measure, Run, Sample, Second, Series};
+use crate::statistics::{median, slope};
 
-const MINUTE_SECONDS: usize = 60;
+const HOUR_SECONDS: f64 = 3_600.0;
+/// Looks at a broker that say something of its growth.
+const SAMPLES_MIN: usize = 6;
 /// What is so much slower than usual is not back to normal.
 const NORMAL: f64 = 2.0;
 
@@ -16,53 +18,58 @@ pub(super) fn add(run: &mut Run) {
     let per = |one: Option<f64>, other: Option<f64>| {
         other.filter(|it| *it != 0.0).and_then(|other| one.map(|one| one / other))
     };
-    let minus = |one: Option<f64>, other: Option<f64>| one.zip(other).map(|(it, other)| it - other);
     let interference = per(number("drain_small_p99.9_us"), number("before_small_p99.9_us"));
     let drift = per(number("last_mb_per_second"), number("first_mb_per_second"));
     let goodput = per(
         number("overload_flood_records_per_second"),
         number("overload_flood_intended_records_per_second"),
     );
-    let growth =
-        |name: &str| minus(number(&format!("last_{name}")), number(&format!("first_{name}")));
     let found = [
         ("interference", interference),
         ("read_mb_per_second", number("drain_read_mb_per_second")),
         ("drift_percent", drift.map(|ratio| 100.0 * (1.0 - ratio))),
-        ("resident_growth_mib", growth("broker_resident_mib")),
-        ("fd_growth_count", growth("broker_fd_count")),
+        ("resident_slope_mib_per_hour", per_hour(&run.samples, |it| it.resident_mib)),
+        ("fd_slope_per_hour", per_hour(&run.samples, |it| it.fd_count)),
         ("goodput_percent", goodput.map(|share| 100.0 * share)),
-        ("minute_p99_max_per_median", minutes(&run.series)),
+        ("minute_p99.9_max_per_median", minutes(&run.series)),
         ("recovery_seconds", recovery(&run.series)),
     ];
     let found = found.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     run.numbers.extend(found.collect::<Vec<_>>());
 }
 
-/// Each second of the phases that have this name, of requests.
-fn published<'a>(series: &'a [Series], phase: &str, stream: &str) -> Option<&'a [Second]> {
-    let found = series
+/// Publish latency of a stream in the phase that has this name.
+fn published<'a>(series: &'a [Series], phase: &str, stream: &str) -> Option<&'a Series> {
+    series
         .iter()
-        .find(|it| it.measure == Measure::Publish && it.phase == phase && it.stream == stream);
-    found.map(|it| it.seconds.as_slice()).filter(|seconds| !seconds.is_empty())
+        .find(|it| it.measure == Measure::Publish && it.phase == phase && it.stream == stream)
 }
 
-/// The slowest minute beside the usual one; a minute is as slow as its slowest second.
+fn seconds<'a>(series: &'a [Series], phase: &str, stream: &str) -> Option<&'a [Second]> {
+    let seconds = published(series, phase, stream)?.seconds.as_slice();
+    (!seconds.is_empty()).then_some(seconds)
+}
+
+/// The p99.9 of the slowest minute beside that of the usual one. Minutes without enough samples have none.
 fn minutes(series: &[Series]) -> Option<f64> {
-    let (first, last) = (published(series, "first", "small")?, published(series, "last", "small")?);
-    let seconds: Vec<f64> = first.iter().chain(last).map(|second| second.p99_us).collect();
-    let minutes: Vec<f64> = seconds
-        .chunks(MINUTE_SECONDS)
-        .filter_map(|minute| minute.iter().copied().max_by(f64::total_cmp))
-        .collect();
+    let both = [published(series, "first", "small")?, published(series, "last", "small")?];
+    let minutes = both.iter().flat_map(|it| &it.minutes).filter_map(|it| it.p999_us);
+    let minutes: Vec<f64> = minutes.collect();
     let slowest = minutes.iter().copied().max_by(f64::total_cmp)?;
     median(minutes).filter(|usual| 0.0 < *usual).map(|usual| slowest / usual)
 }
 
+/// How fast something of the broker grows.
+fn per_hour(samples: &[Sample], value: fn(&Sample) -> f64) -> Option<f64> {
+    let points: Vec<(f64, f64)> = samples.iter().map(|it| (it.seconds, value(it))).collect();
+    let per_second = slope(&points).filter(|_| SAMPLES_MIN <= points.len());
+    per_second.map(|it| it * HOUR_SECONDS)
+}
+
 /// How many seconds after the overload latency was above normal; all of them if it stayed there.
 fn recovery(series: &[Series]) -> Option<f64> {
-    let normal = published(series, "normal", "flood")?;
-    let after = published(series, "after", "flood")?;
+    let normal = seconds(series, "normal", "flood")?;
+    let after = seconds(series, "after", "flood")?;
     let usual = median(normal.iter().map(|second| second.p99_us).collect())?;
     let is_slow = |second: &Second| second.count == 0 || NORMAL * usual < second.p99_us;
     Some(after.iter().rposition(is_slow).map_or(0.0, |index| float_of(index + 1)))
@@ -73,6 +80,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::results::Minute;
 
     fn run(numbers: &[(&str, f64)], series: Vec<Series>) -> Run {
         Run {
@@ -85,6 +93,7 @@ mod tests {
             numbers: numbers.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
             bound: String::new(),
             series,
+            samples: Vec::new(),
         }
     }
 
@@ -96,7 +105,14 @@ mod tests {
             measure: Measure::Publish,
             histogram: String::new(),
             seconds: p99s_us.iter().map(second).collect(),
+            minutes: Vec::new(),
         }
+    }
+
+    fn minutes_of(phase: &str, p999s_us: &[Option<f64>]) -> Series {
+        let minute = |p999_us: &Option<f64>| Minute { count: 1, p999_us: *p999_us, max_us: 9.0 };
+        let minutes = p999s_us.iter().map(minute).collect();
+        Series { minutes, ..series(phase, "small", &[1.0]) }
     }
 
     #[track_caller]
@@ -122,25 +138,27 @@ mod tests {
 
     #[test]
     fn a_soak_is_its_end_beside_its_beginning() {
-        let numbers = [
-            ("first_mb_per_second", 20.0),
-            ("last_mb_per_second", 15.0),
-            ("first_broker_resident_mib", 100.0),
-            ("last_broker_resident_mib", 130.0),
-        ];
-        let slow_minute: Vec<f64> =
-            (0..60).map(|second| if second == 7 { 9.0 } else { 1.0 }).collect();
+        let numbers = [("first_mb_per_second", 20.0), ("last_mb_per_second", 15.0)];
         let series = vec![
-            series("first", "small", &[3.0; 120]),
-            series("last", "small", &slow_minute),
-            series("last", "bulk", &[99.0; 60]),
+            minutes_of("first", &[Some(3.0), Some(3.0)]),
+            minutes_of("last", &[Some(9.0), None]),
         ];
-        let want = [
-            ("drift_percent", 25.0),
-            ("resident_growth_mib", 30.0),
-            ("minute_p99_max_per_median", 3.0),
-        ];
+        let want = [("drift_percent", 25.0), ("minute_p99.9_max_per_median", 3.0)];
         check(run(&numbers, series), &want);
+    }
+
+    #[test]
+    fn growth_is_told_of_a_minute_and_more() {
+        let sample = |nth: u32| Sample {
+            seconds: 10.0 * f64::from(nth),
+            resident_mib: 100.0 + f64::from(nth),
+            fd_count: 50.0,
+        };
+        let with =
+            |count| Run { samples: (0..count).map(sample).collect(), ..run(&[], Vec::new()) };
+        let want = [("resident_slope_mib_per_hour", 360.0), ("fd_slope_per_hour", 0.0)];
+        check(with(6), &want);
+        check(with(5), &[]);
     }
 
     #[test]

@@ -58,6 +58,7 @@ mod tests {
                 numbers,
                 bound: String::new(),
                 series: Vec::new(),
+                samples: Vec::new(),
             }
         };
         points.iter().enumerate().map(run).collect()

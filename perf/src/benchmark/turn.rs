@@ -120,6 +120,7 @@ fn blank(workload: &Workload, step: &Step, target: &Target, pair: u32) -> Run {
         numbers: BTreeMap::new(),
         bound: String::new(),
         series: Vec::new(),
+        samples: Vec::new(),
     }
 }
 
@@ -257,7 +258,10 @@ impl<'a> Started<'a> {
         let (plan, target) = (self.plan(), self.target());
         let topic_configs = target.topic_configs();
         let runs = &self.benchmark.results.runs;
-        let reached = |workload: &str| reference::reached(runs, workload, target.key());
+        let reached = |workload: &str| {
+            let here = reference::reached(runs, workload, target.key());
+            here.or_else(|| plan.earlier.reached(workload, target.key()))
+        };
         let circumstances = Circumstances {
             profile: self.profile(),
             scale: plan.scale,
@@ -320,4 +324,5 @@ pub(super) fn add(run: &mut Run, outcome: Outcome) {
     run.numbers.extend(outcome.numbers);
     run.void.extend(outcome.void);
     run.series.extend(outcome.series);
+    run.samples.extend(outcome.samples);
 }

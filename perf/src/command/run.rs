@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::benchmark::earlier::{self, Earlier, Given};
 use crate::benchmark::{self, guard, order};
 use crate::clock::wall_ms;
 use crate::failure::Failure;
@@ -21,12 +22,13 @@ Examples:
   perf run --profile full --targets odradek,kafka,kafka-flush W2 W4
   perf run --targets odradek,broker.example:9092 --placement shared W3
   perf run --targets before=/tmp/old/odradek,after=target/release/odradek --pairs 5 --guard 5 W2 W4
+  perf run --profile full --seconds 1800 --reached W3=40MB/s W12           half an hour each
 
 Targets: odradek (the program beside this one), NAME=PATH of a build of it, kafka (Apache Kafka with
 its defaults), kafka-flush (flush.messages=1), HOST:PORT of any broker. All but the last are started
 and stopped here, each time with an empty data directory. The durability class stands beside each:
 D1 acknowledges from the page cache, D2 from the device, D? is unknown.
-A workload that needs the result of another brings it along. Ctrl-C leaves what was measured.
+A workload that needs the result of another brings it along, unless --reached says it. Ctrl-C leaves what was measured.
 With --guard the first target is the one to beat: the exit code is 1 if the second is worse.";
 
 #[derive(Args, Debug)]
@@ -57,6 +59,13 @@ pub(super) struct RunArguments {
     /// Runs of each target, instead of the profile's
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     pairs: Option<u32>,
+    /// That each run measures, instead of the profile's: of W12 the whole, of others each phase
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    seconds: Option<u64>,
+    /// What a workload that others need has reached: `W3=40 MB/s`, or the results file of an earlier
+    /// run of the same targets; may be repeated
+    #[arg(long, value_name = "W=RATE|FILE", value_parser = earlier::parse)]
+    reached: Vec<Given>,
     /// Of the order of targets in each pair; drawn and printed if it is not given
     #[arg(long)]
     seed: Option<u64>,
@@ -98,9 +107,13 @@ impl RunArguments {
             let hint = "give each build a name of its own: before=PATH,after=PATH";
             return Err(Failure::new(format!("target {twice} is there twice: {hint}")));
         }
-        let mut workloads = self.workloads()?;
+        let earlier = Earlier::of(&self.reached)?;
+        let mut workloads = self.workloads(&earlier)?;
         if let Some(pairs) = self.pairs {
             workloads.iter_mut().for_each(|workload| workload.set_pairs(pairs));
+        }
+        if let Some(seconds) = self.seconds {
+            workloads.iter_mut().for_each(|workload| workload.set_seconds(seconds));
         }
         Ok(benchmark::Plan {
             workloads,
@@ -116,11 +129,12 @@ impl RunArguments {
             folder: self.out.clone(),
             seed: self.seed.unwrap_or_else(|| wall_ms().unsigned_abs()),
             caches: if self.keep_caches { Caches::Kept } else { Caches::Dropped },
+            earlier,
         })
     }
 
     /// Those that were named, and what they need, in an order in which each can run.
-    fn workloads(&self) -> Result<Vec<Workload>, Failure> {
+    fn workloads(&self, earlier: &Earlier) -> Result<Vec<Workload>, Failure> {
         let mut known = Workload::ours()?;
         let mut named = Vec::new();
         for name in &self.workloads {
@@ -136,7 +150,12 @@ impl RunArguments {
             let found = known.iter().find(|it| it.form().key == key);
             found.ok_or_else(|| Failure::new(format!("there is no workload {key}")))
         };
-        let needs = |key: &str| Ok(find(key)?.needs(self.profile)?.into_iter().collect());
+        let is_known =
+            |key: &String| self.targets.iter().all(|it| earlier.reached(key, it.key()).is_some());
+        let needs = |key: &str| {
+            let needs = find(key)?.needs(self.profile)?.into_iter();
+            Ok(needs.filter(|need| !is_known(need)).collect())
+        };
         let ordered = order::after_needs(&named, &needs)?;
         ordered.iter().map(|key| find(key).cloned()).collect()
     }

@@ -14,7 +14,7 @@ enum Unit {
 }
 
 /// Names that say it in other words than the results do.
-const LABELS: [(&str, &str); 22] = [
+const LABELS: [(&str, &str); 24] = [
     ("limit_percent", "percent of the limit that binds"),
     ("mb_per_second", "throughput, MB/s"),
     ("read_mb_per_second", "read throughput, MB/s"),
@@ -36,7 +36,9 @@ const LABELS: [(&str, &str); 22] = [
     ("goodput_percent", "goodput, percent of the peak"),
     ("drift_percent", "drift of the throughput, percent"),
     ("beside_per_alone", "p99 beside idle connections / alone"),
-    ("p99.9_minute_max_per_median", "p99.9 by minute: largest / median"),
+    ("minute_p99.9_max_per_median", "p99.9 by minute: largest / median"),
+    ("resident_slope_mib_per_hour", "growth of the broker's memory, MiB/h"),
+    ("fd_slope_per_hour", "growth of the broker's descriptors, per hour"),
 ];
 
 /// Words at the end of a name, their unit, and the label's own words for them.

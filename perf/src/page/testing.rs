@@ -57,5 +57,6 @@ pub(crate) fn run(target: &str, pair: u32, p99_us: f64, void: &[&str]) -> Run {
         numbers: BTreeMap::from([("p99_us".to_owned(), p99_us)]),
         bound: String::new(),
         series: Vec::new(),
+        samples: Vec::new(),
     }
 }

@@ -7,7 +7,7 @@
 use crate::clock::duration_ns;
 use crate::latency::{Latency, OWN_SHARE_MAX};
 use crate::report::{Report, float, float_of, micros};
-use crate::results::{Measure, Series};
+use crate::results::{Measure, Sample, Series};
 use crate::scene::Outcome;
 use crate::scene::course::Course;
 use crate::scene::plan::{Pace, Plan};
@@ -36,7 +36,17 @@ pub(super) fn outcome(plan: &Plan, course: &Course<'_>) -> Outcome {
         account.report.put_void("it was stopped before its end");
     }
     let (numbers, void) = account.report.into_parts();
-    Outcome { numbers, series: account.series, void }
+    Outcome { numbers, series: account.series, samples: samples(course), void }
+}
+
+fn samples(course: &Course<'_>) -> Vec<Sample> {
+    let Some(first) = course.samples().first() else { return Vec::new() };
+    let each = course.samples().iter().map(|it| Sample {
+        seconds: it.at.since(first.at).as_secs_f64(),
+        resident_mib: float(it.footprint.resident_bytes) / MEBI,
+        fd_count: float(it.footprint.fd_count),
+    });
+    each.collect()
 }
 
 struct Account<'a> {
@@ -197,26 +207,30 @@ impl Account<'_> {
     }
 
     fn put_series(&mut self, tally: &Tally, stream: usize, measure: Measure) {
-        let (name, latency, seconds) = match measure {
+        let published = || (&self.plan.producers[stream].name, &tally.producers[stream]);
+        let (name, latency, times) = match measure {
             Measure::Publish => {
-                let published = &tally.producers[stream];
-                (&self.plan.producers[stream].name, &published.latency, published.seconds.clone())
+                let (name, it) = published();
+                (name, &it.latency, (it.seconds.clone(), it.minutes.clone()))
             }
             Measure::Lateness => {
-                let published = &tally.producers[stream];
-                (&self.plan.producers[stream].name, &published.lateness, Vec::new())
+                let (name, it) = published();
+                (name, &it.lateness, (Vec::new(), Vec::new()))
             }
             Measure::EndToEnd => {
-                let received = &tally.consumers[stream];
-                (&self.plan.consumers[stream].name, &received.latency, received.seconds.clone())
+                let it = &tally.consumers[stream];
+                let times = (it.seconds.clone(), it.minutes.clone());
+                (&self.plan.consumers[stream].name, &it.latency, times)
             }
         };
+        let (seconds, minutes) = times;
         self.series.push(Series {
             phase: self.plan.phases[tally.phase].name.clone(),
             stream: name.clone(),
             measure,
             histogram: latency.to_base64(),
             seconds,
+            minutes,
         });
     }
 

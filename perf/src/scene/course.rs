@@ -4,13 +4,16 @@
 
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, duration_ns};
 use crate::failure::Failure;
 use crate::scene::cast::{Behind, Delivery, Seat};
 use crate::scene::consumer::Delivered;
 use crate::scene::plan::{Phase, Plan, Until};
 use crate::scene::producer::Acknowledged;
-use crate::scene::tally::{Look, Tally};
+use crate::scene::tally::{Look, Sample, Tally};
+
+/// Between two samples of the broker.
+const SAMPLE_NS: u64 = 10_000_000_000;
 
 pub(super) struct Course<'a> {
     plan: &'a Plan,
@@ -25,6 +28,8 @@ pub(super) struct Course<'a> {
     drained_at: Option<Moment>,
     /// Of each phase of the plan; `None` if it does not count.
     tallies: Vec<Option<Tally>>,
+    /// Of the broker, in phases that count.
+    samples: Vec<Sample>,
     /// What consumers got in all, once it is known.
     pub(super) delivery: Option<Delivery>,
     is_stopped: bool,
@@ -43,6 +48,7 @@ impl<'a> Course<'a> {
             sent_bytes: 0,
             drained_at: None,
             tallies: tallies.collect(),
+            samples: Vec::with_capacity(samples_of(plan)),
             delivery: None,
             is_stopped: false,
         }
@@ -137,6 +143,20 @@ impl<'a> Course<'a> {
             tally.end(end, [look, Look::take(end, self.plan.broker, spun)?]);
         }
         Ok(())
+    }
+
+    /// Looks at the broker if it is time to.
+    pub(super) fn sample(&mut self, now: Moment) -> Result<(), Failure> {
+        let is_due = self.samples.last().is_none_or(|it| SAMPLE_NS <= now.ns_since(it.at));
+        let counts = self.tallies.get(self.phase()).is_some_and(Option::is_some);
+        if let Some(broker) = self.plan.broker.filter(|_| is_due && counts) {
+            self.samples.push(Sample { at: now, footprint: broker.footprint()? });
+        }
+        Ok(())
+    }
+
+    pub(super) fn samples(&self) -> &[Sample] {
+        &self.samples
     }
 
     pub(super) fn on_drained(&mut self, now: Moment) {
@@ -235,6 +255,17 @@ impl<'a> Course<'a> {
     fn running(&self) -> &Phase {
         &self.plan.phases[self.phase()]
     }
+}
+
+/// That its phases have time for; of those whose length nobody knows there may be more.
+fn samples_of(plan: &Plan) -> usize {
+    let lengths = plan.phases.iter().filter(|it| it.counts).map(|it| match it.until {
+        Until::Passed(length) => length,
+        Until::Drained { at_most, .. } => at_most,
+        Until::Sent(_) => Duration::ZERO,
+    });
+    let length: Duration = lengths.sum();
+    usize::try_from(duration_ns(length) / SAMPLE_NS + 1).expect("a scene is short")
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::clock::{Moment, own_cpu};
 use crate::failure::Failure;
 use crate::latency::{Latency, Timeline};
-use crate::process::{Machine, Process, Usage};
-use crate::results::Second;
+use crate::process::{Footprint, Machine, Process, Usage};
+use crate::results::{Minute, Second};
 use crate::scene::consumer::Delivered;
 use crate::scene::plan::{Phase, Plan, Until};
 
@@ -38,6 +38,13 @@ impl Look {
         let own_cpu = own_cpu().saturating_sub(spun);
         Ok(Self { at, own_cpu, machine: Machine::now()?, broker })
     }
+}
+
+/// What the broker has at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sample {
+    pub(super) at: Moment,
+    pub(super) footprint: Footprint,
 }
 
 /// Of one phase that counts.
@@ -69,6 +76,7 @@ pub(super) struct Published {
     pub(super) errors: BTreeMap<i16, u64>,
     pub(super) gap_longest_ns: u64,
     pub(super) seconds: Vec<Second>,
+    pub(super) minutes: Vec<Minute>,
     timeline: Timeline,
     last_acknowledged: Moment,
 }
@@ -89,6 +97,7 @@ pub(super) struct Received {
     pub(super) behind_count: u64,
     pub(super) behind_ns: u64,
     pub(super) seconds: Vec<Second>,
+    pub(super) minutes: Vec<Minute>,
     timeline: Timeline,
 }
 
@@ -118,7 +127,9 @@ impl Tally {
     pub(super) fn end(&mut self, now: Moment, looks: [Look; 2]) {
         self.looks = Some(looks);
         self.producers.iter_mut().for_each(|it| it.end(now));
-        self.consumers.iter_mut().for_each(|it| it.seconds = it.timeline.finish(now));
+        for received in &mut self.consumers {
+            (received.seconds, received.minutes) = received.timeline.finish(now);
+        }
     }
 }
 
@@ -140,6 +151,7 @@ impl Published {
             errors: BTreeMap::new(),
             gap_longest_ns: 0,
             seconds: Vec::new(),
+            minutes: Vec::new(),
             timeline: Timeline::new(second_count),
             last_acknowledged: Moment::BOOT,
         }
@@ -176,7 +188,7 @@ impl Published {
     fn end(&mut self, now: Moment) {
         let tail_ns = now.ns_since(self.last_acknowledged);
         self.gap_longest_ns = self.gap_longest_ns.max(tail_ns);
-        self.seconds = self.timeline.finish(now);
+        (self.seconds, self.minutes) = self.timeline.finish(now);
     }
 
     pub(super) fn refused_count(&self) -> u64 {
@@ -196,6 +208,7 @@ impl Received {
             behind_count: 0,
             behind_ns: 0,
             seconds: Vec::new(),
+            minutes: Vec::new(),
             timeline: Timeline::new(second_count),
         }
     }
@@ -287,7 +300,7 @@ mod tests {
         let records = |intended| Delivered::Records { intended, count: 3 };
         received.on_delivered(at(1_000), records(at(10)), at(900));
         received.on_delivered(at(1_000), records(at(950)), at(900));
-        let seconds = received.timeline.finish(at(2_000));
+        let (seconds, _) = received.timeline.finish(at(2_000));
         assert_eq!((received.record_count, seconds[1].count), (6, 6));
         assert_eq!(seconds[1].max_us, 50_000.0);
     }

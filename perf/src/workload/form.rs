@@ -216,6 +216,8 @@ pub(crate) enum Lasts {
     WarmUp,
     /// `seconds` of the profile.
     Seconds,
+    /// Half of them.
+    Half,
     /// Until the profile's `backlog` is sent.
     Backlog,
     /// Until readers are less than a second behind, or `drain_seconds_max` of the profile.

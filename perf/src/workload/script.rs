@@ -112,6 +112,7 @@ pub(crate) fn guessed_length(form: &Form, profile: &Profile, scale: f64) -> Dura
     let lengths = form.phases.iter().map(|phase| match phase.lasts {
         Lasts::WarmUp => Duration::from_secs(profile.warm_up_seconds),
         Lasts::Seconds => Duration::from_secs(profile.seconds),
+        Lasts::Half => Duration::from_secs(profile.seconds) / 2,
         Lasts::Backlog => backlog,
         Lasts::Drained => backlog.min(Duration::from_secs(profile.drain_seconds_max)),
     });
@@ -193,6 +194,7 @@ fn phase_of(
     let until = match phase.lasts {
         Lasts::WarmUp => Until::Passed(Duration::from_secs(at.profile.warm_up_seconds)),
         Lasts::Seconds => Until::Passed(Duration::from_secs(at.profile.seconds)),
+        Lasts::Half => Until::Passed(Duration::from_secs(at.profile.seconds) / 2),
         Lasts::Backlog => {
             let backlog = at.profile.backlog.expect("the file was checked: it has a backlog");
             Until::Sent(backlog.scaled(at.scale))
