@@ -8,9 +8,11 @@ use std::time::Duration;
 use crate::failure::Failure;
 use crate::report::Report;
 
+mod aligned;
 mod disk;
 mod loopback;
 mod memory;
+mod ring;
 
 /// Where to measure, and on which cores. A core that is not given is the scheduler's choice.
 #[derive(Clone, Copy, Debug)]

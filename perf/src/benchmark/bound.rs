@@ -7,6 +7,7 @@ use crate::workload::form::Bound;
 
 const ROUND_TRIP: &str = "echo_1k_p50_us";
 const DURABLE_WRITE: &str = "durable_4k_p50_us";
+const RING_WRITE: &str = "durable_ring_4k_p50_us";
 /// Two measures of one thing each: the higher one is the limit.
 const READS: [&str; 2] = ["direct_read_mb_per_second", "fio_direct_read_mb_per_second"];
 const LOOPBACKS: [&str; 2] = ["sendfile_mb_per_second", "iperf3_mb_per_second"];
@@ -29,8 +30,11 @@ pub(crate) fn reached(
     let number = |name: &str| numbers.get(name).copied();
     match bound {
         Bound::None => None,
-        Bound::Ping => floor(durability, limits, 1.0, number("p50_us")?),
-        Bound::GroupCommit => floor(durability, limits, 1.5, number("p50_us")?),
+        Bound::Ping => floor(durability, limits, |_| 1.0, number("p50_us")?),
+        Bound::GroupCommit => {
+            let per_second = number("records_per_second")?;
+            floor(durability, limits, |us| writes_waited_for(us, per_second), number("p50_us")?)
+        }
         Bound::Ingest => {
             let stream = highest(limits, STREAMS).filter(|_| durability == Durability::D2);
             ceiling([stream, highest(limits, LOOPBACKS)], number("mb_per_second")?)
@@ -43,6 +47,11 @@ pub(crate) fn reached(
     }
 }
 
+fn lowest(limits: &BTreeMap<String, f64>, names: [&'static str; 2]) -> Option<(&'static str, f64)> {
+    let measured = names.into_iter().filter_map(|name| Some((name, *limits.get(name)?)));
+    measured.min_by(|one, other| one.1.total_cmp(&other.1))
+}
+
 fn highest(
     limits: &BTreeMap<String, f64>,
     names: [&'static str; 2],
@@ -51,19 +60,30 @@ fn highest(
     measured.max_by(|one, other| one.1.total_cmp(&other.1))
 }
 
-/// The least latency there can be, as a share of what there was; the larger part of it binds.
+/// Of requests that come evenly, and share a write if they come during the one before: each has its own
+/// while they come further apart than a write takes; closer together, the disk is always busy, and who
+/// comes in the middle of a write waits for the rest of it and for the next.
+fn writes_waited_for(write_us: f64, requests_per_second: f64) -> f64 {
+    if write_us * requests_per_second < 1_000_000.0 { 1.0 } else { 1.5 }
+}
+
+/// The least latency there can be, as a share of what there was; the larger part of it binds. A durable
+/// write takes what it takes in the faster of two ways.
 fn floor(
     durability: Durability,
     limits: &BTreeMap<String, f64>,
-    writes: f64,
+    writes: impl Fn(f64) -> f64,
     p50_us: f64,
 ) -> Option<Reached> {
     let round_trip_us = *limits.get(ROUND_TRIP)?;
-    let write_us = match durability {
-        Durability::D2 => writes * *limits.get(DURABLE_WRITE)?,
-        Durability::D0 | Durability::D1 | Durability::Unknown => 0.0,
+    let (write, write_us) = match durability {
+        Durability::D2 => {
+            let (name, us) = lowest(limits, [DURABLE_WRITE, RING_WRITE])?;
+            (name, writes(us) * us)
+        }
+        Durability::D0 | Durability::D1 | Durability::Unknown => (DURABLE_WRITE, 0.0),
     };
-    let bound = if round_trip_us < write_us { DURABLE_WRITE } else { ROUND_TRIP };
+    let bound = if round_trip_us < write_us { write } else { ROUND_TRIP };
     let percent = 100.0 * (round_trip_us + write_us) / p50_us.max(f64::MIN_POSITIVE);
     Some(Reached { bound: bound.to_owned(), percent })
 }
@@ -82,7 +102,7 @@ mod tests {
 
     fn check(
         (bound, durability): (Bound, Durability),
-        number: (&str, f64),
+        numbers: &[(&str, f64)],
         want: Option<(&str, f64)>,
     ) {
         let map = |pairs: &[(&str, f64)]| -> BTreeMap<String, f64> {
@@ -90,34 +110,43 @@ mod tests {
         };
         let limits = map(&[
             (ROUND_TRIP, 20.0),
-            (DURABLE_WRITE, 80.0),
+            (DURABLE_WRITE, 90.0),
+            (RING_WRITE, 80.0),
             (LOOPBACKS[0], 2_000.0),
             (STREAMS[0], 400.0),
             (STREAMS[1], 500.0),
         ]);
-        let found = reached(bound, durability, &limits, &map(&[number]));
+        let found = reached(bound, durability, &limits, &map(numbers));
         let found = found.map(|it| (it.bound, it.percent.round()));
         assert_eq!(found, want.map(|(name, percent)| (name.to_owned(), percent)));
     }
 
     #[test]
     fn a_durable_ping_has_a_round_trip_and_a_write_as_its_floor() {
-        let p50 = ("p50_us", 200.0);
-        check((Bound::Ping, Durability::D2), p50, Some((DURABLE_WRITE, 50.0)));
-        check((Bound::Ping, Durability::D1), p50, Some((ROUND_TRIP, 10.0)));
-        check((Bound::GroupCommit, Durability::D2), p50, Some((DURABLE_WRITE, 70.0)));
+        let p50 = [("p50_us", 200.0)];
+        check((Bound::Ping, Durability::D2), &p50, Some((RING_WRITE, 50.0)));
+        check((Bound::Ping, Durability::D1), &p50, Some((ROUND_TRIP, 10.0)));
+    }
+
+    #[test]
+    fn who_comes_in_the_middle_of_a_write_waits_for_the_next_too() {
+        let at = |rate| [("p50_us", 200.0), ("records_per_second", rate)];
+        let durable = (Bound::GroupCommit, Durability::D2);
+        check(durable, &at(12_000.0), Some((RING_WRITE, 50.0)));
+        check(durable, &at(13_000.0), Some((RING_WRITE, 70.0)));
+        check((Bound::GroupCommit, Durability::D1), &at(13_000.0), Some((ROUND_TRIP, 10.0)));
     }
 
     #[test]
     fn the_slowest_part_binds() {
-        let rate = ("mb_per_second", 250.0);
-        check((Bound::Ingest, Durability::D2), rate, Some((STREAMS[1], 50.0)));
-        check((Bound::Ingest, Durability::D1), rate, Some((LOOPBACKS[0], 13.0)));
+        let rate = [("mb_per_second", 250.0)];
+        check((Bound::Ingest, Durability::D2), &rate, Some((STREAMS[1], 50.0)));
+        check((Bound::Ingest, Durability::D1), &rate, Some((LOOPBACKS[0], 13.0)));
     }
 
     #[test]
     fn what_was_not_measured_is_no_share() {
-        check((Bound::Egress, Durability::D2), ("mb_per_second", 1.0), None);
-        check((Bound::None, Durability::D2), ("p50_us", 1.0), None);
+        check((Bound::Egress, Durability::D2), &[("mb_per_second", 1.0)], None);
+        check((Bound::None, Durability::D2), &[("p50_us", 1.0)], None);
     }
 }

@@ -16,6 +16,8 @@ use crate::clock::Moment;
 use crate::failure::Failure;
 use crate::latency::Latency;
 use crate::limits::Plan;
+use crate::limits::aligned::Aligned;
+use crate::limits::ring::Ring;
 use crate::pin;
 use crate::report::{Report, float, float_of};
 
@@ -26,8 +28,6 @@ const READ_BYTES: usize = 256 << 10;
 /// Reads that are asked of the disk at once.
 const READ_DEPTH: usize = 8;
 const WRITES_PER_SYNC: usize = 8;
-/// Of memory, for direct I/O.
-const ALIGNMENT: usize = 4 << 10;
 const MEGA: f64 = 1_000_000.0;
 
 const _: () = {
@@ -41,6 +41,7 @@ pub(super) fn measure(plan: &Plan<'_>, report: &mut Report) -> Result<(), Failur
     }
     let file = Scratch::written(plan.folder)?;
     small(plan, &file, report)?;
+    small_by_ring(plan, &file, report)?;
     stream(plan, &file, report)?;
     read(plan, &file, report)?;
     for check in [&STREAM_CHECK, &READ_CHECK] {
@@ -99,48 +100,54 @@ impl Drop for Scratch {
     }
 }
 
-/// Memory for direct I/O.
-struct Aligned {
-    memory: Vec<u8>,
-    start: usize,
-    byte_count: usize,
-}
-
-impl Aligned {
-    fn of(byte_count: usize) -> Self {
-        let memory = vec![0x5a; byte_count + ALIGNMENT];
-        let start = memory.as_ptr().align_offset(ALIGNMENT);
-        assert!(start < ALIGNMENT);
-        Self { memory, start, byte_count }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.memory[self.start..self.start + self.byte_count]
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..self.start + self.byte_count]
-    }
-}
-
 /// One write of 4 KiB after the other, each durable when it returns.
 fn small(plan: &Plan<'_>, scratch: &Scratch, report: &mut Report) -> Result<(), Failure> {
     let file = scratch.open(OFlags::DIRECT | OFlags::DSYNC)?;
     let memory = Aligned::of(SMALL_BYTES);
+    let write = |position| scratch.write(&file, memory.bytes(), position);
+    one_by_one(plan, "durable_4k_", write, report)
+}
+
+/// The same as the broker's journal writes: by a ring, from registered memory, durable by a flag of the
+/// write.
+fn small_by_ring(plan: &Plan<'_>, scratch: &Scratch, report: &mut Report) -> Result<(), Failure> {
+    let file = scratch.open(OFlags::DIRECT)?;
+    let refused = |error| Failure::io("set up an io_uring", error);
+    let mut ring = Ring::new(Aligned::of(SMALL_BYTES)).map_err(refused)?;
+    let write = |position| {
+        let at = u64::try_from(position).expect("positions have at most 64 bits");
+        match ring.write_durably(&file, at) {
+            Ok(SMALL_BYTES) => Ok(()),
+            Ok(count) => {
+                let path = scratch.path.display();
+                Err(Failure::new(format!("{path} took {count} bytes only")))
+            }
+            Err(error) => Err(scratch.failed("write by a ring", error)),
+        }
+    };
+    one_by_one(plan, "durable_ring_4k_", write, report)
+}
+
+fn one_by_one(
+    plan: &Plan<'_>,
+    prefix: &str,
+    mut write: impl FnMut(usize) -> Result<(), Failure>,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let mut latency = Latency::new();
     let start = Moment::now();
     let mut position = 0;
     let mut before = start;
     while before.since(start) < plan.length {
-        scratch.write(&file, memory.bytes(), position)?;
+        write(position)?;
         position = (position + SMALL_BYTES) % FILE_BYTES;
         let after = Moment::now();
         latency.record_ns(after.ns_since(before));
         before = after;
     }
     let per_second = float(latency.count()) / before.since(start).as_secs_f64();
-    report.put("durable_4k_per_second", per_second);
-    report.put_latency("durable_4k_", &latency);
+    report.put(format!("{prefix}per_second"), per_second);
+    report.put_latency(prefix, &latency);
     Ok(())
 }
 
@@ -251,12 +258,5 @@ mod tests {
         assert_eq!(bandwidth(output, "write"), Some(1_234_567.0));
         assert_eq!(bandwidth(output, "read"), None);
         assert_eq!(bandwidth(b"fio: failed", "write"), None);
-    }
-
-    #[test]
-    fn memory_for_direct_writes_is_aligned() {
-        let memory = Aligned::of(SMALL_BYTES);
-        assert_eq!(memory.bytes().len(), SMALL_BYTES);
-        assert!(memory.bytes().as_ptr().addr().is_multiple_of(ALIGNMENT));
     }
 }

@@ -63,7 +63,8 @@ pub(crate) enum Bound {
     None,
     /// A round trip, and a durable write where the target makes one: the floor of a closed loop's median.
     Ping,
-    /// A round trip and one and a half durable writes: who comes in the middle of one waits for the next.
+    /// A round trip and a durable write; one and a half if the disk is always busy: who comes in the
+    /// middle of a write waits for the next. Of one record a request.
     GroupCommit,
     /// The durable stream, or loopback.
     Ingest,
