@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -44,7 +46,7 @@ const RESULTS_FILE: &str = "results.json";
 /// The limits are measured before the first turn, after the last, and after this many workloads.
 const WORKLOADS_PER_LIMITS: usize = 6;
 /// Things that one measure of the limits does, each for its length.
-const LIMIT_COUNT: u32 = 9;
+const LIMIT_COUNT: u32 = 12;
 
 /// What is run, and how.
 #[derive(Debug)]
@@ -117,7 +119,7 @@ fn limits_count(workload_count: usize) -> u32 {
 /// Of each measure.
 const fn limit_length(extent: Extent) -> Duration {
     match extent {
-        Extent::Smoke => Duration::from_secs(1),
+        Extent::Smoke => Duration::from_millis(500),
         Extent::Full => Duration::from_secs(3),
         Extent::Lab => Duration::from_secs(15),
     }
@@ -257,12 +259,22 @@ impl Benchmark<'_> {
                 limits.insert(name.clone(), middle);
             }
         }
+        let broker_core_count = self.plan.placement.broker_core_count();
+        let broker_core_count = broker_core_count
+            .unwrap_or_else(|| available_parallelism().map_or(1, NonZeroUsize::get));
         for run in &mut self.results.runs {
-            let workload = self.plan.workloads.iter().find(|it| it.form().key == run.workload);
+            let of_run = |it: &(&Workload, &Vec<Step>)| it.0.form().key == run.workload;
+            let workload = self.plan.workloads.iter().zip(&self.steps).find(of_run);
+            let step = workload.and_then(|(_, steps)| steps.iter().find(|it| it.key == run.step));
             let target = self.plan.targets.iter().find(|it| it.key() == run.target);
-            let (Some(workload), Some(target)) = (workload, target) else { continue };
-            let (bound, durability) = (workload.form().bound, target.durability());
-            if let Some(reached) = bound::reached(bound, durability, &limits, &run.numbers) {
+            let (Some(step), Some(target)) = (step, target) else { continue };
+            let asked = bound::Asked {
+                bound: step.form.bound,
+                durability: target.durability(),
+                request: step.form.producers.first().map(script::request),
+                broker_core_count,
+            };
+            if let Some(reached) = bound::reached(&asked, &limits, &run.numbers) {
                 run.numbers.insert("limit_percent".to_owned(), reached.percent);
                 run.bound = reached.bound;
             }

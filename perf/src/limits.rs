@@ -10,8 +10,10 @@ use crate::report::Report;
 
 mod aligned;
 mod disk;
+mod kernel;
 mod loopback;
 mod memory;
+pub(crate) mod requests;
 mod ring;
 
 /// Where to measure, and on which cores. A core that is not given is the scheduler's choice.
@@ -27,7 +29,9 @@ pub(crate) struct Plan<'a> {
 pub(crate) fn run(plan: &Plan<'_>) -> Result<Report, Failure> {
     let mut report = Report::new("limits of this machine");
     disk::measure(plan, &mut report)?;
+    kernel::measure(plan, &mut report)?;
     loopback::measure(plan, &mut report)?;
+    requests::measure(plan, &mut report)?;
     memory::measure(&mut report);
     Ok(report)
 }

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::limits::requests::per_core_second;
+use crate::report::float_of;
 use crate::results::Durability;
 use crate::workload::form::Bound;
+use crate::workload::script::Request;
 
 const ROUND_TRIP: &str = "echo_1k_p50_us";
 const DURABLE_WRITE: &str = "durable_4k_p50_us";
@@ -13,6 +16,16 @@ const READS: [&str; 2] = ["direct_read_mb_per_second", "fio_direct_read_mb_per_s
 const LOOPBACKS: [&str; 2] = ["sendfile_mb_per_second", "iperf3_mb_per_second"];
 const STREAMS: [&str; 2] = ["stream_128k_mb_per_second", "fio_stream_128k_mb_per_second"];
 
+/// What a run was asked to do, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) bound: Bound,
+    pub(crate) durability: Durability,
+    /// Of its first producers.
+    pub(crate) request: Option<Request>,
+    pub(crate) broker_core_count: usize,
+}
+
 /// A name of the limits, and the percentage of it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Reached {
@@ -20,31 +33,59 @@ pub(crate) struct Reached {
     pub(crate) percent: f64,
 }
 
-/// `None` if there is no limit, or it or the run's number was not measured.
+/// Of the limit that binds: the one of which most was reached. `None` if there is no limit, or it or the
+/// run's number was not measured.
 pub(crate) fn reached(
-    bound: Bound,
-    durability: Durability,
+    asked: &Asked,
     limits: &BTreeMap<String, f64>,
     numbers: &BTreeMap<String, f64>,
 ) -> Option<Reached> {
     let number = |name: &str| numbers.get(name).copied();
-    match bound {
-        Bound::None => None,
-        Bound::Ping => floor(durability, limits, |_| 1.0, number("p50_us")?),
+    let written = || number("mb_per_second");
+    let stream = || highest(limits, STREAMS).filter(|_| asked.durability == Durability::D2);
+    let shares = match asked.bound {
+        Bound::None => Vec::new(),
+        Bound::Ping => vec![floor(asked.durability, limits, |_| 1.0, number("p50_us"))],
         Bound::GroupCommit => {
-            let per_second = number("records_per_second")?;
-            floor(durability, limits, |us| writes_waited_for(us, per_second), number("p50_us")?)
+            let requests = requests_per_second(asked, numbers)?;
+            let writes = |us| writes_waited_for(us, requests);
+            vec![
+                floor(asked.durability, limits, writes, number("p50_us")),
+                requests_served(asked, limits, numbers),
+            ]
         }
+        Bound::Requests => vec![
+            requests_served(asked, limits, numbers),
+            share(stream(), written()),
+            share(highest(limits, LOOPBACKS), written()),
+        ],
         Bound::Ingest => {
-            let stream = highest(limits, STREAMS).filter(|_| durability == Durability::D2);
-            ceiling([stream, highest(limits, LOOPBACKS)], number("mb_per_second")?)
+            vec![share(stream(), written()), share(highest(limits, LOOPBACKS), written())]
         }
-        Bound::Egress => ceiling([None, highest(limits, LOOPBACKS)], number("read_mb_per_second")?),
+        Bound::Egress => vec![share(highest(limits, LOOPBACKS), number("read_mb_per_second"))],
         Bound::ColdRead => {
-            let both = [highest(limits, READS), highest(limits, LOOPBACKS)];
-            ceiling(both, number("read_mb_per_second")?)
+            let read = number("read_mb_per_second");
+            vec![share(highest(limits, READS), read), share(highest(limits, LOOPBACKS), read)]
         }
-    }
+    };
+    shares.into_iter().flatten().max_by(|one, other| one.percent.total_cmp(&other.percent))
+}
+
+fn requests_per_second(asked: &Asked, numbers: &BTreeMap<String, f64>) -> Option<f64> {
+    let records_per_second = numbers.get("records_per_second")?;
+    Some(records_per_second / f64::from(asked.request?.record_count))
+}
+
+/// Of what the broker's cores could serve if they did nothing but receive and answer.
+fn requests_served(
+    asked: &Asked,
+    limits: &BTreeMap<String, f64>,
+    numbers: &BTreeMap<String, f64>,
+) -> Option<Reached> {
+    let limit = |name: &str| limits.get(name).copied();
+    let (name, per_core) = per_core_second(float_of(asked.request?.byte_count), limit)?;
+    let all_cores = per_core * float_of(asked.broker_core_count);
+    share(Some((name, all_cores)), requests_per_second(asked, numbers))
 }
 
 fn lowest(limits: &BTreeMap<String, f64>, names: [&'static str; 2]) -> Option<(&'static str, f64)> {
@@ -73,7 +114,7 @@ fn floor(
     durability: Durability,
     limits: &BTreeMap<String, f64>,
     writes: impl Fn(f64) -> f64,
-    p50_us: f64,
+    p50_us: Option<f64>,
 ) -> Option<Reached> {
     let round_trip_us = *limits.get(ROUND_TRIP)?;
     let (write, write_us) = match durability {
@@ -84,21 +125,21 @@ fn floor(
         Durability::D0 | Durability::D1 | Durability::Unknown => (DURABLE_WRITE, 0.0),
     };
     let bound = if round_trip_us < write_us { write } else { ROUND_TRIP };
-    let percent = 100.0 * (round_trip_us + write_us) / p50_us.max(f64::MIN_POSITIVE);
+    let percent = 100.0 * (round_trip_us + write_us) / p50_us?.max(f64::MIN_POSITIVE);
     Some(Reached { bound: bound.to_owned(), percent })
 }
 
-/// What there was, as a share of the least of the most that there can be.
-fn ceiling(limits: [Option<(&str, f64)>; 2], reached: f64) -> Option<Reached> {
-    let (name, limit) =
-        limits.into_iter().flatten().min_by(|one, other| one.1.total_cmp(&other.1))?;
-    let percent = 100.0 * reached / limit.max(f64::MIN_POSITIVE);
+/// What there was, as a share of the most that there can be.
+fn share(limit: Option<(&str, f64)>, reached: Option<f64>) -> Option<Reached> {
+    let (name, limit) = limit?;
+    let percent = 100.0 * reached? / limit.max(f64::MIN_POSITIVE);
     Some(Reached { bound: name.to_owned(), percent })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::requests::SIZES;
 
     fn check(
         (bound, durability): (Bound, Durability),
@@ -115,8 +156,13 @@ mod tests {
             (LOOPBACKS[0], 2_000.0),
             (STREAMS[0], 400.0),
             (STREAMS[1], 500.0),
+            (SIZES[0].1, 500_000.0),
+            (SIZES[1].1, 400_000.0),
+            (SIZES[2].1, 100_000.0),
         ]);
-        let found = reached(bound, durability, &limits, &map(numbers));
+        let request = Some(Request { record_count: 2, byte_count: 1_024 });
+        let asked = Asked { bound, durability, request, broker_core_count: 1 };
+        let found = reached(&asked, &limits, &map(numbers));
         let found = found.map(|it| (it.bound, it.percent.round()));
         assert_eq!(found, want.map(|(name, percent)| (name.to_owned(), percent)));
     }
@@ -132,9 +178,22 @@ mod tests {
     fn who_comes_in_the_middle_of_a_write_waits_for_the_next_too() {
         let at = |rate| [("p50_us", 200.0), ("records_per_second", rate)];
         let durable = (Bound::GroupCommit, Durability::D2);
-        check(durable, &at(12_000.0), Some((RING_WRITE, 50.0)));
-        check(durable, &at(13_000.0), Some((RING_WRITE, 70.0)));
-        check((Bound::GroupCommit, Durability::D1), &at(13_000.0), Some((ROUND_TRIP, 10.0)));
+        // Two records a request.
+        check(durable, &at(24_000.0), Some((RING_WRITE, 50.0)));
+        check(durable, &at(26_000.0), Some((RING_WRITE, 70.0)));
+        check((Bound::GroupCommit, Durability::D1), &at(26_000.0), Some((ROUND_TRIP, 10.0)));
+    }
+
+    #[test]
+    fn what_a_core_can_answer_binds_at_high_rates() {
+        let at = |rate| [("p50_us", 2_000.0), ("records_per_second", rate)];
+        let durable = (Bound::GroupCommit, Durability::D2);
+        check(durable, &at(200_000.0), Some((SIZES[1].1, 25.0)));
+        let rates = [("records_per_second", 80_000.0), ("mb_per_second", 40.0)];
+        check((Bound::Requests, Durability::D2), &rates, Some((SIZES[1].1, 10.0)));
+        let rates = [("records_per_second", 80_000.0), ("mb_per_second", 400.0)];
+        check((Bound::Requests, Durability::D2), &rates, Some((STREAMS[1], 80.0)));
+        check((Bound::Requests, Durability::D1), &rates, Some((LOOPBACKS[0], 20.0)));
     }
 
     #[test]

@@ -64,8 +64,10 @@ pub(crate) enum Bound {
     /// A round trip, and a durable write where the target makes one: the floor of a closed loop's median.
     Ping,
     /// A round trip and a durable write; one and a half if the disk is always busy: who comes in the
-    /// middle of a write waits for the next. Of one record a request.
+    /// middle of a write waits for the next. Or what the network alone costs for each request.
     GroupCommit,
+    /// What the network alone costs for each request, the durable stream, or loopback.
+    Requests,
     /// The durable stream, or loopback.
     Ingest,
     /// Loopback.

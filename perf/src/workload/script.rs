@@ -105,6 +105,21 @@ pub(crate) fn offered(form: &Form, scale: f64) -> Option<f64> {
     rates.sum()
 }
 
+/// What goes into one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) record_count: i32,
+    /// About: what is not records is left out.
+    pub(crate) byte_count: usize,
+}
+
+pub(crate) fn request(producers: &form::Producers) -> Request {
+    let record_count = request_records(producers);
+    let records = usize::try_from(record_count).expect("one record at least");
+    let byte_count = BATCH_BYTES + records * (producers.record_bytes + RECORD_BYTES);
+    Request { record_count, byte_count }
+}
+
 /// About how long its phases take.
 pub(crate) fn guessed_length(form: &Form, profile: &Profile, scale: f64) -> Duration {
     let backlog = profile.backlog.map_or(0, |amount| amount.scaled(scale));
