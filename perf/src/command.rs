@@ -270,12 +270,15 @@ struct StartArguments {
     /// Where it will listen
     #[arg(short, long, default_value = "127.0.0.1:9092")]
     broker: String,
-    /// Then produce a record, kill -9, start again, and produce another
+    /// Then produce a record to each partition, kill -9, start again, and produce once more
     #[arg(long)]
     kill: bool,
     /// For the records of --kill; created if it is missing
     #[arg(short, long, default_value = "perf-start")]
     topic: String,
+    /// Of that topic
+    #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..))]
+    partitions: i32,
     /// Where the broker's output goes
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -477,6 +480,7 @@ impl StartArguments {
             command: &self.command,
             address: resolve(&self.broker)?,
             topic: &self.topic,
+            partition_count: self.partitions,
             log: self.log.as_deref(),
             placement: &Placement::Shared,
         };

@@ -79,6 +79,11 @@ impl Process {
         Ok(u64::try_from(count).expect("counts have at most 64 bits"))
     }
 
+    /// What it has had read from disks; `None` for a process of someone else.
+    pub(crate) fn read_bytes(self) -> Option<u64> {
+        field(&self.read("io").ok()?, "read_bytes:")
+    }
+
     /// Time on a core, to the nanosecond, of the threads that live now.
     pub(crate) fn thread_time(self) -> Result<Duration, Failure> {
         let folder = format!("/proc/{}/task", self.pid);

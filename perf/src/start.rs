@@ -1,8 +1,8 @@
-//! How long a broker takes from `exec` to its first answer, and from a kill -9 to its first
-//! acknowledgement.
+//! How long a broker takes from `exec` to its first answer, and to acknowledgements of every partition.
 //!
 //! A broker that ends before its first answer is started again, as a supervisor does: the kernel may
-//! still hold what the killed one held. Invariant: the broker that was started here is dead when the measure ends, however it ends.
+//! still hold what the killed one held. Invariant: the broker that was started here is dead when the
+//! measure ends, however it ends.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
@@ -11,75 +11,103 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use bytes::Bytes;
-use net::api::ApiKey;
-use net::client;
-
-use crate::batch::{ProducerId, Stamp};
-use crate::broker::{self, Broker, Topic};
-use crate::clock::{Moment, pause, wall_ms};
+use crate::broker::{Broker, Topic};
+use crate::clock::{Moment, pause};
 use crate::failure::Failure;
-use crate::frame::{Acks, PRODUCE_LAST, ProduceFrame, Shape};
-use crate::payload::{Origin, Random};
 use crate::placement::Placement;
-use crate::report::Report;
+use crate::process::Process;
+use crate::report::{Report, float};
+use crate::start::probe::Round;
+
+mod probe;
 
 const READY_WAIT: Duration = Duration::from_secs(120);
 const RETRY_PAUSE: Duration = Duration::from_micros(500);
 /// A broker that still ends by itself after this time will not start.
 const RESTARTS_WAIT: Duration = Duration::from_secs(5);
-const VALUE_BYTES: usize = 100;
+const MEBI: f64 = 1_048_576.0;
 
 /// What to start, and where it will listen.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan<'a> {
     pub(crate) command: &'a [String],
     pub(crate) address: SocketAddr,
+    /// Whose partitions are to take records.
     pub(crate) topic: &'a str,
+    pub(crate) partition_count: i32,
     /// Where its output goes; nowhere if `None`.
     pub(crate) log: Option<&'a Path>,
     /// Of the broker, and of the thread that measures.
     pub(crate) placement: &'a Placement,
 }
 
+/// What it was that ended the broker before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End {
+    Stop,
+    Kill,
+}
+
 /// From `exec` to the first answer to ApiVersions and Metadata.
 pub(crate) fn run(plan: &Plan<'_>) -> Result<Report, Failure> {
     let mut report = Report::new("start");
     let start = Moment::now();
-    let mut running = Running::start(plan)?;
-    running.until_ready(plan.address)?;
+    Running::start(plan)?.until_ready()?;
     report.put("ready_ms", millis(start));
     Ok(report)
 }
 
-/// The same, then one record, kill -9, and the times until answers and until the next record.
+/// The same, then a record for each partition, kill -9, and the times until answers and until the next
+/// records.
 pub(crate) fn run_and_kill(plan: &Plan<'_>) -> Result<Report, Failure> {
     let mut report = Report::new("start, kill -9, start");
     let start = Moment::now();
     let mut running = Running::start(plan)?;
-    let mut broker = running.until_ready(plan.address)?;
+    let mut broker = running.until_ready()?;
     report.put("ready_ms", millis(start));
-    broker.ensure_topic(&Topic { name: plan.topic, partition_count: 1, configs: &[] })?;
-    running.until_acknowledged(plan)?;
+    let partition_count = plan.partition_count;
+    broker.ensure_topic(&Topic { name: plan.topic, partition_count, configs: &[] })?;
+    let mut round = Round::of(0..partition_count);
+    running.until(|| round.take_all(plan.address, plan.topic))?;
     drop(running); // Kills.
-
-    let start = Moment::now();
-    let mut running = Running::start(plan)?;
-    running.until_ready(plan.address)?;
-    report.put("ready_after_kill_ms", millis(start));
-    report.put("restart_count", f64::from(running.restart_count));
-    running.until_acknowledged(plan)?;
-    report.put("acknowledged_after_kill_ms", millis(start));
+    again(plan, End::Kill, &mut report)?;
     Ok(report)
 }
 
+/// Starts a broker that has run before, on what it left: the times until it answers, until the first
+/// partition takes a record and until the last has, and what it has read from the disk by then.
+pub(crate) fn again<'a>(
+    plan: &'a Plan<'_>,
+    end: End,
+    report: &mut Report,
+) -> Result<Running<'a>, Failure> {
+    let after = match end {
+        End::Stop => "after_stop",
+        End::Kill => "after_kill",
+    };
+    let start = Moment::now();
+    let mut running = Running::start(plan)?;
+    running.until_ready()?;
+    report.put(format!("ready_{after}_ms"), millis(start));
+    report.put(format!("start_{after}_count"), f64::from(running.start_count));
+    let mut round = Round::of(0..plan.partition_count);
+    running.until(|| round.take_first(plan.address, plan.topic))?;
+    report.put(format!("acknowledged_{after}_ms"), millis(start));
+    running.until(|| round.take_all(plan.address, plan.topic))?;
+    report.put(format!("all_acknowledged_{after}_ms"), millis(start));
+    if let Some(bytes) = running.process()?.read_bytes() {
+        report.put(format!("recovery_read_{after}_mib"), float(bytes) / MEBI);
+    }
+    Ok(running)
+}
+
 /// A broker that is killed when this is dropped.
-struct Running<'a> {
+pub(crate) struct Running<'a> {
     plan: &'a Plan<'a>,
     command: Command,
     child: Child,
     started: Moment,
-    restart_count: u32,
+    start_count: u32,
 }
 
 impl<'a> Running<'a> {
@@ -95,10 +123,15 @@ impl<'a> Running<'a> {
         }
         let started = Moment::now();
         let child = spawn(&mut command, plan.placement)?;
-        Ok(Self { plan, command, child, started, restart_count: 0 })
+        Ok(Self { plan, command, child, started, start_count: 1 })
     }
 
-    fn until_ready(&mut self, address: SocketAddr) -> Result<Broker, Failure> {
+    pub(crate) fn process(&self) -> Result<Process, Failure> {
+        Process::of(self.child.id())
+    }
+
+    fn until_ready(&mut self) -> Result<Broker, Failure> {
+        let address = self.plan.address;
         self.until(|| {
             // A refused connection is the common case: it must cost little of the broker's core.
             drop(TcpStream::connect(address).ok()?);
@@ -106,10 +139,6 @@ impl<'a> Running<'a> {
             let response = broker.metadata(None).ok()?;
             (!response.brokers.is_empty()).then_some(broker)
         })
-    }
-
-    fn until_acknowledged(&mut self, plan: &Plan<'_>) -> Result<(), Failure> {
-        self.until(|| produce_one(plan.address, plan.topic).ok())
     }
 
     fn until<T>(&mut self, mut attempt: impl FnMut() -> Option<T>) -> Result<T, Failure> {
@@ -125,7 +154,7 @@ impl<'a> Running<'a> {
                     return Err(Failure::new(why));
                 }
                 self.child = spawn(&mut self.command, self.plan.placement)?;
-                self.restart_count += 1;
+                self.start_count += 1;
             }
             if deadline <= Moment::now() {
                 return Err(Failure::new("the broker does not answer: --log FILE says why"));
@@ -151,34 +180,6 @@ fn spawn(command: &mut Command, placement: &Placement) -> Result<Child, Failure>
     let child = command.process_group(0).spawn();
     placement.enter_load()?;
     child.map_err(|error| Failure::io(format!("start {program}"), error))
-}
-
-/// On a connection of its own.
-fn produce_one(address: SocketAddr, topic: &str) -> Result<(), Failure> {
-    let version = Broker::connect(address)?.version(ApiKey::Produce, PRODUCE_LAST)?;
-    let shape = Shape {
-        version,
-        topic,
-        acks: Acks::All,
-        record_count: 1,
-        value_bytes: VALUE_BYTES,
-        producer: ProducerId::NONE,
-        origin: Origin::default(),
-    };
-    let mut frame = ProduceFrame::new(&shape, &mut Random::from_seed(1));
-    let (intended_ns, wall_ms) = (Moment::now().ns(), wall_ms());
-    frame.stamp(1, 0, Stamp { intended_ns, first_nth: 0, wall_ms, base_sequence: -1 });
-    let lost = |error| Failure::io("produce one record", error);
-    let mut stream = TcpStream::connect(address).map_err(lost)?;
-    std::io::Write::write_all(&mut stream, frame.bytes()).map_err(lost)?;
-    let mut answer = Vec::new();
-    broker::read_frame(&mut stream, &mut answer).map_err(lost)?;
-    let answer = client::split_response(ApiKey::Produce, version, &Bytes::from(answer))
-        .and_then(|(_, body)| client::decode_produce(version, &body))
-        .map_err(|error| Failure::new(format!("the answer makes no sense: {error:?}")))?;
-    let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
-    let mut codes = partitions.map(|partition| partition.error.get());
-    if codes.next() == Some(0) { Ok(()) } else { Err(Failure::new("the record was refused")) }
 }
 
 fn millis(start: Moment) -> f64 {

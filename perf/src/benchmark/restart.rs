@@ -1,41 +1,98 @@
-//! How long a filled broker is away: stopped and started, and killed and started.
+//! How long a filled broker is away: stopped and started, and killed and started, each time while many
+//! small producers are at work.
+//!
+//! The scene of the load ends when its connections do, with the broker: what counts comes after it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use crate::benchmark::turn::Started;
+use crate::clock::pause;
 use crate::failure::Failure;
+use crate::process::Process;
+use crate::report::Report;
 use crate::results::Run;
-use crate::start;
+use crate::scene::plan::{Plan, Until};
+use crate::start::{self, End};
 use crate::workload::step::Step;
 
-/// Of one partition, beside what was stored.
-const TOPIC: &str = "restart";
 const LOG_FILE: &str = "restart.log";
+/// The load goes on for so long beyond the time at which the broker is ended: long enough for its end.
+const BEYOND: Duration = Duration::from_secs(120);
 
 pub(super) fn measure(
     started: &mut Started<'_>,
     step: &Step,
     run: &mut Run,
 ) -> Result<(), Failure> {
-    let outcome = started.scene(step)?;
+    let script = started.script(step)?;
+    let [fill, load] = [true, false].map(|is_fill| part(&script, is_fill));
+    let outcome = started.play(&fill)?;
     run.series.extend(outcome.series);
-    let partitions = step.form.topics.iter().map(|topic| f64::from(topic.partitions)).sum();
-    run.numbers.insert("partition_count".to_owned(), partitions);
+    let topic = script.topics.first().expect("the file was found sound");
+    run.numbers.insert("partition_count".to_owned(), f64::from(topic.partition_count));
 
     let instance = started.instance.take().expect("a restart is the last thing of its turn");
-    let (address, command) = (instance.address, instance.command()?);
+    let command = instance.command()?;
     if command.is_empty() {
         return Err(Failure::new("it was started elsewhere: nothing here may restart it"));
     }
-    let stop_ms = instance.stop().as_secs_f64() * 1_000.0;
-    run.numbers.insert("stop_ms".to_owned(), stop_ms);
     let log = started.folder.join(LOG_FILE);
-    let report = start::run_and_kill(&start::Plan {
+    let plan = start::Plan {
         command: &command,
-        address,
-        topic: TOPIC,
+        address: instance.address,
+        topic: &topic.name,
+        partition_count: topic.partition_count,
         log: Some(&log),
         placement: &started.plan().placement,
-    })?;
+    };
+    let mut report = Report::new("restart");
+    let process = instance.process()?;
+    let stopped = under_load(started, &load, process, || instance.stop())?;
+    report.put("stop_ms", stopped.as_secs_f64() * 1_000.0);
+    let running = start::again(&plan, End::Stop, &mut report)?;
+    let process = Some(running.process()?);
+    under_load(started, &load, process, || drop(running))?; // Kills.
+    drop(start::again(&plan, End::Kill, &mut report)?);
     run.numbers.extend(report.rows().iter().cloned());
     run.void.extend(report.void().iter().cloned());
     Ok(())
+}
+
+/// The scene that fills the broker, or the one that is its load while it ends.
+fn part(script: &Plan, is_fill: bool) -> Plan {
+    let mut part = script.clone();
+    part.phases.retain(|phase| matches!(phase.until, Until::Sent(_)) == is_fill);
+    if !is_fill && let Some(last) = part.phases.last_mut() {
+        last.until = Until::Passed(BEYOND);
+    }
+    part
+}
+
+/// Ends the broker in the middle of the load; what its end returns.
+fn under_load<T: Send>(
+    started: &Started<'_>,
+    load: &Plan,
+    process: Option<Process>,
+    end: impl FnOnce() -> T + Send,
+) -> Result<T, Failure> {
+    let load = Plan { broker: process, ..load.clone() };
+    let lasts = Duration::from_secs(started.profile().seconds);
+    let is_ending = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let ending = scope.spawn(|| {
+            pause(lasts);
+            is_ending.store(true, Ordering::Relaxed);
+            end()
+        });
+        let played = started.play_on(&load);
+        let was_asked = is_ending.load(Ordering::Relaxed);
+        let ended = ending.join().expect("it ends a process and does not panic");
+        match played {
+            Err(_lost) if was_asked => Ok(ended),
+            Err(failure) => Err(failure),
+            Ok(_) => Err(Failure::new("the load was over before the broker was")),
+        }
+    })
 }

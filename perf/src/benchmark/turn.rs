@@ -67,8 +67,8 @@ pub(super) fn length(
         total += match step.form.kind {
             Kind::Scene => phases,
             Kind::Connections => phases * 2 + connections::guessed_length(profile, plan.scale),
-            // A stop and three starts, the last of which has something to recover.
-            Kind::Restart => phases + start * 2,
+            // The load comes twice, before each of two ends, and what follows has something to recover.
+            Kind::Restart => phases + Duration::from_secs(profile.seconds) + start * 2,
             Kind::Groups => groups::guessed_length(profile),
         };
     }
@@ -252,8 +252,13 @@ impl<'a> Started<'a> {
         Ok(())
     }
 
-    /// The step's scene.
+    /// The step's scene, played.
     pub(super) fn scene(&self, step: &Step) -> Result<Outcome, Failure> {
+        self.play(&self.script(step)?)
+    }
+
+    /// The step's scene.
+    pub(super) fn script(&self, step: &Step) -> Result<scene::plan::Plan, Failure> {
         let instance = self.instance.as_ref().expect("only a restart takes the instance");
         let (plan, target) = (self.plan(), self.target());
         let topic_configs = target.topic_configs();
@@ -271,11 +276,20 @@ impl<'a> Started<'a> {
             reached: &reached,
             spins: plan.placement.spins(),
         };
-        let script = script::plan(step, &circumstances)?;
-        let created = self.create(&script)?;
-        let mut outcome = scene::run(&script, &self.benchmark.is_stopped)?;
+        script::plan(step, &circumstances)
+    }
+
+    /// Its topics are created if they are missing.
+    pub(super) fn play(&self, script: &scene::plan::Plan) -> Result<Outcome, Failure> {
+        let created = self.create(script)?;
+        let mut outcome = self.play_on(script)?;
         outcome.numbers.extend(created.rows().iter().cloned());
         Ok(outcome)
+    }
+
+    /// On topics that are there.
+    pub(super) fn play_on(&self, script: &scene::plan::Plan) -> Result<Outcome, Failure> {
+        scene::run(script, &self.benchmark.is_stopped)
     }
 
     /// The topics of a scene, before it: what they cost is seen best while nobody writes to them.

@@ -48,7 +48,8 @@ pub(crate) enum Kind {
     Scene,
     /// The scene alone, then beside `idle_connections` that do nothing, then a storm of connects.
     Connections,
-    /// The scene fills it, then it is stopped, started, killed and started.
+    /// Phases that last `backlog` fill it. Then those that follow are its load: in the middle of them, after
+    /// the profile's `seconds`, it is stopped and started, and killed and started.
     Restart,
     /// The one group of the file forms, and then its members leave and others join, until the profile's
     /// `seconds` are over.
