@@ -48,6 +48,9 @@ const WORKLOADS_PER_LIMITS: usize = 6;
 /// Things that one measure of the limits does, each for its length.
 const LIMIT_COUNT: u32 = 12;
 
+/// Descriptors for what is no idle connection: producers, readers, segments, libraries.
+const DESCRIPTORS_BESIDE: u64 = 4_000;
+
 /// What is run, and how.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -97,6 +100,13 @@ pub(crate) fn run(plan: &Plan) -> Result<Results, Failure> {
         benchmark.go_through()?;
         Ok(benchmark.results)
     })
+}
+
+/// Descriptors that a plan takes here, and of a broker: its connections, and files of other kinds.
+pub(crate) fn descriptors(plan: &Plan) -> u64 {
+    let idle = plan.workloads.iter();
+    let idle = idle.map(|it| connections::descriptors(it.profile(plan.extent), plan.scale));
+    idle.max().unwrap_or(0) + DESCRIPTORS_BESIDE
 }
 
 /// About how long a plan takes.

@@ -69,7 +69,12 @@ impl Broker {
     /// Connects and asks for the versions.
     pub(crate) fn connect(address: SocketAddr) -> Result<Self, Failure> {
         let lost = |error| Failure::io(format!("connect to {address}"), error);
-        let stream = TcpStream::connect_timeout(&address, CONNECT_WAIT).map_err(lost)?;
+        Self::over(TcpStream::connect_timeout(&address, CONNECT_WAIT).map_err(lost)?, address)
+    }
+
+    /// Asks for the versions.
+    pub(crate) fn over(stream: TcpStream, address: SocketAddr) -> Result<Self, Failure> {
+        let lost = |error| Failure::io(format!("talk to {address}"), error);
         stream.set_nodelay(true).map_err(lost)?;
         stream.set_read_timeout(Some(RESPONSE_WAIT)).map_err(lost)?;
         let versions = ApiVersionsResponse::default();

@@ -2,10 +2,13 @@
 //! storm of clients that come, ask one thing and go.
 //!
 //! Half of the idle ones have asked for the versions. A broker may close those that never ask: memory
-//! is looked at before it does.
+//! is looked at before it does. To a broker on loopback they come from several addresses: one has not
+//! ports enough for 100,000.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::benchmark::turn::Started;
 use crate::broker::Broker;
@@ -24,10 +27,12 @@ const GUESSED_PER_SECOND: f64 = 4_000.0;
 pub(super) const SCENES: [&str; 2] = ["alone", "beside"];
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// Connections that are only there.
-enum Idle {
-    Silent(#[expect(dead_code, reason = "it is held open, not used")] TcpStream),
-    Asked(#[expect(dead_code, reason = "it is held open, not used")] Broker),
+/// From one address of loopback: fewer than the ports that the kernel gives by itself.
+const PER_ADDRESS: u64 = 20_000;
+
+/// Descriptors that each side of them takes.
+pub(super) fn descriptors(profile: &Profile, scale: f64) -> u64 {
+    whole(float_of(profile.idle_connections) * scale)
 }
 
 /// About how long it takes besides its two scenes.
@@ -77,18 +82,16 @@ fn open(
     count: u64,
     process: Option<Process>,
     run: &mut Run,
-) -> Result<Vec<Idle>, Failure> {
+) -> Result<Vec<TcpStream>, Failure> {
     let resident = || process.map(Process::usage).transpose();
     let before = resident()?;
     let start = Moment::now();
     let mut idle = Vec::new();
     for index in 0..count {
-        idle.push(if index.is_multiple_of(2) {
-            Idle::Asked(Broker::connect(address)?)
-        } else {
-            let lost = |error| Failure::io(format!("open idle connection {index}"), error);
-            Idle::Silent(TcpStream::connect(address).map_err(lost)?)
-        });
+        let lost = |error| Failure::io(format!("open idle connection {index}"), error);
+        let stream = connect(address, source(address, index)).map_err(lost)?;
+        let has_asked = index.is_multiple_of(2);
+        idle.push(if has_asked { Broker::over(stream, address)?.into_stream() } else { stream });
     }
     let seconds = Moment::now().since(start).as_secs_f64();
     run.numbers.insert("connects_per_second".to_owned(), float(count) / seconds);
@@ -99,6 +102,26 @@ fn open(
         run.numbers.insert("broker_fd_count".to_owned(), float(after.fd_count));
     }
     Ok(idle)
+}
+
+/// Where the `nth` connection comes from; `None` leaves it to the kernel.
+fn source(to: SocketAddr, nth: u64) -> Option<SocketAddr> {
+    if !to.ip().is_loopback() || !to.is_ipv4() {
+        return None;
+    }
+    let host = u32::try_from(nth / PER_ADDRESS).expect("connections are fewer than addresses");
+    Some(SocketAddr::from((Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + host), 0)))
+}
+
+fn connect(to: SocketAddr, from: Option<SocketAddr>) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    if let Some(from) = from {
+        // Ports of connections that were closed a while ago may be taken again.
+        socket.set_reuse_address(true)?;
+        socket.bind(&from.into())?;
+    }
+    socket.connect(&to.into())?;
+    Ok(socket.into())
 }
 
 /// Connects at their times, whatever the broker does; each waits for its answer before the next. What
@@ -123,4 +146,32 @@ fn storm(
     report.put_latency("storm_first_answer_", &latency);
     run.numbers.extend(report.rows().iter().cloned());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn loopback_has_an_address_for_every_twenty_thousand() {
+        let from = |to: &str, nth| source(to.parse().expect("an address"), nth);
+        let at = |text: &str| Some(text.parse().expect("an address"));
+        assert_eq!(from("127.0.0.1:9092", 19_999), at("127.0.0.1:0"));
+        assert_eq!(from("127.0.0.1:9092", 20_000), at("127.0.0.2:0"));
+        assert_eq!(from("127.0.0.1:9092", 99_999), at("127.0.0.5:0"));
+        assert_eq!(from("192.0.2.1:9092", 99_999), None);
+        assert_eq!(from("[::1]:9092", 99_999), None);
+    }
+
+    #[test]
+    fn a_connection_comes_from_where_it_is_said_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let to = listener.local_addr().expect("it is bound");
+        let held = connect(to, source(to, 20_000)).expect("connected");
+        let (_, peer) = listener.accept().expect("a connection");
+        assert_eq!(peer.ip(), Ipv4Addr::new(127, 0, 0, 2));
+        assert_eq!(held.local_addr().ok(), Some(peer));
+    }
 }

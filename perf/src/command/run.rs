@@ -89,7 +89,7 @@ impl RunArguments {
         if self.guard.is_some() && plan.targets.len() != 2 {
             return Err(Failure::new("--guard compares two targets: name them with --targets"));
         }
-        allow_descriptors()?;
+        allow_descriptors(benchmark::descriptors(&plan))?;
         let results = benchmark::run(&plan)?;
         let text = table::text(&results);
         let Some(threshold_percent) = self.guard else {
@@ -176,12 +176,18 @@ fn print(text: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::io("print the table", error))
 }
 
-/// As many as this process may have: for connections here, and for the brokers that inherit it.
-fn allow_descriptors() -> Result<(), Failure> {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    setrlimit(Resource::Nofile, raised)
-        .map_err(|error| Failure::io("raise the limit of open files", error))
+/// As many as this process may have: for connections here, and for the brokers that inherit it. More than
+/// that, if so many are needed, only root may have.
+fn allow_descriptors(needed: u64) -> Result<(), Failure> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let raised = maximum.map(|it| it.max(needed));
+    setrlimit(Resource::Nofile, Rlimit { current: raised, maximum: raised }).map_err(|error| {
+        let limit = maximum.map_or_else(|| "any number".to_owned(), |it| it.to_string());
+        let hint = "raise it (ulimit -Hn as root), run as root, or choose a smaller --scale";
+        Failure::new(format!(
+            "{needed} open files are needed, and the limit is {limit} ({error}): {hint}"
+        ))
+    })
 }
 
 fn scale(text: &str) -> Result<f64, String> {
