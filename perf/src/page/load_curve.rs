@@ -126,6 +126,7 @@ fn curves(
             name: String::new(),
             stroke: Stroke::Whisker,
             points: whiskers,
+            reach: f64::INFINITY,
             has_marks: false,
         });
         curves.push(Curve {
@@ -133,6 +134,7 @@ fn curves(
             name: name.clone(),
             stroke: Stroke::Line,
             points: found.iter().map(|(x, it)| (*x, it.median)).collect(),
+            reach: f64::INFINITY,
             has_marks: true,
         });
     }

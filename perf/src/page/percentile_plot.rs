@@ -25,6 +25,7 @@ pub(crate) fn plot(
                 name: name.clone(),
                 stroke: Stroke::Line,
                 points,
+                reach: f64::INFINITY,
                 has_marks: false,
             })
         })

@@ -31,6 +31,8 @@ pub(crate) struct Curve {
     pub(crate) name: String,
     pub(crate) stroke: Stroke,
     pub(crate) points: Vec<(f64, f64)>,
+    /// Points further apart than this are not joined: nothing was there between them.
+    pub(crate) reach: f64,
     /// Whether each point is marked: it was measured, and what lies between was not.
     pub(crate) has_marks: bool,
 }
@@ -124,24 +126,30 @@ impl Panel {
 
 impl Curve {
     fn draw(&self, x: &Axis, y: &Axis) -> Element {
-        let places: Vec<(i64, i64)> = self
-            .points
-            .iter()
-            .map(|(over, value)| (units(x.at(*over)), units(y.at(*value))))
-            .collect();
-        let (class, data) = match self.stroke {
-            Stroke::Line => ("line", path(&places)),
-            Stroke::Thin => ("thin", path(&places)),
-            Stroke::Area => ("area", area(&places, units(y.ends().0))),
-            Stroke::Whisker => ("whisker", whiskers(&places)),
+        let place = |(over, value): &(f64, f64)| (units(x.at(*over)), units(y.at(*value)));
+        let pieces = self.points.chunk_by(|one, other| other.0 - one.0 <= self.reach);
+        let pieces: Vec<Vec<(i64, i64)>> =
+            pieces.map(|piece| piece.iter().map(place).collect()).collect();
+        let class = match self.stroke {
+            Stroke::Line => "line",
+            Stroke::Thin => "thin",
+            Stroke::Area => "area",
+            Stroke::Whisker => "whisker",
         };
+        let drawn = pieces.iter().map(|piece| match self.stroke {
+            Stroke::Line | Stroke::Thin => path(piece),
+            Stroke::Area => area(piece, units(y.ends().0)),
+            Stroke::Whisker => whiskers(piece),
+        });
+        let data: String = drawn.collect();
         let line = Element::new("path").class(class).with("d", data);
         let mut group = Element::new("g")
             .class(format!("curve t{}", self.target))
             .with("data-name", &self.name)
             .child(line);
         if self.has_marks {
-            group = group.children(places.iter().map(|place| mark(self.target, *place)));
+            let places = pieces.iter().flatten();
+            group = group.children(places.map(|place| mark(self.target, *place)));
         }
         group
     }
@@ -220,12 +228,33 @@ mod tests {
     }
 
     #[test]
+    fn a_curve_breaks_where_points_are_too_far_apart() {
+        let curve = |stroke| Curve {
+            target: 0,
+            name: "p50".to_owned(),
+            stroke,
+            points: vec![(0.5, 1.0), (1.5, 1.0), (4.5, 1.0), (5.5, 1.0)],
+            reach: 1.5,
+            has_marks: false,
+        };
+        let axis = || Axis::exact(Scale::Linear, 0.0, 10.0);
+        let (x, y) = (axis().placed(0.0, 100.0), axis().placed(100.0, 0.0));
+        let line = curve(Stroke::Line).draw(&x, &y).render();
+        assert!(line.contains("d=\"M10 180l0 0 20 0M90 180l0 0 20 0\""), "{line}");
+        let area = curve(Stroke::Area).draw(&x, &y).render();
+        let [first, second] =
+            ["M10 200L10 180l0 0 20 0L30 200z", "M90 200L90 180l0 0 20 0L110 200z"];
+        assert!(area.contains(&format!("d=\"{first}{second}\"")), "{area}");
+    }
+
+    #[test]
     fn a_plot_has_its_words_and_each_curve_that_has_points() {
         let curve = |name: &str, points| Curve {
             target: 1,
             name: name.to_owned(),
             stroke: Stroke::Line,
             points,
+            reach: f64::INFINITY,
             has_marks: true,
         };
         let plot = Plot {

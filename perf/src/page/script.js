@@ -51,8 +51,11 @@
   const unparsed = (steps) => steps
     .map(({ command, x, y }) => command === "z" ? "z" : command === "V" ? `V${y}` : `${command}${x} ${y}`).join("");
   const placesOf = (path) => {
-    const places = parsed(path.getAttribute("d")).filter(({ command }) => command !== "z");
-    return path.classList.contains("area") ? places.slice(1, -1) : places;
+    const steps = parsed(path.getAttribute("d"));
+    const isArea = path.classList.contains("area");
+    // An area begins and ends each of its pieces at the bottom.
+    const isCorner = ({ command }, index) => isArea && (command === "M" || steps[index + 1]?.command === "z");
+    return steps.filter((step, index) => step.command !== "z" && !isCorner(step, index));
   };
 
   // Values at the pointer, or at a cursor that the arrow keys move.

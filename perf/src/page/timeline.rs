@@ -84,6 +84,7 @@ fn latency_panel(of: &Worst<'_>, y: Axis) -> Panel {
         name: name.to_owned(),
         stroke,
         points: points(of.seconds, value, |it| 0 < it.count),
+        reach: reach(of.seconds),
         has_marks: false,
     };
     let note = if of.run.void.is_empty() { "" } else { ", VOID" };
@@ -107,6 +108,7 @@ fn count_curve(of: &Worst<'_>) -> Curve {
         name: of.title.to_owned(),
         stroke: Stroke::Line,
         points: points(of.seconds, |it| float(it.count), |_| true),
+        reach: reach(of.seconds),
         has_marks: false,
     }
 }
@@ -127,6 +129,11 @@ fn points(
 
 fn width(seconds: &[Second]) -> usize {
     seconds.len().div_ceil(POINTS_MAX).max(1)
+}
+
+/// From each point to the next, and not across one without answers.
+fn reach(seconds: &[Second]) -> f64 {
+    1.5 * float_of(width(seconds))
 }
 
 /// Nothing that took long disappears: the worst of each, and the mean count.
@@ -169,6 +176,17 @@ mod tests {
         let points = points(&seconds(60), |it| it.max_us, |_| true);
         assert_eq!(points.len(), 60);
         assert_eq!(points[0], (0.5, 3.0));
+    }
+
+    #[test]
+    fn a_second_without_answers_is_a_gap() {
+        let mut seconds = seconds(5);
+        seconds[2].count = 0;
+        let points = points(&seconds, |it| it.max_us, |it| 0 < it.count);
+        let places: Vec<f64> = points.iter().map(|it| it.0).collect();
+        assert_eq!(places, [0.5, 1.5, 3.5, 4.5]);
+        let pieces = places.chunk_by(|one, other| other - one <= reach(&seconds));
+        assert_eq!(pieces.map(<[f64]>::len).collect::<Vec<_>>(), [2, 2]);
     }
 
     #[test]

@@ -113,6 +113,24 @@ fn values_show_at_the_pointer_and_by_keys() {
     assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
 }
 
+/// Of the curves of seconds at W2's first step: how many pieces each is in.
+const PIECES: &str = "[...document.querySelectorAll('#w0 details[open] svg[data-x-as=second] .panel[data-as=time] .curve > path')]
+    .map((it) => it.getAttribute('d').split('M').length - 1)";
+
+#[test]
+fn curves_break_at_seconds_without_answers_on_both_scales() {
+    let folder = folder("broken");
+    let page = report(&folder, &results(8, SMALL));
+    let mut browser = Browser::start(&folder);
+    browser.open(&page, DESK);
+    let pieces = browser.value(PIECES);
+    let pieces = pieces.as_array().expect("curves");
+    assert!(!pieces.is_empty() && pieces.iter().all(|it| *it == json!(2)), "{pieces:?}");
+    browser.value("document.querySelector('.switch button').click()");
+    assert_eq!(browser.value(PIECES).as_array(), Some(pieces));
+    assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
+}
+
 #[test]
 fn targets_can_be_left_out_and_the_scale_goes_there_and_back() {
     let folder = folder("chosen");
