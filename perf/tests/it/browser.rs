@@ -82,6 +82,21 @@ impl Browser {
         self.wait(|it| it["method"] == "Page.loadEventFired");
     }
 
+    /// Lays the page out as a printer would, on paper of this width.
+    pub(crate) fn lay_out_for_print(&mut self, width: u32) {
+        let metrics =
+            json!({ "width": width, "height": 1_000, "deviceScaleFactor": 1, "mobile": false });
+        self.command("Emulation.setDeviceMetricsOverride", &metrics);
+        self.command("Emulation.setEmulatedMedia", &json!({ "media": "print" }));
+    }
+
+    /// The page on paper.
+    pub(crate) fn print(&mut self, file: &Path) {
+        let answer = self.command("Page.printToPDF", &json!({ "preferCSSPageSize": true }));
+        let bytes = BASE64_STANDARD.decode(answer["data"].as_str().expect("a document"));
+        fs::write(file, bytes.expect("base64")).expect("the document is written");
+    }
+
     /// The value of an expression, which may be a promise.
     pub(crate) fn value(&mut self, expression: &str) -> Value {
         let parameters = json!({

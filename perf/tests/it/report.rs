@@ -17,6 +17,9 @@ use crate::made::{HOSTILE, SMALL, Size, TARGETS, results, step_key};
 const PHONE: View = View { width: 390, scheme: "light", has_scripts: true };
 const DESK: View = View { width: 1_280, scheme: "dark", has_scripts: true };
 
+/// A4 without the margins that the browser leaves, in its pixels.
+const PAPER_WIDTH: u32 = 718;
+
 /// Opens everything that can be opened; then what is wrong with it, as words.
 const LOOK: &str = include_str!("look.js");
 
@@ -71,6 +74,18 @@ fn a_browser_shows_every_plot_at_any_width_in_both_schemes_and_asks_nobody() {
             browser.picture(&folder.join(format!("{width}-{scheme}.png")));
         }
     }
+}
+
+#[test]
+fn on_paper_everything_is_there_and_nothing_is_cut_off() {
+    let folder = folder("printed");
+    let page = report(&folder, &results(9, SMALL));
+    let mut browser = Browser::start(&folder);
+    browser.open(&page, View { scheme: "light", ..DESK });
+    browser.lay_out_for_print(PAPER_WIDTH);
+    assert_eq!(browser.value(include_str!("printed.js")), json!([]));
+    browser.print(&folder.join("report.pdf"));
+    browser.picture(&folder.join("printed.png"));
 }
 
 #[test]
