@@ -14,6 +14,7 @@ mod comparison;
 mod document;
 mod downloads;
 mod element;
+mod glossary;
 mod latencies;
 mod legend;
 mod load_curve;

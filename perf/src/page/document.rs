@@ -7,7 +7,7 @@ use crate::page::latencies::Latencies;
 use crate::page::legend::legend;
 use crate::page::method::method;
 use crate::page::survey::Survey;
-use crate::page::{section, setup, summary};
+use crate::page::{glossary, section, setup, summary};
 use crate::results::Results;
 
 const STYLE: &str = include_str!("style.css");
@@ -36,7 +36,8 @@ pub(crate) fn html(results: &Results) -> Result<String, Failure> {
         .child(glance(&survey))
         .child(what(results))
         .children(sections)
-        .child(method(digits));
+        .child(method(digits))
+        .child(glossary::glossary());
     let body = Element::new("body")
         .child(Element::new("a").class("skip").with("href", "#main").text("To the report"))
         .child(header(&survey))
@@ -105,7 +106,11 @@ fn contents(results: &Results) -> Element {
         entry(&section::id(index), format!("{} {}", workload.key, workload.title))
     });
     let before = [("glance", "At a glance"), ("what", "Machine, targets, limits")];
-    let after = [("method", "How it was measured"), ("silences", "What it does not say")];
+    let after = [
+        ("method", "How it was measured"),
+        ("silences", "What it does not say"),
+        (glossary::ID, glossary::TITLE),
+    ];
     let list = Element::new("ol")
         .children(before.map(|(id, text)| entry(id, text.to_owned())))
         .children(workloads)
