@@ -27,6 +27,8 @@ pub(crate) struct Usage {
     pub(crate) fd_count: u64,
     /// What it caused to be written to disks; unknown (0) for a process of someone else.
     pub(crate) written_bytes: u64,
+    /// How often its threads that live now were given a core: each time the kernel switched to one.
+    pub(crate) switch_count: u64,
 }
 
 /// What a process has, without what it has used.
@@ -57,6 +59,7 @@ impl Process {
                 .ok()
                 .and_then(|io| field(&io, "write_bytes:"))
                 .unwrap_or(0),
+            switch_count: self.turns()?.iter().map(|it| it.count).sum(),
         })
     }
 
@@ -86,23 +89,43 @@ impl Process {
 
     /// Time on a core, to the nanosecond, of the threads that live now.
     pub(crate) fn thread_time(self) -> Result<Duration, Failure> {
+        let turns = self.turns()?;
+        Ok(Duration::from_nanos(turns.iter().map(|it| it.ns).sum()))
+    }
+
+    /// Of each thread that lives now.
+    fn turns(self) -> Result<Vec<Turns>, Failure> {
         let folder = format!("/proc/{}/task", self.pid);
-        let tasks =
-            fs::read_dir(&folder).map_err(|error| Failure::io(format!("read {folder}"), error))?;
-        let mut sum_ns = 0;
-        for task in tasks {
-            let task = task.map_err(|error| Failure::io(format!("read {folder}"), error))?;
+        let failed = |error| Failure::io(format!("read {folder}"), error);
+        let mut turns = Vec::new();
+        for task in fs::read_dir(&folder).map_err(failed)? {
+            let path = task.map_err(failed)?.path().join("schedstat");
             // A thread that ended since has no such file any more.
-            if let Ok(text) = fs::read_to_string(task.path().join("schedstat")) {
-                sum_ns += text.split(' ').next().and_then(|it| it.parse().ok()).unwrap_or(0);
+            if let Ok(text) = fs::read_to_string(path) {
+                turns.push(Turns::parse(&text));
             }
         }
-        Ok(Duration::from_nanos(sum_ns))
+        Ok(turns)
     }
 
     fn read(self, name: &str) -> Result<String, Failure> {
         let path = format!("/proc/{}/{name}", self.pid);
         fs::read_to_string(&path).map_err(|error| Failure::io(format!("read {path}"), error))
+    }
+}
+
+/// What a thread had of cores so far, as its schedstat says: time, time it waited, how often.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Turns {
+    ns: u64,
+    count: u64,
+}
+
+impl Turns {
+    fn parse(schedstat: &str) -> Self {
+        let mut numbers = schedstat.split_whitespace().map(|it| it.parse().unwrap_or(0));
+        let (ns, _waited_ns) = (numbers.next().unwrap_or(0), numbers.next());
+        Self { ns, count: numbers.next().unwrap_or(0) }
     }
 }
 
@@ -163,6 +186,12 @@ mod tests {
         assert_eq!(cpu_ticks(stat), Some(300));
         assert_eq!(cpu_ticks("12 (a"), None);
         assert_eq!(cpu_ticks("12 (a) S 1"), None);
+    }
+
+    #[test]
+    fn a_threads_turns_are_the_third_number() {
+        assert_eq!(Turns::parse("5000 70 12\n"), Turns { ns: 5_000, count: 12 });
+        assert_eq!(Turns::parse("0"), Turns::default());
     }
 
     #[test]

@@ -247,6 +247,8 @@ impl Account<'_> {
             put("broker_cpu_us_per_record", cpu_us / sum.records);
             put("broker_cpu_ms_per_mb", per(cpu_us / 1_000.0, sum.value_bytes / MEGA));
             put("broker_written_per_value_byte", per(float(written_bytes), sum.value_bytes));
+            let switches = after.switch_count.saturating_sub(before.switch_count);
+            put("broker_switches_per_1000_records", 1_000.0 * float(switches) / sum.records);
         }
         if sum.read_bytes > 0.0 {
             put("broker_cpu_ms_per_mb_out", per(cpu_us / 1_000.0, sum.read_bytes / MEGA));
