@@ -31,6 +31,7 @@ use crate::workload::step::Step;
 use crate::workload::{Extent, Workload, script};
 
 mod bound;
+mod calls;
 mod connections;
 mod derived;
 pub(crate) mod earlier;
@@ -51,6 +52,14 @@ const LIMIT_COUNT: u32 = 12;
 /// Descriptors for what is no idle connection: producers, readers, segments, libraries.
 const DESCRIPTORS_BESIDE: u64 = 4_000;
 
+/// What runs are for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Purpose {
+    Numbers,
+    /// How many system calls a broker makes: everything else is void.
+    Calls,
+}
+
 /// What is run, and how.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -65,6 +74,7 @@ pub(crate) struct Plan {
     /// Of the order of turns.
     pub(crate) seed: u64,
     pub(crate) caches: Caches,
+    pub(crate) purpose: Purpose,
     /// What targets reached before this benchmark.
     pub(crate) earlier: Earlier,
 }
@@ -180,7 +190,10 @@ fn describe(workload: &Workload, plan: &Plan) -> Result<results::Workload, Failu
         title: form.title.clone(),
         about: form.about.clone(),
         steps: described.collect(),
-        shown: form.shown.clone(),
+        shown: match plan.purpose {
+            Purpose::Numbers => form.shown.clone(),
+            Purpose::Calls => vec![calls::NAME.to_owned()],
+        },
     })
 }
 
@@ -322,6 +335,7 @@ mod tests {
             folder: PathBuf::new(),
             seed: 1,
             caches: Caches::Kept,
+            purpose: Purpose::Numbers,
             earlier: Earlier::default(),
         };
         length(&plan).expect("ours are sound").as_secs_f64() / 60.0

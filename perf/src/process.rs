@@ -44,6 +44,10 @@ impl Process {
         process.usage().map(|_| process)
     }
 
+    pub(crate) const fn id(self) -> u32 {
+        self.pid
+    }
+
     pub(crate) fn usage(self) -> Result<Usage, Failure> {
         let stat = self.read("stat")?;
         let status = self.read("status")?;

@@ -9,9 +9,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::benchmark::calls::Tracer;
 use crate::benchmark::order::Turn;
 use crate::benchmark::{
-    Benchmark, Plan, connections, derived, groups, now_unix, reference, restart,
+    Benchmark, Plan, Purpose, calls, connections, derived, groups, now_unix, reference, restart,
 };
 use crate::broker::Topic;
 use crate::clock::Moment;
@@ -223,10 +224,10 @@ impl<'a> Started<'a> {
         let (pressure, machine, start) = (Pressure::now(), Machine::now()?, Moment::now());
         let before = counters();
         match step.form.kind {
-            Kind::Scene => {
-                let outcome = self.scene(step)?;
-                add(run, outcome);
-            }
+            Kind::Scene => match self.plan().purpose {
+                Purpose::Numbers => add(run, self.scene(step)?),
+                Purpose::Calls => self.count_calls(step, run)?,
+            },
             Kind::Connections => connections::measure(self, step, run)?,
             Kind::Restart => restart::measure(self, step, run)?,
             Kind::Groups => groups::measure(self, step, run)?,
@@ -255,6 +256,18 @@ impl<'a> Started<'a> {
     /// The step's scene, played.
     pub(super) fn scene(&self, step: &Step) -> Result<Outcome, Failure> {
         self.play(&self.script(step)?)
+    }
+
+    /// The step's scene, with all phases counted, while strace looks on.
+    fn count_calls(&self, step: &Step, run: &mut Run) -> Result<(), Failure> {
+        let mut script = self.script(step)?;
+        script.phases.iter_mut().for_each(|phase| phase.counts = true);
+        let elsewhere =
+            || Failure::new("system calls are counted of a broker that is started here");
+        let tracer = Tracer::attach(script.broker.ok_or_else(elsewhere)?, &self.folder)?;
+        add(run, self.play(&script)?);
+        calls::add(run, step, tracer.finish()?);
+        Ok(())
     }
 
     /// The step's scene.

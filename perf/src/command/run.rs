@@ -7,7 +7,7 @@ use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::benchmark::earlier::{self, Earlier, Given};
-use crate::benchmark::{self, guard, order};
+use crate::benchmark::{self, Purpose, guard, order};
 use crate::clock::wall_ms;
 use crate::failure::Failure;
 use crate::placement::{self, Cores, Placement};
@@ -72,6 +72,9 @@ pub(super) struct RunArguments {
     /// Do not empty the page cache between runs: on a machine that others use
     #[arg(long)]
     keep_caches: bool,
+    /// Count the brokers' system calls with strace, in scenes: a run that is void but for that
+    #[arg(long, conflicts_with = "guard")]
+    count_calls: bool,
     /// Fail if the second target is worse than the first by more than so many percent
     #[arg(long, value_name = "PERCENT")]
     guard: Option<f64>,
@@ -129,6 +132,7 @@ impl RunArguments {
             folder: self.out.clone(),
             seed: self.seed.unwrap_or_else(|| wall_ms().unsigned_abs()),
             caches: if self.keep_caches { Caches::Kept } else { Caches::Dropped },
+            purpose: if self.count_calls { Purpose::Calls } else { Purpose::Numbers },
             earlier,
         })
     }

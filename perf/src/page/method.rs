@@ -55,8 +55,8 @@ const RULES: [(&str, &str); 9] = [
         "Costs",
         "CPU time, memory and written bytes are the broker's own, from the kernel's accounts. Write \
          amplification is bytes written to the device by bytes of values. A context switch is counted each \
-         time that one of the broker's threads is given a core. System calls are not counted: what \
-         counts them slows the broker down.",
+         time that one of the broker's threads is given a core. System calls are counted in runs of their \
+         own, which are void for everything else: what counts them slows the broker down.",
     ),
 ];
 

@@ -14,7 +14,7 @@ enum Unit {
 }
 
 /// Names that say it in other words than the results do.
-const LABELS: [(&str, &str); 25] = [
+const LABELS: [(&str, &str); 26] = [
     ("limit_percent", "percent of the limit that binds"),
     ("mb_per_second", "throughput, MB/s"),
     ("read_mb_per_second", "read throughput, MB/s"),
@@ -28,6 +28,7 @@ const LABELS: [(&str, &str); 25] = [
     ("broker_written_per_value_byte", "write amplification"),
     ("broker_resident_mib", "broker memory (RSS)"),
     ("broker_fd_count", "broker descriptors"),
+    ("broker_calls_per_1000_records", "system calls of the broker per 1,000 records"),
     ("broker_switches_per_1000_records", "context switches of the broker per 1,000 records"),
     ("broker_thread_count", "broker threads"),
     ("own_cpu_percent", "generator CPU, percent of a core"),
