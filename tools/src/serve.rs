@@ -14,6 +14,7 @@ use clap::Args;
 use engine::bug::Bug;
 use replication::config::listener::Address;
 use replication::config::node::{NodeConfig, Problem};
+use shard::reactor::launch;
 use shard::server::Server;
 
 use crate::command::{assignment, print};
@@ -68,6 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut config = configure(arguments)?;
     let data_dir = data_dir(&config, arguments)?;
     config.data_dir = data_dir.display().to_string();
+    launch::prepare();
     let _logs = Logs::start().map_err(Failure::Usage)?;
 
     // Signals and HTTP come first: a taken port is told before anything runs, and a broker that

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement, PoolPlacement};
+use glommio::{
+    CpuSet, ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement, PoolPlacement,
+};
 use io_uring::IoUring;
 
 use super::descriptors::Share;
@@ -139,6 +141,13 @@ impl Running {
     }
 }
 
+/// Does what is cheap only while the process has one thread: the executors make the kernel promise
+/// memory barriers, for which it otherwise waits until every thread of the machine has been elsewhere.
+/// To be called first; what follows works without, some ten milliseconds later.
+pub fn prepare() {
+    glommio::early_init();
+}
+
 /// Starts `main` on every core, with the shard's index and its world, and waits until all have ended.
 ///
 /// # Errors
@@ -178,10 +187,12 @@ pub fn start<F: Future<Output = ()> + 'static>(
         arena_bytes: budget.arena_bytes,
         receive_bytes_max: budget.receive_bytes_max,
     });
+    // The executor would read it for each core, all of it.
+    let machine = CpuSet::online().map_err(|error| launch_error(error, cores[0]))?;
     let mut seats = Vec::new();
     for (shard_index, core) in cores.iter().enumerate() {
         let seat = Seat { common: Arc::clone(&common), shard_index, spin: budget.spin };
-        seats.push(begin(seat, *core, main.clone())?);
+        seats.push(begin(seat, &machine, *core, main.clone())?);
     }
     let mut peers = Vec::new();
     for (index, core) in cores.iter().enumerate() {
@@ -222,12 +233,14 @@ struct Begun {
 
 fn begin<F: Future<Output = ()> + 'static>(
     seat: Seat,
+    machine: &CpuSet,
     core: usize,
     main: impl Fn(usize, RingIo) -> F + Send + 'static,
 ) -> Result<Begun, LaunchError> {
+    let place = machine.clone().filter(|it| it.cpu == core);
     let (peer_sender, peer) = mpsc::channel();
     let (peers, peers_receiver) = mpsc::channel();
-    let shard = LocalExecutorBuilder::new(Placement::Fixed(core))
+    let shard = LocalExecutorBuilder::new(Placement::Fenced(place))
         .name("shard")
         .io_memory(EXECUTOR_BYTES)
         .ring_depth(EXECUTOR_RING_ENTRIES)
