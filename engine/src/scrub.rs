@@ -164,6 +164,17 @@ impl Scrub {
         self.sound_end
     }
 
+    /// The batch that follows the sound ones, if its header was given and its end was not.
+    #[must_use]
+    pub fn begun(&self) -> Option<(FilePos, Extent)> {
+        match self.state {
+            State::Body { extent, error: None, .. } if self.pos == self.sound_end.pos => {
+                Some((self.pos, extent))
+            }
+            State::Header { .. } | State::Body { .. } | State::Over => None,
+        }
+    }
+
     /// Sound ones, wherever they were.
     #[must_use]
     pub const fn batch_count(&self) -> u64 {

@@ -1,10 +1,14 @@
-//! What is known of the bytes of sealed segments: which were found sound, and where damage was seen.
+//! What is known of the bytes of sealed segments: which were read, which were found sound, and where
+//! damage was seen.
 //!
-//! A range that was found sound is sent from the page cache without another look, as long as its pages
-//! stay there. A page that is gone comes back unchecked, alone or with its neighbours: so whoever finds
-//! one gone says so (`Loads`), and the whole segment is checked anew.
-//! Invariant: at most `SEGMENTS_MAX` segments with at most `RANGES_MAX` ranges each; ranges of one
-//! segment neither overlap nor touch.
+//! What is read for the first time is read past the page cache: most cold bytes have one reader, and pages
+//! cost the core more than the bytes are worth. What is read again goes through the page cache, for all
+//! who come later.
+//! A range of it that was found sound is sent from there without another look, as long as its pages
+//! stay. A page that is gone comes back unchecked, alone or with its neighbours: so whoever finds
+//! one gone says so (`Loads`), and the whole segment is as if never read.
+//! Invariant: at most `SEGMENTS_MAX` segments with at most `RANGES_MAX` ranges of a kind each; ranges of
+//! one kind of one segment neither overlap nor touch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,6 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::id::{FilePos, PartitionId};
 use engine::segment::SegmentName;
+
+use crate::files::Use;
 
 /// Forgetting costs a second check.
 const SEGMENTS_MAX: usize = 4096;
@@ -39,36 +45,57 @@ impl Loads {
     }
 }
 
+/// End by beginning.
 #[derive(Default)]
-struct Sound {
-    /// End by beginning.
-    ranges: BTreeMap<FilePos, FilePos>,
-    loads: Loads,
-    used_at: u64,
-}
+struct Ranges(BTreeMap<FilePos, FilePos>);
 
-impl Sound {
+impl Ranges {
     fn add(&mut self, mut from: FilePos, mut end: FilePos) {
-        if let Some((before, until)) = self.ranges.range(..=from).next_back()
+        if let Some((before, until)) = self.0.range(..=from).next_back()
             && from <= *until
         {
             from = *before;
         }
-        let inside: Vec<FilePos> = self.ranges.range(from..=end).map(|it| *it.0).collect();
+        let inside: Vec<FilePos> = self.0.range(from..=end).map(|it| *it.0).collect();
         for start in inside {
-            end = end.max(self.ranges.remove(&start).expect("listed above"));
+            end = end.max(self.0.remove(&start).expect("listed above"));
         }
-        if self.ranges.len() == RANGES_MAX {
-            self.ranges.clear();
+        if self.0.len() == RANGES_MAX {
+            self.0.clear();
         }
-        self.ranges.insert(from, end);
+        self.0.insert(from, end);
+    }
+
+    /// The end of the range that holds `pos`.
+    fn end_of(&self, pos: FilePos) -> Option<FilePos> {
+        self.0.range(..=pos).next_back().map(|(_, end)| *end).filter(|end| pos < *end)
+    }
+}
+
+#[derive(Default)]
+struct Known {
+    /// Read past the page cache.
+    read: Ranges,
+    /// In the page cache, or so they were, and sound.
+    sound: Ranges,
+    loads: Loads,
+    used_at: u64,
+}
+
+impl Known {
+    fn look(&mut self, clock: u64) {
+        if self.loads.take_gone() {
+            self.read = Ranges::default();
+            self.sound = Ranges::default();
+        }
+        self.used_at = clock;
     }
 }
 
 /// One per shard, for the segments of its partitions.
 #[derive(Default)]
 pub struct Checked {
-    segments: BTreeMap<Key, Sound>,
+    segments: BTreeMap<Key, Known>,
     clock: u64,
     damaged: BTreeSet<(Key, FilePos)>,
 }
@@ -81,23 +108,24 @@ impl Checked {
         segment: SegmentName,
         pos: FilePos,
     ) -> Option<(FilePos, Loads)> {
-        let sound = self.segments.get_mut(&(partition, segment))?;
-        if sound.loads.take_gone() {
-            sound.ranges.clear();
-        }
-        self.clock += 1;
-        sound.used_at = self.clock;
-        let (_, end) = sound.ranges.range(..=pos).next_back()?;
-        (pos < *end).then(|| (*end, sound.loads.clone()))
+        let known = self.look(partition, segment)?;
+        Some((known.sound.end_of(pos)?, known.loads.clone()))
     }
 
-    /// `[from, end)` was read from the device, or from pages that were, and is sound.
+    /// How what lies at `pos` is to be read.
+    pub fn source(&mut self, partition: PartitionId, segment: SegmentName, pos: FilePos) -> Use {
+        let known = self.look(partition, segment);
+        let end = known.and_then(|it| it.sound.end_of(pos).or_else(|| it.read.end_of(pos)));
+        end.map_or(Use::Direct, |_| Use::Sealed)
+    }
+
+    /// `[from, end)` was read as `source` says, and is sound.
     pub fn on_sound(
         &mut self,
         partition: PartitionId,
         segment: SegmentName,
-        from: FilePos,
-        end: FilePos,
+        (from, end): (FilePos, FilePos),
+        source: Use,
     ) {
         if end <= from {
             return;
@@ -108,12 +136,19 @@ impl Checked {
             self.segments.remove(&oldest.expect("there are some"));
         }
         self.clock += 1;
-        let sound = self.segments.entry(key).or_default();
-        if sound.loads.take_gone() {
-            sound.ranges.clear();
+        let known = self.segments.entry(key).or_default();
+        known.look(self.clock);
+        match source {
+            Use::Direct => known.read.add(from, end),
+            Use::Sealed => known.sound.add(from, end),
         }
-        sound.used_at = self.clock;
-        sound.add(from, end);
+    }
+
+    fn look(&mut self, partition: PartitionId, segment: SegmentName) -> Option<&mut Known> {
+        self.clock += 1;
+        let known = self.segments.get_mut(&(partition, segment))?;
+        known.look(self.clock);
+        Some(known)
     }
 
     /// True if the damage was not seen before: clients ask for it again and again.
@@ -137,7 +172,7 @@ impl Checked {
 
 #[cfg(test)]
 mod tests {
-    use super::{Checked, RANGES_MAX, SEGMENTS_MAX};
+    use super::{Checked, RANGES_MAX, SEGMENTS_MAX, Use};
     use engine::id::{FilePos, Offset, PartitionId, PartitionIndex, TopicId};
     use engine::segment::SegmentName;
 
@@ -146,7 +181,8 @@ mod tests {
     const SEGMENT: SegmentName = SegmentName { base: Offset::ZERO, revision: 0 };
 
     fn on_sound(checked: &mut Checked, from: u64, end: u64) {
-        checked.on_sound(PARTITION, SEGMENT, FilePos::new(from), FilePos::new(end));
+        let range = (FilePos::new(from), FilePos::new(end));
+        checked.on_sound(PARTITION, SEGMENT, range, Use::Sealed);
     }
 
     #[track_caller]
@@ -173,6 +209,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_read_before_is_read_through_the_page_cache_until_a_page_is_gone() {
+        let mut checked = Checked::default();
+        let source =
+            |checked: &mut Checked, pos| checked.source(PARTITION, SEGMENT, FilePos::new(pos));
+        assert_eq!(source(&mut checked, 0), Use::Direct);
+        let range = (FilePos::ZERO, FilePos::new(100));
+        checked.on_sound(PARTITION, SEGMENT, range, Use::Direct);
+        check(&mut checked, 0, None);
+        assert_eq!(source(&mut checked, 99), Use::Sealed);
+        assert_eq!(source(&mut checked, 100), Use::Direct);
+        on_sound(&mut checked, 0, 100);
+        assert_eq!(source(&mut checked, 0), Use::Sealed);
+        let (_, loads) = checked.sound_from(PARTITION, SEGMENT, FilePos::ZERO).expect("sound");
+        loads.on_gone();
+        assert_eq!(source(&mut checked, 0), Use::Direct);
+    }
+
+    #[test]
     fn a_page_that_is_gone_makes_all_of_its_segment_unchecked() {
         let mut checked = Checked::default();
         on_sound(&mut checked, 0, 200);
@@ -196,10 +250,10 @@ mod tests {
         check(&mut checked, 9990, Some(9995));
         for segment in 1..10_000 {
             let segment = SegmentName::from(Offset::new(segment));
-            checked.on_sound(PARTITION, segment, FilePos::ZERO, FilePos::new(1));
+            checked.on_sound(PARTITION, segment, (FilePos::ZERO, FilePos::new(1)), Use::Sealed);
         }
         assert_eq!(checked.segments.len(), SEGMENTS_MAX);
-        assert!(checked.segments.values().all(|it| it.ranges.len() <= RANGES_MAX));
+        assert!(checked.segments.values().all(|it| it.sound.0.len() <= RANGES_MAX));
         assert!(checked.on_damage(PARTITION, SEGMENT, FilePos::ZERO));
         assert!(!checked.on_damage(PARTITION, SEGMENT, FilePos::ZERO));
     }

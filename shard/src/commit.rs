@@ -107,6 +107,8 @@ pub struct Commit<I: Io> {
     freed: Bell,
     /// Rings with every frame, also with one that failed.
     committed: Bell,
+    /// A frame is on its way to the device.
+    is_writing: Cell<bool>,
     is_broken: Cell<bool>,
 }
 
@@ -125,6 +127,7 @@ impl<I: Io> Default for Commit<I> {
             pressed: Bell::default(),
             freed: Bell::default(),
             committed: Bell::default(),
+            is_writing: Cell::new(false),
             is_broken: Cell::new(false),
         }
     }
@@ -152,6 +155,12 @@ impl<I: Io> Commit<I> {
     #[must_use]
     pub fn next_committed(&self) -> Answer<()> {
         self.committed.next()
+    }
+
+    /// A frame is on its way to the device: it is durable, or has failed, with `next_committed`.
+    #[must_use]
+    pub const fn is_writing(&self) -> bool {
+        self.is_writing.get()
     }
 
     /// The partition has batches to commit.
@@ -474,7 +483,9 @@ async fn commit<I: Io>(shard: &Rc<Shard<I>>, block: Block, place: Place, mut car
         tell(shard, &mut cargo);
     }
     let (began, bytes) = (shard.io.now(), block.filled());
+    shard.commit.is_writing.set(true);
     let written = write_at_last(shard, place, &block, &cargo).await;
+    shard.commit.is_writing.set(false);
     drop(block);
     if let Err(error) = written
         && !Bug::WriteErrorIgnored.is_on()

@@ -10,7 +10,7 @@ use engine::scrub::{Mark, Scrub, Stretch};
 
 use crate::files::Use;
 use crate::io::{Class, Io, Nanos};
-use crate::limits::READ_BYTES_MAX;
+use crate::limits::{BLOCK_BYTES, READ_BYTES_MAX, READ_SLICE_BYTES};
 use crate::message::{
     FetchItem, FetchOrder, FetchTimes, Fetched, FetchedLog, FileRange, Part, ReadError, Reader,
     Reply,
@@ -262,14 +262,19 @@ impl<I: Io> Shard<I> {
             marks: Vec::new(),
             epochs: partition.with_log(|log| log.epochs().clone()),
         });
+        let source = self.source(partition, found.segment, found.is_sealed, found.pos);
         let mut parts = Vec::new();
         let mut pos = found.pos;
         while pos < end {
             // Who holds some memory does not wait for more, but for the batch that makes an answer.
-            if first_end <= pos && self.io.block(READ_BYTES_MAX).is_none() {
+            if first_end <= pos && self.io.block(READ_SLICE_BYTES).is_none() {
                 break;
             }
-            let part = self.read(partition, found.segment, pos, end, found.is_sealed).await?;
+            let until = end.min(slice_end(pos));
+            let reading = self.begin_cold_read().await;
+            let part = self.read(partition, found.segment, (pos, until), source).await?;
+            drop(reading);
+            self.io.yield_long().await;
             pos = pos.plus(u64_of(part.len()));
             scrub.feed(&part);
             parts.push(part);
@@ -284,9 +289,12 @@ impl<I: Io> Shard<I> {
                 return Err(ReadError::Damaged);
             }
         }
+        if let Some((pos, extent)) = scrub.begun() {
+            self.ahead.borrow_mut().remember(partition.id(), Found { pos, extent, ..*found });
+        }
         if found.is_sealed {
             let mut checked = self.checked.borrow_mut();
-            checked.on_sound(partition.id(), found.segment, found.pos, sound_end);
+            checked.on_sound(partition.id(), found.segment, (found.pos, sound_end), source);
         }
         let mut left = sound_end.since(found.pos);
         for part in &mut parts {
@@ -348,6 +356,11 @@ impl Left {
             *self = Self { bytes: self.bytes.saturating_sub(bytes), first_bytes_max: 0 };
         }
     }
+}
+
+/// The end of what is read at once from `pos` on: whole blocks hold no more than a slice.
+fn slice_end(pos: FilePos) -> FilePos {
+    FilePos::new(pos.get() - pos.get() % u64_of(BLOCK_BYTES)).plus(u64_of(READ_SLICE_BYTES))
 }
 
 /// Bytes that a fetch gets from `found` on: what is left, but the first batch of an answer whole.

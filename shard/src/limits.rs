@@ -67,7 +67,7 @@ pub const DESCRIPTOR_LOOK: Duration = Duration::from_millis(10);
 /// Memory of a shard that sockets are received into.
 pub const RECEIVE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Bytes of a file that are sent before other tasks run.
+/// Bytes of an answer, or of a file, that are sent before other tasks run.
 pub const SEND_SLICE_BYTES: u64 = 256 * 1024;
 /// Bytes of answers that the kernel takes of a connection before it can send them.
 pub const UNSENT_BYTES_MAX: u32 = 128 * 1024;
@@ -129,6 +129,8 @@ pub const MESSAGES_PER_TURN_MAX: usize = 256;
 /// Bytes read from a segment file at a time to find a batch, and for a fetch.
 pub const SCAN_BYTES: usize = 64 * 1024;
 pub const READ_BYTES_MAX: usize = 1024 * 1024;
+/// Of these, bytes that are asked of the device at a time for a fetch: a commit waits behind them.
+pub const READ_SLICE_BYTES: usize = 256 * 1024;
 
 /// Bytes of a sealed segment that the scrubber reads at a time, and its shortest pause between reads.
 pub const SCRUB_BYTES: usize = 256 * 1024;
@@ -194,6 +196,7 @@ const _: () = {
     assert!(CHUNK_BYTES_MIN.is_multiple_of(BLOCK_BYTES), "a chunk is whole blocks");
     assert!(SEGMENT_WRITE_BYTES_MAX > DIRECT_BYTES_MIN, "a direct write fits one write");
     assert!(SCAN_BYTES <= READ_BYTES_MAX, "a scan is a read");
+    assert!(READ_SLICE_BYTES.is_multiple_of(BLOCK_BYTES), "direct I/O reads whole blocks");
     assert!(EVENTS_BYTES_MAX < BODY_BYTES_MAX, "the largest command can be sent");
     assert!(SLOW_LOOKS_MAX_WHEN_SHORT < FIRST_REQUEST_LOOKS_MAX, "short is strict");
     assert!(FIRST_REQUEST_LOOKS_MAX < SLOW_LOOKS_MAX, "who is known has more time");

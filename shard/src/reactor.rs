@@ -320,7 +320,7 @@ impl Io for RingIo {
     }
 
     async fn send(&self, socket: &RingSocket, parts: Vec<Bytes>) -> io::Result<()> {
-        socket.send(parts).await
+        socket::send(self, socket, parts).await
     }
 
     async fn send_file(

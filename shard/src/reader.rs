@@ -136,12 +136,29 @@ impl<I: Io> Shard<I> {
             Look::Found(found) => Ok(Some(found)),
             Look::Nothing => Ok(None),
             Look::OnDisk(located) => {
+                if let Some(found) = self.found_ahead(partition, located, offset) {
+                    return Ok(Some(found));
+                }
                 self.index(partition, located).await?;
                 let again = partition.with_log(|log| log.locate(offset)).unwrap_or(located);
                 let want = |extent: &Extent| extent.end > offset;
                 self.find_from(partition, again, want).await
             }
         }
+    }
+
+    /// What an earlier fetch saw of the batch that begins with `offset`, if it still lies there.
+    fn found_ahead(
+        &self,
+        partition: &Partition<I>,
+        Located { segment, sealed: is_sealed, .. }: Located,
+        offset: Offset,
+    ) -> Option<Found> {
+        let found = self.ahead.borrow_mut().take(partition.id(), offset)?;
+        let end = readable_end(partition, segment)?;
+        let is_there =
+            found.segment == segment && found.pos.plus(len_u64(found.extent.len_bytes)) <= end;
+        is_there.then_some(Found { end, is_sealed, ..found })
     }
 
     /// The first batch from `located` on that `is_wanted`, in its segment.
@@ -152,12 +169,13 @@ impl<I: Io> Shard<I> {
         is_wanted: impl Fn(&Extent) -> bool,
     ) -> Result<Option<Found>, ReadError> {
         let Located { segment, sealed: is_sealed, .. } = located;
+        let source = self.source(partition, segment, is_sealed, located.scan_from);
         let end = readable_end(partition, segment).ok_or(ReadError::Moved)?;
         let mut trail = Trail::new(located.scan_from, located.base, end);
         while !trail.is_over() {
             let from = trail.pos();
             let until = FilePos::new(end.get().min(from.get() + len_u64(SCAN_BYTES)));
-            let window = self.read(partition, segment, from, until, is_sealed).await?;
+            let window = self.read(partition, segment, (from, until), source).await?;
             loop {
                 let pos = trail.pos();
                 let rest = window.get(usize_of(pos.since(from))..).unwrap_or_default();
@@ -174,14 +192,28 @@ impl<I: Io> Shard<I> {
         Ok(None)
     }
 
+    /// How what lies at `pos` is to be read. The active segment never has pages: they would slow every write
+    /// to it.
+    pub fn source(
+        &self,
+        partition: &Partition<I>,
+        segment: SegmentName,
+        is_sealed: bool,
+        pos: FilePos,
+    ) -> Use {
+        if !is_sealed {
+            return Use::Direct;
+        }
+        self.checked.borrow_mut().source(partition.id(), segment, pos)
+    }
+
     /// The bytes `[pos, end)` of a segment, or fewer, at most `READ_BYTES_MAX`.
     pub async fn read(
         &self,
         partition: &Rc<Partition<I>>,
         segment: SegmentName,
-        pos: FilePos,
-        end: FilePos,
-        is_sealed: bool,
+        (pos, end): (FilePos, FilePos),
+        source: Use,
     ) -> Result<Bytes, ReadError> {
         let skip = pos.get() % len_u64(BLOCK_BYTES);
         let limit = FilePos::new(pos.get() - skip + len_u64(READ_BYTES_MAX));
@@ -196,7 +228,7 @@ impl<I: Io> Shard<I> {
         if end <= pos {
             return Err(gone(partition, segment));
         }
-        let read = self.read_file(partition, segment, pos, end, is_sealed).await;
+        let read = self.read_file(partition, segment, (pos, end), source).await;
         read.map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
                 return gone(partition, segment);
@@ -221,10 +253,11 @@ impl<I: Io> Shard<I> {
         found: &Found,
     ) -> Result<Bytes, ReadError> {
         let end = found.pos.plus(len_u64(found.extent.len_bytes));
+        let source = self.source(partition, found.segment, found.is_sealed, found.pos);
         let mut bytes = Vec::new();
         let mut pos = found.pos;
         while pos < end {
-            let part = self.read(partition, found.segment, pos, end, found.is_sealed).await?;
+            let part = self.read(partition, found.segment, (pos, end), source).await?;
             if bytes.is_empty() && part.len() == found.extent.len_bytes {
                 return self.sound(partition, part, found);
             }
@@ -320,12 +353,10 @@ impl<I: Io> Shard<I> {
         &self,
         partition: &Rc<Partition<I>>,
         segment: SegmentName,
-        pos: FilePos,
-        end: FilePos,
-        is_sealed: bool,
+        (pos, end): (FilePos, FilePos),
+        source: Use,
     ) -> io::Result<Bytes> {
-        let use_ = if is_sealed { Use::Sealed } else { Use::Direct };
-        let file = self.files.get(partition.id(), segment, use_).await?;
+        let file = self.files.get(partition.id(), segment, source).await?;
         let skip = pos.get() % len_u64(BLOCK_BYTES);
         let wanted = skip + end.since(pos);
         let block = self.wait_for_block(usize_of(wanted)).await;
@@ -454,7 +485,8 @@ impl<I: Io> Shard<I> {
         while !trail.is_over() {
             let from = trail.pos();
             let until = missing.min(from.plus(len_u64(READ_BYTES_MAX)));
-            let window = self.read(partition, segment, from, until, located.sealed).await?;
+            let source = self.source(partition, segment, located.sealed, from);
+            let window = self.read(partition, segment, (from, until), source).await?;
             let error = loop {
                 let pos = trail.pos();
                 let rest = window.get(usize_of(pos.since(from))..).unwrap_or_default();
@@ -499,7 +531,8 @@ impl<I: Io> Shard<I> {
         let is_sound = |scrub: &Scrub| start.pos < scrub.sound_end().pos;
         let is_passed = |scrub: &Scrub| scrub.damages().first().is_some_and(|it| it.next.is_some());
         while let Some(at) = scrub.wants().filter(|_| !is_passed(&scrub) && !is_sound(&scrub)) {
-            let part = self.read(partition, located.segment, at, end, located.sealed).await?;
+            let source = self.source(partition, located.segment, located.sealed, at);
+            let part = self.read(partition, located.segment, (at, end), source).await?;
             scrub.feed(&part);
         }
         let Some(damage) = scrub.damages().first().filter(|_| !is_sound(&scrub)) else {

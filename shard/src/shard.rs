@@ -18,9 +18,11 @@ use replication::image::Image;
 use replication::placement::Placement;
 
 use crate::accounts::Accounts;
+use crate::ahead::Ahead;
 use crate::answers::Answers;
 use crate::checked::Checked;
 use crate::checkpoint::Turnstile;
+use crate::cold_reads::ColdReads;
 use crate::commit::Commit;
 use crate::compactor::Compacting;
 use crate::connections::Connections;
@@ -77,6 +79,8 @@ pub struct Shard<I: Io> {
     pub compacting: Compacting,
     /// What is known of the bytes of sealed segments.
     pub checked: RefCell<Checked>,
+    pub ahead: RefCell<Ahead>,
+    pub cold_reads: ColdReads,
     pub timers: Rc<Timers<I>>,
     pub commit: Commit<I>,
     pub checkpoints: Turnstile,
@@ -142,6 +146,8 @@ impl<I: Io> Shard<I> {
             lane: Lane::default(),
             compacting: Compacting::default(),
             checked: RefCell::default(),
+            ahead: RefCell::default(),
+            cold_reads: ColdReads::default(),
             timers: Timers::new(io.clone()),
             commit: Commit::default(),
             checkpoints: Turnstile::default(),

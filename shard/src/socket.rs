@@ -268,6 +268,36 @@ fn advance(parts: &mut Vec<Bytes>, mut count: usize) {
     parts.drain(..gone);
 }
 
+/// Sends all parts, large ones in slices between which other tasks run.
+pub(crate) async fn send(
+    io: &impl Io,
+    socket: &RingSocket,
+    mut parts: Vec<Bytes>,
+) -> io::Result<()> {
+    let slice_bytes = usize::try_from(SEND_SLICE_BYTES).expect("a slice is small");
+    while parts.iter().map(Bytes::len).sum::<usize>() > slice_bytes {
+        let later = split_off(&mut parts, slice_bytes);
+        socket.send(std::mem::replace(&mut parts, later)).await?;
+        io.yield_long().await;
+    }
+    socket.send(parts).await
+}
+
+/// Keeps the first `count` bytes, of more, and gives the rest.
+fn split_off(parts: &mut Vec<Bytes>, count: usize) -> Vec<Bytes> {
+    let mut left = count;
+    let whole = parts.iter().take_while(|it| {
+        let is_whole = it.len() <= left;
+        left -= if is_whole { it.len() } else { 0 };
+        is_whole
+    });
+    let mut rest = parts.split_off(whole.count());
+    if left > 0 {
+        parts.push(rest[0].split_to(left));
+    }
+    rest
+}
+
 /// Sends `range` of `file` up to the first slice that is not in the page cache.
 pub(crate) async fn send_file(
     io: &impl Io<File = RingFile>,

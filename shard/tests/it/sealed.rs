@@ -80,8 +80,11 @@ fn produce(
     finish(world, &io, producer.run());
 }
 
-/// How often each sidecar is opened while four consumers read the topic from its start to its end.
-fn sidecars_opened_by_four(
+/// How often each file whose name ends so is opened to be read through the page cache while so many
+/// consumers read the topic, each from its start to its end.
+fn opened_by(
+    reader_count: usize,
+    suffix: &'static str,
     world: &mut World,
     recorder: &Recorder,
     target: &Target,
@@ -90,14 +93,13 @@ fn sidecars_opened_by_four(
     let count = Rc::clone(&opened);
     world.tell_to(Box::new(move |line| {
         if let Some((_, path)) = line.split_once("open Read ")
-            && path.ends_with(".idx")
+            && path.ends_with(suffix)
         {
             *count.borrow_mut().entry(path.to_owned()).or_default() += 1;
         }
     }));
-    start(world, 1);
-    let (io, left) = (world.outside(), Rc::new(Cell::new(4)));
-    for _ in 0..4 {
+    let (io, left) = (world.outside(), Rc::new(Cell::new(reader_count)));
+    for _ in 0..reader_count {
         let manners = Manners {
             version: 12,
             max_wait_ms: 0,
@@ -121,9 +123,19 @@ fn sidecars_opened_by_four(
 #[test]
 fn the_index_of_a_sealed_segment_is_loaded_once_for_all_readers() {
     let (mut world, recorder, target) = segments();
-    let opened = sidecars_opened_by_four(&mut world, &recorder, &target);
+    start(&mut world, 1);
+    let opened = opened_by(4, ".idx", &mut world, &recorder, &target);
     assert!(opened.len() > 3, "{opened:?}");
     assert!(opened.values().all(|it| *it == 1), "{opened:?}");
+}
+
+#[test]
+fn only_what_is_read_again_goes_through_the_page_cache() {
+    let (mut world, recorder, target) = segments();
+    start(&mut world, 1);
+    let mut opened = || opened_by(1, ".log", &mut world, &recorder, &target);
+    assert_eq!(opened(), BTreeMap::new());
+    assert!(opened().len() > 3);
 }
 
 #[test]
@@ -145,7 +157,8 @@ fn segments_with_missing_and_damaged_sidecars_are_read_all_the_same() {
         }
     });
     world.crash(0, Crash::Process);
-    let opened = sidecars_opened_by_four(&mut world, &recorder, &target);
+    start(&mut world, 1);
+    let opened = opened_by(4, ".idx", &mut world, &recorder, &target);
     assert!(opened.len() > 3, "{opened:?}");
 }
 
@@ -299,7 +312,8 @@ fn a_segment_whose_end_is_read_back_for_a_long_time_is_not_closed_meanwhile() {
     produce(&mut world, &recorder, &target, Retries::Plain, 3);
     world.set_faults(0, Faults::none());
     world.crash(0, Crash::Process);
-    sidecars_opened_by_four(&mut world, &recorder, &target);
+    start(&mut world, 1);
+    opened_by(4, ".idx", &mut world, &recorder, &target);
 }
 
 /// What a broker that scrubs every two seconds has counted, once `is_over` holds for it.
