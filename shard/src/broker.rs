@@ -29,7 +29,7 @@ use crate::recovery::{self, METADATA, Recovered, Report, StartError};
 use crate::room::{Shortage, StoreError};
 use crate::route::ReplyTo;
 use crate::shard::Shard;
-use crate::{checkpoint, commit, connection, connections, controller, groups, room};
+use crate::{checkpoint, commit, connection, connections, controller, groups, parallel, room};
 
 /// What a thread that is no shard asks of shard 0.
 pub enum Order {
@@ -137,7 +137,7 @@ async fn bring_up<I: Io>(shard: &Rc<Shard<I>>) -> Result<(Superblock, Report), S
         registered
             .map_err(|code| StartError(format!("the metadata cannot be written: {code:?}")))?;
     }
-    room::look(shard).await;
+    room::begin_service(shard).await;
     ask_all(shard, (0..shard.shard_count()).map(|_| Message::Serve)).await?;
     Ok((superblock, report))
 }
@@ -335,8 +335,9 @@ impl<I: Io> Shard<I> {
 
 /// What a shard must have on disk before it may serve.
 async fn begin<I: Io>(shard: &Rc<Shard<I>>) -> Result<(), StoreError> {
-    checkpoint::make(shard).await?;
-    commit::make_first_files(shard).await
+    let (checkpoint, journal) = (checkpoint::make(shard), commit::make_first_files(shard));
+    let (checkpointed, made) = parallel::both(checkpoint, journal).await;
+    checkpointed.and(made)
 }
 
 /// The metadata's log is like a topic without any config of its own, and never deletes.

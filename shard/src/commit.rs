@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::rc::Rc;
 
 use engine::bug::Bug;
@@ -19,6 +20,7 @@ use crate::buffer::Block;
 use crate::io::{Class, Io, Open, Sync};
 use crate::limits::{BLOCK_BYTES, CHECKPOINT_DIRECT_BYTES, FRAME_BYTES_MAX, SWEEP_BYTES_MIN};
 use crate::metrics::Metric;
+use crate::parallel;
 use crate::partition::{self, Condition, Partition, Pending};
 use crate::room::{Shortage, StoreError};
 use crate::shard::Shard;
@@ -564,10 +566,7 @@ pub fn journal_path(shard: usize, file: usize) -> String {
 
 /// Makes the files without which no batch is journaled. Before the first frame.
 pub async fn make_first_files<I: Io>(shard: &Rc<Shard<I>>) -> Result<(), StoreError> {
-    for file in 0..JournalPlan::FILE_COUNT_MIN {
-        make_file(shard, file).await?;
-    }
-    Ok(())
+    make_files(shard, 0..JournalPlan::FILE_COUNT_MIN).await
 }
 
 /// Makes the next file in the background if one will be wanted: no frame waits for its blocks.
@@ -577,7 +576,7 @@ fn grow<I: Io>(shard: &Rc<Shard<I>>) {
     let shard = Rc::clone(shard);
     let io = shard.io.clone();
     io.spawn(Class::Background, async move {
-        if let Err(error) = make_file(&shard, file).await {
+        if let Err(error) = make_files(&shard, file..file + 1).await {
             shard.commit.plan.borrow_mut().stop_growth();
             on_growth_failed(&shard, file, error);
         }
@@ -601,9 +600,22 @@ fn on_growth_failed<I: Io>(shard: &Rc<Shard<I>>, file: usize, error: StoreError)
     shard.commit.press();
 }
 
+/// Makes the next journal files side by side: they share the device's flushes.
+async fn make_files<I: Io>(shard: &Shard<I>, files: Range<usize>) -> Result<(), StoreError> {
+    let count = files.len();
+    let mut made = parallel::try_all(files.map(|file| make_file(shard, file)), count).await?;
+    shard.io.sync_dir(&journal_dir(shard.index)).await.map_err(StoreError::of_sync)?;
+    made.sort_unstable_by_key(|(file, _)| *file);
+    for (file, opened) in made {
+        shard.commit.files.borrow_mut().push(opened);
+        shard.commit.plan.borrow_mut().on_made(file);
+    }
+    Ok(())
+}
+
 /// Makes a journal file whose every block has been written: a durable write into it moves no metadata,
-/// and needs no room.
-async fn make_file<I: Io>(shard: &Shard<I>, file: usize) -> Result<(), StoreError> {
+/// and needs no room. Its name is yet to be made durable.
+async fn make_file<I: Io>(shard: &Shard<I>, file: usize) -> Result<(usize, I::File), StoreError> {
     let path = journal_path(shard.index, file);
     let opened = shard.io.open(&path, Open::CreateDirect).await?;
     let wanted = shard.commit.plan.borrow().limits().file_bytes;
@@ -617,10 +629,7 @@ async fn make_file<I: Io>(shard: &Shard<I>, file: usize) -> Result<(), StoreErro
     }
     // Also of a file that is there: a run that was killed may have made it, and not durably.
     shard.io.sync(&opened).await.map_err(StoreError::of_sync)?;
-    shard.io.sync_dir(&journal_dir(shard.index)).await.map_err(StoreError::of_sync)?;
-    shard.commit.files.borrow_mut().push(opened);
-    shard.commit.plan.borrow_mut().on_made(file);
-    Ok(())
+    Ok((file, opened))
 }
 
 /// Writes zeros behind what a file has.

@@ -1,7 +1,7 @@
-//! Runs many short jobs of one task side by side, a bounded number at a time.
+//! Runs short jobs of one task side by side.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 /// Runs all of `jobs`, at most `width` at once. Stops to begin more at the first error, and gives it
@@ -47,4 +47,30 @@ where
         Some(error) => Err(error),
         None => Ok(done),
     }
+}
+
+/// Runs both to their ends.
+pub async fn both<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>) -> (A, B) {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let (mut of_first, mut of_second) = (None, None);
+    poll_fn(|context| {
+        if of_first.is_none()
+            && let Poll::Ready(value) = first.as_mut().poll(context)
+        {
+            of_first = Some(value);
+        }
+        if of_second.is_none()
+            && let Poll::Ready(value) = second.as_mut().poll(context)
+        {
+            of_second = Some(value);
+        }
+        match (of_first.take(), of_second.take()) {
+            (Some(first), Some(second)) => Poll::Ready((first, second)),
+            (first, second) => {
+                (of_first, of_second) = (first, second);
+                Poll::Pending
+            }
+        }
+    })
+    .await
 }

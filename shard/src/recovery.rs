@@ -123,7 +123,7 @@ pub async fn recover<I: Io>(
     let stored = Stored::read(&disk, &last).await?;
     let mut recovered =
         Recovered { superblock, cluster, logs: Vec::new(), report: Report::default() };
-    stored.recover(&disk, &mut recovered, began).await?;
+    Box::pin(stored.recover(&disk, &mut recovered, began)).await?;
     recovered.report.time = io.now().since(began);
     Ok(recovered)
 }
@@ -246,8 +246,10 @@ pub async fn write_superblock<I: Io>(io: &I, superblock: &Superblock) -> io::Res
     superblock.encode(&mut slot);
     let mut block = io.block(SLOT_BYTES).ok_or(io::ErrorKind::OutOfMemory)?;
     block.append(&slot);
-    io.write(&file, superblock.slot_pos(), vec![block.disk(0..SLOT_BYTES)], Sync::Durable).await?;
-    io.sync_dir(".").await
+    let slot = vec![block.disk(0..SLOT_BYTES)];
+    let written = io.write(&file, superblock.slot_pos(), slot, Sync::Durable);
+    let (written, named) = parallel::both(written, io.sync_dir(".")).await;
+    written.and(named)
 }
 
 /// Removes, beside service, what only older generations needed. `superblock` is durable: nothing can

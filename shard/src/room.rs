@@ -129,6 +129,8 @@ pub struct Room {
     again: Bell,
     /// Of shard 0: rings when the room is to be looked at.
     asked: Bell,
+    /// Of shard 0: the first look, which makes the reserve, can wait until clients are served.
+    has_plenty: Cell<bool>,
     watch: RefCell<Option<Watch>>,
 }
 
@@ -141,6 +143,7 @@ impl Default for Room {
             paced_until: Cell::new(Nanos::default()),
             again: Bell::default(),
             asked: Bell::default(),
+            has_plenty: Cell::new(false),
             watch: RefCell::default(),
         }
     }
@@ -289,6 +292,7 @@ pub async fn begin<I: Io>(shard: &Rc<Shard<I>>) -> JournalLimits {
     let is_there = shard.io.open(RESERVE, Open::Direct).await.is_ok();
     let reserve = if is_there { Reserve::Old } else { Reserve::Missing };
     let watch = Watch { fullness, size, reserve };
+    shard.room.has_plenty.set(watch.leaves_plenty(space));
     *shard.room.watch.borrow_mut() = Some(watch);
     if !fullness.has_beside((0, 0), space.usable_bytes, space.usable_files) {
         tracing::warn!(
@@ -301,8 +305,18 @@ pub async fn begin<I: Io>(shard: &Rc<Shard<I>>) -> JournalLimits {
     journal
 }
 
-/// Watches the room. On shard 0.
+/// Looks for the first time before clients are served, if that may restrict what they do.
+pub async fn begin_service<I: Io>(shard: &Rc<Shard<I>>) {
+    if !shard.room.has_plenty.get() {
+        look(shard).await;
+    }
+}
+
+/// Watches the room. On shard 0, once clients are served.
 pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
+    if shard.room.has_plenty.get() {
+        look(&shard).await;
+    }
     while !shard.has_ended() {
         let asked = shard.room.asked.next();
         if shard.room.level() == Level::Ok {
@@ -342,6 +356,14 @@ impl Watch {
     /// The level before a look, and whether a write found no room since the last one.
     fn state(&self) -> (Level, bool) {
         (self.fullness.level(), self.fullness.is_refused())
+    }
+
+    /// Whether nothing is restricted even when a whole reserve is taken of what is free.
+    fn leaves_plenty(&self, space: Space) -> bool {
+        let mut beside = self.fullness;
+        let free_bytes = space.usable_bytes.saturating_sub(self.size.bytes);
+        beside.on_reading(free_bytes, space.usable_files.saturating_sub(self.size.files));
+        beside.level() == Level::Ok
     }
 
     /// The reserve, if it is to be made now.

@@ -36,8 +36,8 @@ pub(super) struct Mended<F> {
 /// What must be synced before a checkpoint counts on it.
 pub(super) struct Unsynced<F> {
     files: Vec<F>,
-    /// If names in it came, went, or may not be durable.
-    dir: Option<String>,
+    /// Names in these came, went, or may not be durable.
+    dirs: BTreeSet<String>,
 }
 
 /// A partition, and what is known of it besides its files.
@@ -69,7 +69,7 @@ pub(super) async fn recover<I: Io>(
     let recovery = Recovery::new(id, manifest, &entries, now).map_err(damaged)?;
     let Some(mut recovery) = recovery else {
         let log = Log::new(id, now, LEADER_EPOCH);
-        let unsynced = Unsynced { files: Vec::new(), dir: None };
+        let unsynced = Unsynced { files: Vec::new(), dirs: BTreeSet::new() };
         return Ok(Mended { log, scanned_bytes: 0, carried_bytes: 0, unsynced });
     };
     let mut files = Files::new();
@@ -90,8 +90,9 @@ pub(super) async fn recover<I: Io>(
 pub(super) async fn settle<I: Io>(io: &I, mended: &[Mended<I::File>]) -> io::Result<()> {
     let files = mended.iter().flat_map(|it| &it.unsynced.files);
     parallel::try_all(files.map(|file| io.sync(file)), SYNCS_MAX).await?;
-    let dirs = mended.iter().filter_map(|it| it.unsynced.dir.as_ref());
-    parallel::try_all(dirs.map(|dir| io.sync_dir(dir)), SYNCS_MAX).await?;
+    // Partitions share those of their topics.
+    let dirs: BTreeSet<&String> = mended.iter().flat_map(|it| &it.unsynced.dirs).collect();
+    parallel::try_all(dirs.into_iter().map(|dir| io.sync_dir(dir)), SYNCS_MAX).await?;
     Ok(())
 }
 
@@ -130,7 +131,7 @@ async fn mend<I: Io>(
     mut files: Files<I::File>,
 ) -> io::Result<Unsynced<I::File>> {
     let Recovered { writes, cuts, unlinks, .. } = recovered;
-    let mut unsynced_files = Vec::new();
+    let mut unsynced = Unsynced { files: Vec::new(), dirs: BTreeSet::new() };
     // A file that the checkpoint does not know may have got its name from a run that was killed before
     // the name was durable; and so may one have lost it.
     let mut is_named = unlinks.is_empty();
@@ -145,7 +146,7 @@ async fn mend<I: Io>(
                 assert!(cut.is_none_or(|it| it.bytes == FilePos::ZERO), "bytes without a file");
                 continue;
             }
-            None => create(disk, id, segment).await?,
+            None => create(disk, id, segment, &mut unsynced.dirs).await?,
         };
         is_named &= cut.is_some_and(|it| it.checkpointed > FilePos::ZERO);
         let follows = |one: &&Write<'_>, next: &&Write<'_>| {
@@ -160,7 +161,7 @@ async fn mend<I: Io>(
         {
             disk.io().truncate(&opened.file, cut.bytes.get()).await?;
         }
-        unsynced_files.push(opened.file);
+        unsynced.files.push(opened.file);
     }
     for segment in unlinks {
         files.remove(segment);
@@ -169,21 +170,24 @@ async fn mend<I: Io>(
             other => other?,
         }
     }
-    Ok(Unsynced { files: unsynced_files, dir: (!is_named).then(|| partition_dir(id)) })
+    if !is_named {
+        unsynced.dirs.insert(partition_dir(id));
+    }
+    Ok(unsynced)
 }
 
 async fn create<I: Io>(
     disk: &Disk<'_, I>,
     id: PartitionId,
     segment: Offset,
+    unsynced_dirs: &mut BTreeSet<String>,
 ) -> io::Result<Opened<I::File>> {
     let (io, path) = (disk.io(), segment_path(id, segment));
     let file = match io.open(&path, Open::CreateDirect).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             io.make_dir(&topic_dir(id.topic)).await?;
             io.make_dir(&partition_dir(id)).await?;
-            io.sync_dir("topics").await?;
-            io.sync_dir(&topic_dir(id.topic)).await?;
+            unsynced_dirs.extend(["topics".to_owned(), topic_dir(id.topic)]);
             io.open(&path, Open::CreateDirect).await?
         }
         other => other?,
