@@ -23,7 +23,7 @@ use crate::failure::Failure;
 use crate::limits;
 use crate::machine;
 use crate::placement::Placement;
-use crate::results::{self, FORMAT, Results};
+use crate::results::{self, FORMAT, LeftOut, Results};
 use crate::slate::Caches;
 use crate::statistics::median;
 use crate::target::{Target, repository};
@@ -77,6 +77,7 @@ pub(crate) struct Plan {
     pub(crate) purpose: Purpose,
     /// What targets reached before this benchmark.
     pub(crate) earlier: Earlier,
+    pub(crate) measures_limits: bool,
 }
 
 /// A benchmark that is going on.
@@ -121,7 +122,10 @@ pub(crate) fn descriptors(plan: &Plan) -> u64 {
 
 /// About how long a plan takes.
 pub(crate) fn length(plan: &Plan) -> Result<Duration, Failure> {
-    let mut total = limits_length(plan.extent) * limits_count(plan.workloads.len());
+    let mut total = Duration::ZERO;
+    if plan.measures_limits {
+        total += limits_length(plan.extent) * limits_count(plan.workloads.len());
+    }
     for workload in &plan.workloads {
         for target in &plan.targets {
             let turn = turn::length(workload, target, plan)?;
@@ -173,7 +177,27 @@ fn begin(plan: &Plan) -> Result<Results, Failure> {
         workloads: workloads.collect::<Result<_, _>>()?,
         limits: Vec::new(),
         runs: Vec::new(),
+        left_out: left_out(plan)?,
     })
+}
+
+/// Each step that a target is not put through.
+fn left_out(plan: &Plan) -> Result<Vec<LeftOut>, Failure> {
+    let mut left_out = Vec::new();
+    for workload in &plan.workloads {
+        for step in workload.steps(plan.extent)? {
+            for target in &plan.targets {
+                let Some(reason) = target.unfit(&step.form) else { continue };
+                left_out.push(LeftOut {
+                    workload: workload.form().key.clone(),
+                    step: step.key.clone(),
+                    target: target.key().to_owned(),
+                    reason: reason.to_owned(),
+                });
+            }
+        }
+    }
+    Ok(left_out)
 }
 
 fn describe(workload: &Workload, plan: &Plan) -> Result<results::Workload, Failure> {
@@ -227,7 +251,7 @@ impl Benchmark<'_> {
     }
 
     fn measure_limits(&mut self) -> Result<(), Failure> {
-        if self.is_stopped() {
+        if self.is_stopped() || !self.plan.measures_limits {
             return Ok(());
         }
         let length = limit_length(self.plan.extent);
@@ -249,6 +273,9 @@ impl Benchmark<'_> {
     fn take(&mut self, turn: Turn) -> Result<(), Failure> {
         let (plan, pair) = (self.plan, turn.pair);
         let (workload, target) = (&plan.workloads[turn.workload], &plan.targets[turn.target]);
+        if self.steps[turn.workload].iter().all(|step| target.unfit(&step.form).is_some()) {
+            return Ok(());
+        }
         let label = format!("{} on {}, run {pair}", workload.form().key, target.key());
         self.progress.begins(label, turn::length(workload, target, plan)?);
         let taken = turn::take(self, turn)?;
@@ -337,6 +364,7 @@ mod tests {
             caches: Caches::Kept,
             purpose: Purpose::Numbers,
             earlier: Earlier::default(),
+            measures_limits: true,
         };
         length(&plan).expect("ours are sound").as_secs_f64() / 60.0
     }

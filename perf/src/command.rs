@@ -16,6 +16,7 @@ use crate::frame::Acks;
 use crate::payload::TIME_BYTES;
 use crate::placement::Placement;
 use crate::process::Process;
+use crate::protocol::Protocol;
 use crate::report::Report;
 use crate::results::{Measure, Second};
 use crate::scene::Outcome;
@@ -348,6 +349,7 @@ impl LoadArguments {
         let producers = self.requests.producers(self.connections, self.in_flight);
         let plan = Plan {
             address: resolve(&self.target.broker)?,
+            protocol: Protocol::Kafka,
             broker,
             topics: vec![self.requests.topic()],
             producers: vec![producers],
@@ -442,6 +444,7 @@ impl PingArguments {
         let name = self.topic.clone();
         let plan = Plan {
             address: resolve(&self.target.broker)?,
+            protocol: Protocol::Kafka,
             broker,
             topics: vec![Topic { name, partition_count: 1, configs: Vec::new() }],
             producers: vec![producer],

@@ -7,10 +7,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::broker::{Broker, Topic};
+use crate::broker::Topic;
 use crate::clock::{Moment, pause};
 use crate::failure::Failure;
 use crate::process::{Process, Usage};
+use crate::protocol::Protocol;
 use crate::report::{Report, float};
 
 /// One request creates at most this many: Kafka's controller refuses 10,000 in one.
@@ -39,7 +40,7 @@ pub(crate) fn run(
         partition_count: *partition_count,
         configs: &[],
     });
-    create(address, &topics.collect::<Vec<_>>(), Some(process), None)
+    create((address, Protocol::Kafka), &topics.collect::<Vec<_>>(), Some(process), None)
 }
 
 /// About how long it takes to create so many.
@@ -50,7 +51,7 @@ pub(crate) fn guessed_length(count: i32) -> Duration {
 
 /// Those that are missing. `folder` is the broker's data, if it is on this machine.
 pub(crate) fn create(
-    address: SocketAddr,
+    (address, protocol): (SocketAddr, Protocol),
     topics: &[Topic<'_>],
     process: Option<Process>,
     folder: Option<&Path>,
@@ -59,12 +60,9 @@ pub(crate) fn create(
     let look = || -> Result<(Option<Usage>, Option<u64>), Failure> {
         Ok((process.map(Process::usage).transpose()?, folder.map(disk_bytes)))
     };
-    let mut broker = Broker::connect(address)?;
     let (usage_before, bytes_before) = look()?;
     let start = Moment::now();
-    for topic in topics {
-        broker.ensure_topic(topic)?;
-    }
+    protocol.ensure_topics(address, topics)?;
     let elapsed = Moment::now().since(start);
     if SETTLE_PARTITIONS <= count {
         pause(SETTLE);

@@ -33,6 +33,47 @@ pub(crate) struct Results {
     /// What the machine can do without a broker, each time it was measured: names and numbers.
     pub(crate) limits: Vec<BTreeMap<String, f64>>,
     pub(crate) runs: Vec<Run>,
+    /// Steps that make no sense for a target.
+    #[serde(default)]
+    pub(crate) left_out: Vec<LeftOut>,
+}
+
+/// A step that a target is not put through, and why.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct LeftOut {
+    pub(crate) workload: String,
+    pub(crate) step: String,
+    pub(crate) target: String,
+    pub(crate) reason: String,
+}
+
+impl Results {
+    /// What is left out of a workload, a line for each target and reason. Steps are named unless it is
+    /// all of them.
+    pub(crate) fn left_out_of(&self, workload: &Workload) -> Vec<String> {
+        let mut groups: Vec<(&str, &str, Vec<&str>)> = Vec::new();
+        for it in self.left_out.iter().filter(|it| it.workload == workload.key) {
+            let found = groups
+                .iter_mut()
+                .find(|(target, reason, _)| *target == it.target && *reason == it.reason);
+            match found {
+                Some((_, _, steps)) => steps.push(&it.step),
+                None => groups.push((&it.target, &it.reason, vec![&it.step])),
+            }
+        }
+        let line = |(target, reason, steps): (&str, &str, Vec<&str>)| {
+            let is_all = steps.len() == workload.steps.len();
+            let of = if is_all { String::new() } else { format!(" at {}", steps.join(", ")) };
+            format!("{target}{of}: {reason}")
+        };
+        groups.into_iter().map(line).collect()
+    }
+
+    pub(crate) fn is_left_out(&self, workload: &Workload, step: &Step, target: &Target) -> bool {
+        self.left_out
+            .iter()
+            .any(|it| it.workload == workload.key && it.step == step.key && it.target == target.key)
+    }
 }
 
 /// When an acknowledgement leaves.

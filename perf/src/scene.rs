@@ -20,25 +20,25 @@ use crate::failure::Failure;
 use crate::results::{Sample, Series};
 use crate::scene::agenda::Agenda;
 use crate::scene::cast::{Cast, Who};
-use crate::scene::consumer::{Delivered, Read};
 use crate::scene::course::Course;
 use crate::scene::plan::{Plan, Until};
 use crate::scene::producer::Acknowledged;
+use crate::scene::wire::{Delivered, Read};
 use crate::schedule::Schedule;
 
 mod account;
 mod agenda;
-mod answer;
 mod cast;
-mod consumer;
 mod continuity;
 mod course;
+mod kafka;
+mod nats;
+mod outstanding;
 pub(crate) mod plan;
 mod producer;
-mod query;
-mod records;
-mod slice;
+mod subscriber;
 mod tally;
+mod wire;
 
 const EVENTS_MAX: usize = 256;
 /// How long answers, and readers who are behind, are waited for after the last phase.
@@ -255,7 +255,7 @@ impl Run<'_> {
         let now = Moment::now();
         let sender = &mut self.cast.senders[index];
         sender.producer.write(now)?;
-        sender.producer.receive(now, sender.layout, &mut self.acknowledged)?;
+        sender.producer.receive(now, &mut self.acknowledged)?;
         let delay_ns = now.ns_since(self.heard_since);
         for answer in self.acknowledged.drain(..) {
             self.course.on_answered(now, delay_ns, sender.stream, answer);
@@ -287,15 +287,20 @@ impl Run<'_> {
         let reader = &mut self.cast.readers[index];
         let since = reader.waits_since.take().expect("who is queued waits");
         reader.consumer.write()?;
-        match reader.consumer.receive(Moment::now, &mut self.delivered)? {
+        let read = reader.consumer.receive(Moment::now, &mut self.delivered)?;
+        let whole_at = match read {
             Read::All => return Ok(()),
-            Read::Part => self.queue(index, Moment::now()),
-            Read::Answer(now) => {
-                self.course.on_read(now.ns_since(since), reader.seat);
-                for delivered in self.delivered.drain(..) {
-                    self.course.on_delivered(now, reader.seat, delivered);
-                }
+            Read::Part => None,
+            Read::PartWhole(now) | Read::Answer(now) => Some(now),
+        };
+        if let Some(now) = whole_at {
+            self.course.on_read(now.ns_since(since), reader.seat);
+            for delivered in self.delivered.drain(..) {
+                self.course.on_delivered(now, reader.seat, delivered);
             }
+        }
+        if matches!(read, Read::Part | Read::PartWhole(_)) {
+            self.queue(index, Moment::now());
         }
         self.issue(Moment::now())
     }
@@ -306,7 +311,7 @@ impl Run<'_> {
         self.cast.senders.iter_mut().all(|sender| {
             let place = &mut sender.producer.place;
             let due = agendas[sender.stream].due(place, sender.nth, Moment::NEVER);
-            due.is_none() && sender.producer.in_flight().is_empty()
+            due.is_none() && sender.producer.outstanding().is_empty()
         })
     }
 
@@ -314,7 +319,7 @@ impl Run<'_> {
     fn settle(&mut self, now: Moment, quiet_since: Option<Moment>) {
         for sender in &mut self.cast.senders {
             let stream = sender.stream;
-            for sent in sender.producer.in_flight() {
+            for sent in sender.producer.outstanding().requests() {
                 self.course.on_unanswered(now, stream, sent.phase, sent.intended);
             }
             let place = &mut sender.producer.place;

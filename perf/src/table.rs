@@ -36,10 +36,14 @@ pub(crate) fn text(results: &Results) -> String {
     for workload in &results.workloads {
         let ran = |step: &&Step| runs(results, workload, step).next().is_some();
         let steps: Vec<&Step> = workload.steps.iter().filter(ran).collect();
-        if steps.is_empty() {
+        let left_out = results.left_out_of(workload);
+        if steps.is_empty() && left_out.is_empty() {
             continue;
         }
         text.push_str(&format!("\n{}  {}\n", workload.key, workload.title));
+        for line in left_out {
+            text.push_str(&format!("  LEFT OUT: {line}\n"));
+        }
         for step in steps {
             if step.title != workload.title {
                 text.push_str(&format!("\n  {} ({})\n", step.title, step.key));
@@ -165,7 +169,8 @@ fn ratio_and_range(ratios: Option<Ratios>) -> [String; 2] {
 fn notes(results: &Results, workload: &Workload, step: &Step) -> String {
     let mut text = String::new();
     let mut pairs_min = usize::MAX;
-    for target in &results.targets {
+    let taken = results.targets.iter().filter(|it| !results.is_left_out(workload, step, it));
+    for target in taken {
         let of_target = runs(results, workload, step).filter(|run| run.target == target.key);
         let (counting, void): (Vec<&Run>, Vec<&Run>) = of_target.partition(|it| it.void.is_empty());
         pairs_min = pairs_min.min(counting.len());
@@ -258,6 +263,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::results::LeftOut;
 
     fn run(target: &str, pair: u32, numbers: &[(&str, f64)], void: &[&str]) -> Run {
         let numbers = numbers.iter().map(|(name, value)| ((*name).to_owned(), *value));
@@ -310,6 +316,7 @@ mod tests {
             }],
             limits: vec![BTreeMap::from([("echo".to_owned(), 3.0)])],
             runs,
+            left_out: Vec::new(),
         }
     }
 
@@ -363,6 +370,26 @@ mod tests {
                 "  no claim: 0 of 5 runs that count",
             ]
         );
+    }
+
+    #[test]
+    fn what_is_left_out_says_why_and_asks_for_no_claim() {
+        let left_out = |step: &str, reason: &str| LeftOut {
+            workload: "W2".to_owned(),
+            step: step.to_owned(),
+            target: "theirs".to_owned(),
+            reason: reason.to_owned(),
+        };
+        let runs = (1..=5).map(|pair| run("ours", pair, &[("p99_us", 10.0)], &[]));
+        let mut results = results(&BOTH, runs.collect());
+        results.left_out = vec![left_out("5000", "why")];
+        let partly = text(&results);
+        assert!(partly.contains("W2  Small\n  LEFT OUT: theirs at 5000: why\n"), "{partly}");
+        assert!(!partly.contains("no claim"), "{partly}");
+        results.left_out.push(left_out("10000", "why"));
+        results.runs.clear();
+        let whole = text(&results);
+        assert!(whole.ends_with("\nW2  Small\n  LEFT OUT: theirs: why\n"), "{whole}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is measured: a broker that is started here, or one that runs already.
 //!
-//! It knows no workload. Invariant: what was started here has ended when its instance is dropped.
+//! Invariant: what was started here has ended when its instance is dropped.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -9,15 +9,23 @@ use std::process::Command;
 use crate::broker::resolve;
 use crate::failure::Failure;
 use crate::placement::Placement;
+use crate::protocol::Protocol;
 use crate::results::{self, Durability};
 use crate::target::instance::Instance;
+use crate::target::nats::Flush;
+use crate::workload::form::Form;
 
+mod fitness;
 pub(crate) mod instance;
 mod kafka;
+mod nats;
 mod odradek;
 
 /// Below this in the repository lies what starts Kafka.
 const KAFKA_SCRIPT: &str = "tools/suites/kafka.sh";
+
+/// Targets that need nothing else to be named.
+const NAMES: [&str; 5] = ["odradek", "kafka", "kafka-flush", "nats", "nats-sync"];
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Target {
@@ -27,6 +35,8 @@ pub(crate) enum Target {
     Kafka,
     /// Apache Kafka that flushes each message before it acknowledges it.
     KafkaFlush,
+    /// NATS with JetStream: that of the package, or another build.
+    Nats { binary: Option<PathBuf>, flush: Flush },
     /// HOST:PORT of one that somebody else started.
     Address(String),
 }
@@ -40,12 +50,14 @@ pub(crate) struct Site<'a> {
 }
 
 impl Target {
-    /// `odradek`, `kafka`, `kafka-flush`, `NAME=PATH` of a build of ours, or `HOST:PORT`.
+    /// One of `NAMES`, `NAME=PATH` of a build of ours (of NATS, if the name is one of its), or `HOST:PORT`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         match text {
             "odradek" => return Ok(Self::Odradek { key: text.to_owned(), binary: None }),
             "kafka" => return Ok(Self::Kafka),
             "kafka-flush" => return Ok(Self::KafkaFlush),
+            "nats" => return Ok(Self::Nats { binary: None, flush: Flush::Never }),
+            "nats-sync" => return Ok(Self::Nats { binary: None, flush: Flush::Always }),
             _ => {}
         }
         if let Some((name, path)) = text.split_once('=') {
@@ -53,7 +65,10 @@ impl Target {
             if name.is_empty() || path.is_empty() || !name.chars().all(is_word) {
                 return Err("write NAME=PATH, a name of letters, digits and -".to_owned());
             }
-            return Ok(Self::Odradek { key: name.to_owned(), binary: Some(path.into()) });
+            return Ok(match Self::parse(name) {
+                Ok(Self::Nats { flush, .. }) => Self::Nats { binary: Some(path.into()), flush },
+                Ok(_) | Err(_) => Self::Odradek { key: name.to_owned(), binary: Some(path.into()) },
+            });
         }
         if text
             .rsplit_once(':')
@@ -61,8 +76,10 @@ impl Target {
         {
             return Ok(Self::Address(text.to_owned()));
         }
-        let known = "odradek, NAME=PATH of a build of it, kafka, kafka-flush, or HOST:PORT";
-        Err(format!("there is no target `{text}`: give {known}"))
+        let known = NAMES.join(", ");
+        Err(format!(
+            "there is no target `{text}`: give {known}, NAME=PATH of a build, or HOST:PORT"
+        ))
     }
 
     pub(crate) fn key(&self) -> &str {
@@ -70,30 +87,48 @@ impl Target {
             Self::Odradek { key, .. } => key,
             Self::Kafka => "kafka",
             Self::KafkaFlush => "kafka-flush",
+            Self::Nats { flush: Flush::Never, .. } => "nats",
+            Self::Nats { flush: Flush::Always, .. } => "nats-sync",
             Self::Address(address) => address,
         }
     }
 
     pub(crate) const fn durability(&self) -> Durability {
         match self {
-            Self::Odradek { .. } | Self::KafkaFlush => Durability::D2,
-            Self::Kafka => Durability::D1,
+            Self::Odradek { .. } | Self::KafkaFlush | Self::Nats { flush: Flush::Always, .. } => {
+                Durability::D2
+            }
+            Self::Kafka | Self::Nats { flush: Flush::Never, .. } => Durability::D1,
             Self::Address(_) => Durability::Unknown,
         }
+    }
+
+    pub(crate) const fn protocol(&self) -> Protocol {
+        match self {
+            Self::Odradek { .. } | Self::Kafka | Self::KafkaFlush | Self::Address(_) => {
+                Protocol::Kafka
+            }
+            Self::Nats { .. } => Protocol::Nats,
+        }
+    }
+
+    /// Why a step cannot be done with it; `None` if it can.
+    pub(crate) fn unfit(&self, form: &Form) -> Option<&'static str> {
+        fitness::unfit(self.protocol(), form)
     }
 
     /// Of every topic that is made on it.
     pub(crate) fn topic_configs(&self) -> Vec<(String, String)> {
         match self {
             Self::KafkaFlush => vec![("flush.messages".to_owned(), "1".to_owned())],
-            Self::Odradek { .. } | Self::Kafka | Self::Address(_) => Vec::new(),
+            Self::Odradek { .. } | Self::Kafka | Self::Nats { .. } | Self::Address(_) => Vec::new(),
         }
     }
 
     /// Until it answers, and until it has ended, on a machine that does nothing else.
     pub(crate) const fn guessed_seconds(&self) -> u64 {
         match self {
-            Self::Odradek { .. } => 1,
+            Self::Odradek { .. } | Self::Nats { .. } => 1,
             Self::Kafka | Self::KafkaFlush => 12,
             Self::Address(_) => 0,
         }
@@ -109,6 +144,10 @@ impl Target {
             Self::Kafka | Self::KafkaFlush => {
                 let configs = kafka::configs();
                 ("Apache Kafka".to_owned(), kafka::version(&repository()?)?, configs)
+            }
+            Self::Nats { binary, flush } => {
+                let version = nats::version(binary.as_deref(), *flush)?;
+                ("NATS JetStream".to_owned(), version, nats::configs(*flush, placement))
             }
             Self::Address(address) => (format!("broker at {address}"), String::new(), Vec::new()),
         };
@@ -131,6 +170,7 @@ impl Target {
                 odradek::start(&odradek::binary(binary.as_deref())?, site)
             }
             Self::Kafka | Self::KafkaFlush => kafka::start(&repository()?, site),
+            Self::Nats { binary, flush } => nats::start(binary.as_deref(), *flush, site),
             Self::Address(address) => Ok(Instance::elsewhere(resolve(address)?)),
         }
     }
@@ -170,6 +210,14 @@ mod tests {
         assert_eq!(parsed("odradek"), build("odradek", None));
         assert_eq!(parsed("before=/tmp/odradek"), build("before", Some("/tmp/odradek")));
         assert_eq!(parsed("kafka-flush"), Some(Target::KafkaFlush));
+        for name in NAMES {
+            assert_eq!(parsed(name).as_ref().map(Target::key), Some(name));
+        }
+        let nats = |binary: Option<&str>, flush| {
+            Some(Target::Nats { binary: binary.map(PathBuf::from), flush })
+        };
+        assert_eq!(parsed("nats"), nats(None, Flush::Never));
+        assert_eq!(parsed("nats-sync=/tmp/n"), nats(Some("/tmp/n"), Flush::Always));
         let address = "broker.example:9092";
         assert_eq!(parsed(address), Some(Target::Address(address.to_owned())));
     }
@@ -187,6 +235,7 @@ mod tests {
         assert_eq!(class("odradek"), Durability::D2);
         assert_eq!(class("kafka"), Durability::D1);
         assert_eq!(class("kafka-flush"), Durability::D2);
+        assert_eq!((class("nats"), class("nats-sync")), (Durability::D1, Durability::D2));
         assert_eq!(class("127.0.0.1:9092"), Durability::Unknown);
     }
 }

@@ -151,6 +151,7 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
     use super::*;
+    use crate::protocol::Protocol;
     use crate::scene::plan::{Pace, Plan};
 
     const EXTENTS: [Extent; 3] = [Extent::Smoke, Extent::Full, Extent::Lab];
@@ -160,6 +161,7 @@ mod tests {
             profile: workload.profile(extent),
             scale,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+            protocol: Protocol::Kafka,
             broker: None,
             topic_configs: &[("flush.messages".to_owned(), "1".to_owned())],
             reached: &|_| Some(200.0),

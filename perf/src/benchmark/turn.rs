@@ -60,8 +60,13 @@ pub(super) fn length(
 ) -> Result<Duration, Failure> {
     let profile = workload.profile(plan.extent);
     let start = Duration::from_secs(target.guessed_seconds());
+    let mut steps = workload.steps(plan.extent)?;
+    steps.retain(|step| target.unfit(&step.form).is_none());
+    if steps.is_empty() {
+        return Ok(Duration::ZERO);
+    }
     let mut total = start + SLATE_LENGTH;
-    for step in workload.steps(plan.extent)? {
+    for step in steps {
         let phases = script::guessed_length(&step.form, profile, plan.scale);
         let partitions = step.form.topics.iter().map(|topic| topic.partitions).sum();
         total += STEP_SLACK + partitions::guessed_length(partitions);
@@ -80,7 +85,8 @@ pub(super) fn length(
 pub(super) fn take(benchmark: &Benchmark<'_>, turn: Turn) -> Result<Taken, Failure> {
     let plan = benchmark.plan;
     let (workload, target) = (&plan.workloads[turn.workload], &plan.targets[turn.target]);
-    let steps = &benchmark.steps[turn.workload];
+    let steps = benchmark.steps[turn.workload].iter();
+    let steps: Vec<&Step> = steps.filter(|step| target.unfit(&step.form).is_none()).collect();
     let folder = fresh_folder(plan, target)?;
     let slate = slate::clean(&folder, plan.caches);
     let blank = |step: &Step| blank(workload, step, target, turn.pair);
@@ -89,7 +95,7 @@ pub(super) fn take(benchmark: &Benchmark<'_>, turn: Turn) -> Result<Taken, Failu
         Ok(started) => started,
         Err(failure) => {
             let void = |step| Run { void: vec![failure.to_string()], ..blank(step) };
-            taken.runs = steps.iter().map(void).collect();
+            taken.runs = steps.into_iter().map(void).collect();
             return Ok(taken);
         }
     };
@@ -284,6 +290,7 @@ impl<'a> Started<'a> {
             profile: self.profile(),
             scale: plan.scale,
             address: instance.address,
+            protocol: target.protocol(),
             broker: instance.process()?,
             topic_configs: &topic_configs,
             reached: &reached,
@@ -315,7 +322,7 @@ impl<'a> Started<'a> {
         let topics: Vec<Topic<'_>> = topics.collect();
         let data = self.folder.join(DATA_FOLDER);
         let data = script.broker.map(|_| data.as_path());
-        partitions::create(script.address, &topics, script.broker, data)
+        partitions::create((script.address, script.protocol), &topics, script.broker, data)
     }
 
     /// A request is acknowledged after something became durable, and one durable write acknowledges no

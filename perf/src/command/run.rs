@@ -25,9 +25,11 @@ Examples:
   perf run --profile full --seconds 1800 --reached W3=40MB/s W12           half an hour each
 
 Targets: odradek (the program beside this one), NAME=PATH of a build of it, kafka (Apache Kafka with
-its defaults), kafka-flush (flush.messages=1), HOST:PORT of any broker. All but the last are started
-and stopped here, each time with an empty data directory. The durability class stands beside each:
-D1 acknowledges from the page cache, D2 from the device, D? is unknown.
+its defaults), kafka-flush (flush.messages=1), nats (JetStream),
+nats-sync (sync_interval: always; from 2.10), nats=PATH and nats-sync=PATH of another build of NATS,
+HOST:PORT of any broker of Kafka's protocol. All but the last are started and stopped here, each time
+with an empty data directory. The durability class stands beside each: D1 acknowledges from the page
+cache, D2 from the device, D? is unknown. What makes no sense for a target is left out, and said to be.
 A workload that needs the result of another brings it along, unless --reached says it. Ctrl-C leaves what was measured.
 With --guard the first target is the one to beat: the exit code is 1 if the second is worse.";
 
@@ -75,6 +77,9 @@ pub(super) struct RunArguments {
     /// Count the brokers' system calls with strace, in scenes: a run that is void but for that
     #[arg(long, conflicts_with = "guard")]
     count_calls: bool,
+    /// Do not measure what the machine can do: no number has a share of it then
+    #[arg(long)]
+    skip_limits: bool,
     /// Fail if the second target is worse than the first by more than so many percent
     #[arg(long, value_name = "PERCENT")]
     guard: Option<f64>,
@@ -131,6 +136,7 @@ impl RunArguments {
             },
             folder: self.out.clone(),
             seed: self.seed.unwrap_or_else(|| wall_ms().unsigned_abs()),
+            measures_limits: !self.skip_limits,
             caches: if self.keep_caches { Caches::Kept } else { Caches::Dropped },
             purpose: if self.count_calls { Purpose::Calls } else { Purpose::Numbers },
             earlier,

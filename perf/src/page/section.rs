@@ -50,7 +50,18 @@ pub(crate) fn section(
         .with("aria-labelledby", format!("{id}-title"))
         .child(heading)
         .child(Element::new("p").class("about").text(&workload.about));
+    let left_out = survey.results.left_out_of(workload);
+    let is_left_out = !left_out.is_empty();
+    if is_left_out {
+        let items = left_out.into_iter().map(|it| Element::new("li").text(it));
+        section = section
+            .child(Element::new("p").text("Left out, as it makes no sense:"))
+            .child(Element::new("ul").children(items));
+    }
     if !survey.results.runs.iter().any(|it| it.workload == workload.key) {
+        if is_left_out && survey.results.is_complete {
+            return section;
+        }
         let words = "Not run: the benchmark was stopped before it came to this.";
         return section.child(Element::new("p").class("notice").text(words));
     }

@@ -31,6 +31,7 @@ pub(crate) fn results(runs: Vec<Run>) -> Results {
         }],
         limits: Vec::new(),
         runs,
+        left_out: Vec::new(),
     }
 }
 

@@ -322,10 +322,10 @@ mod tests {
     use super::*;
     use crate::clock::Moment;
     use crate::scene::cast::{Delivery, Seat};
-    use crate::scene::consumer::Delivered;
     use crate::scene::continuity::Faults;
     use crate::scene::plan::Until;
     use crate::scene::producer::Acknowledged;
+    use crate::scene::wire::Delivered;
 
     const NO_TIME: Duration = Duration::ZERO;
 

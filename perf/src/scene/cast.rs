@@ -5,30 +5,24 @@
 
 use std::process;
 
-use net::api::ApiKey;
 use rustix::event::epoll;
 use rustix::fd::{AsFd, OwnedFd};
 
-use crate::batch::ProducerId;
-use crate::broker::{self, Broker};
 use crate::clock::Moment;
 use crate::failure::Failure;
-use crate::frame::{AnswerLayout, PRODUCE_LAST, ProduceFrame, Shape};
 use crate::payload::{HEAD_BYTES, Origin, Random};
-use crate::scene::answer::FETCH_LAST;
-use crate::scene::consumer::{Consumer, Positions};
+use crate::protocol::Protocol;
 use crate::scene::continuity::{Continuity, Faults};
-use crate::scene::plan::{Consumers, From, Plan, Producers, Share, Topic};
+use crate::scene::plan::{Consumers, From, Plan, Producers, Share};
 use crate::scene::producer::{Producer, Route};
-use crate::scene::query::{self, Query};
+use crate::scene::wire::{Consumer, Partitions, Reading, Session, Writing};
+use crate::scene::{kafka, nats};
 
 pub(super) struct Cast<'a> {
     plan: &'a Plan,
-    broker: Broker,
+    session: Box<dyn Session>,
     epoll: OwnedFd,
     scene: u16,
-    produce_version: i16,
-    fetch_version: i16,
     pub(super) senders: Vec<Sender>,
     /// Index of each stream's first sender.
     first_senders: Vec<usize>,
@@ -41,11 +35,10 @@ pub(super) struct Sender {
     pub(super) stream: usize,
     /// In its stream.
     pub(super) nth: u64,
-    pub(super) layout: AnswerLayout,
 }
 
 pub(super) struct Reader {
-    pub(super) consumer: Consumer,
+    pub(super) consumer: Box<dyn Consumer>,
     pub(super) seat: Seat,
     /// Since when something may be there to be read; `None` if nothing is known to be.
     pub(super) waits_since: Option<Moment>,
@@ -88,21 +81,15 @@ pub(super) struct Delivery {
 
 impl<'a> Cast<'a> {
     pub(super) fn connect(plan: &'a Plan) -> Result<Self, Failure> {
-        let mut broker = Broker::connect(plan.address)?;
-        for Topic { name, partition_count, configs } in &plan.topics {
-            let topic = broker::Topic { name, partition_count: *partition_count, configs };
-            broker.ensure_topic(&topic)?;
-            broker.until_served(&topic)?;
-        }
+        let mut session = session(plan)?;
+        plan.topics.iter().try_for_each(|topic| session.ensure(topic))?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|error| Failure::io("create an epoll instance", error))?;
         let mut cast = Self {
             plan,
             epoll,
             scene: draw_scene(),
-            produce_version: broker.version(ApiKey::Produce, PRODUCE_LAST)?,
-            fetch_version: broker.version(ApiKey::Fetch, FETCH_LAST)?,
-            broker,
+            session,
             senders: Vec::new(),
             first_senders: Vec::new(),
             readers: Vec::new(),
@@ -119,17 +106,13 @@ impl<'a> Cast<'a> {
             if consumers.begins_in != phase {
                 continue;
             }
-            let Topic { name, partition_count, .. } = &self.plan.topics[consumers.topic];
             let ends = match consumers.from {
                 From::Start => None,
-                From::End => Some(self.broker.log_ends(name, *partition_count)?),
+                From::End => self.session.ends(&self.plan.topics[consumers.topic])?,
             };
             for reader in self.readers.iter_mut().filter(|it| it.seat.stream == stream) {
-                if let Some(ends) = &ends {
-                    reader.consumer.go_to(ends);
-                }
                 reader.seat.began = now;
-                reader.consumer.ask(now)?;
+                reader.consumer.begin(now, ends.as_deref())?;
             }
         }
         Ok(())
@@ -153,38 +136,65 @@ impl<'a> Cast<'a> {
         (0..self.plan.consumers.len()).map(move |stream| {
             let mut behind = Behind::default();
             for reader in self.present().filter(|it| it.seat.stream == stream) {
-                behind.record_count += reader.consumer.behind_count();
-                behind.ns = behind.ns.max(reader.consumer.behind_ns(now));
+                let of_reader = self.behind_of(reader, now);
+                behind.record_count += of_reader.record_count;
+                behind.ns = behind.ns.max(of_reader.ns);
             }
             behind
         })
     }
 
     pub(super) fn have_read_all_of(&self, moment: Moment) -> bool {
-        self.present().all(|it| it.consumer.has_read_all_of(moment))
+        self.present().all(|it| self.has_read_all_of(it, moment))
     }
 
     /// What consumers got. Whether something is missing at the end is known of those who have read all
     /// since every producer was quiet. `None` without consumers.
     pub(super) fn delivery(&mut self, quiet_since: Option<Moment>) -> Option<Delivery> {
         let mut delivery = Delivery::default();
-        for reader in &mut self.readers {
-            let consumer = &mut reader.consumer;
-            if quiet_since.is_some_and(|since| consumer.has_read_all_of(since)) {
-                let topic = self.plan.consumers[reader.seat.stream].topic;
-                let is_judged = |it: &Producers| it.topic == topic && HEAD_BYTES <= it.value_bytes;
-                let senders = self.senders.iter().enumerate();
-                senders
-                    .filter(|(_, it)| is_judged(&self.plan.producers[it.stream]))
-                    .for_each(|(index, it)| check_end(consumer, index, &it.producer));
+        for index in 0..self.readers.len() {
+            let reader = &self.readers[index];
+            if quiet_since.is_some_and(|since| self.has_read_all_of(reader, since)) {
+                let judged: Vec<usize> = self.judged(reader).collect();
+                let consumer = self.readers[index].consumer.as_mut();
+                judged.iter().for_each(|it| check_end(consumer, *it, &self.senders[*it].producer));
             } else {
-                delivery.undelivered_count += consumer.behind_count();
+                delivery.undelivered_count += self.behind_of(reader, Moment::BOOT).record_count;
                 delivery.late_consumer_count += u64::from(quiet_since.is_some());
             }
-            delivery.faults.missing_count += consumer.continuity.faults.missing_count;
-            delivery.faults.repeated_count += consumer.continuity.faults.repeated_count;
+            let faults = self.readers[index].consumer.continuity().faults;
+            delivery.faults.missing_count += faults.missing_count;
+            delivery.faults.repeated_count += faults.repeated_count;
         }
         (!self.readers.is_empty()).then_some(delivery)
+    }
+
+    /// By what its broker said, or by what was acknowledged and did not come.
+    fn behind_of(&self, reader: &Reader, now: Moment) -> Behind {
+        let consumer = reader.consumer.as_ref();
+        consumer.behind(now).unwrap_or_else(|| {
+            let behind =
+                self.judged(reader).map(|it| unread(consumer, it, &self.senders[it].producer));
+            let record_count = behind.sum();
+            let is_behind = 0 < record_count;
+            let ns = if is_behind { now.ns_since(consumer.last_intended()) } else { 0 };
+            Behind { record_count, ns }
+        })
+    }
+
+    fn has_read_all_of(&self, reader: &Reader, moment: Moment) -> bool {
+        let told = reader.consumer.has_read_all_of(moment);
+        told.unwrap_or_else(|| self.behind_of(reader, moment).record_count == 0)
+    }
+
+    /// The senders whose numbers a reader can check.
+    fn judged(&self, reader: &Reader) -> impl Iterator<Item = usize> {
+        let topic = self.plan.consumers[reader.seat.stream].topic;
+        let is_judged = move |it: &Producers| it.topic == topic && HEAD_BYTES <= it.value_bytes;
+        let senders = self.senders.iter().enumerate();
+        senders
+            .filter(move |(_, it)| is_judged(&self.plan.producers[it.stream]))
+            .map(|(index, _)| index)
     }
 
     /// Those who have begun.
@@ -199,10 +209,8 @@ impl<'a> Cast<'a> {
             for nth in 0..producers.count {
                 let producer = self.producer(producers, nth, &mut random)?;
                 self.watch(producer.stream(), self.senders.len())?;
-                let topic = &self.plan.topics[producers.topic].name;
-                let layout = AnswerLayout::new(self.produce_version, topic);
                 let nth = u64::try_from(nth).expect("counts have at most 64 bits");
-                self.senders.push(Sender { producer, stream, nth, layout });
+                self.senders.push(Sender { producer, stream, nth });
             }
         }
         Ok(())
@@ -210,14 +218,13 @@ impl<'a> Cast<'a> {
 
     fn connect_consumers(&mut self) -> Result<(), Failure> {
         for (stream, consumers) in self.plan.consumers.iter().enumerate() {
-            let Topic { name, partition_count, .. } = &self.plan.topics[consumers.topic];
-            let starts = self.broker.log_starts(name, *partition_count)?;
+            let partition_count = partition_count(self.plan, consumers.topic);
             let count = match consumers.share {
                 Share::All => consumers.count,
-                Share::Split => consumers.count.min(starts.len()),
+                Share::Split => consumers.count.min(partition_count),
             };
             for nth in 0..count {
-                let consumer = self.consumer(consumers, nth, &starts)?;
+                let consumer = self.consumer(consumers, nth)?;
                 self.watch(consumer.stream(), self.senders.len() + self.readers.len())?;
                 let seat = Seat { stream, nth, began: Moment::NEVER };
                 self.readers.push(Reader { consumer, seat, waits_since: None });
@@ -232,57 +239,41 @@ impl<'a> Cast<'a> {
         nth: usize,
         random: &mut Random,
     ) -> Result<Producer, Failure> {
-        let topic = &self.plan.topics[producers.topic];
-        let partition_count = usize::try_from(topic.partition_count).expect("a positive count");
-        let (producer, first_sequence) = if producers.is_idempotent {
-            (self.broker.producer_id()?, Some(0))
-        } else {
-            (ProducerId::NONE, None)
-        };
         let number = u16::try_from(self.senders.len()).expect("a plan has at most 2^16 producers");
-        let shape = Shape {
-            version: self.produce_version,
-            topic: &topic.name,
-            acks: producers.acks,
-            record_count: producers.record_count,
-            value_bytes: producers.value_bytes,
-            producer,
-            origin: Origin { scene: self.scene, producer: number },
-        };
-        let frame = ProduceFrame::new(&shape, random);
+        let origin = Origin { scene: self.scene, producer: number };
+        let topic = &self.plan.topics[producers.topic];
+        let (stream, publisher) =
+            self.session.publisher(&Writing { topic, producers, origin }, random)?;
+        let partition_count = partition_count(self.plan, producers.topic);
+        let first_sequence = producers.is_idempotent.then_some(0);
         let route = Route::new(nth, partition_count, first_sequence, producers.record_count);
-        let stream = Broker::connect(self.plan.address)?.into_stream();
-        Producer::new(stream, frame, route, producers.in_flight_max)
+        Producer::new(stream, publisher, route, producers.in_flight_max)
             .map_err(|error| Failure::io("prepare a connection", error))
     }
 
     fn consumer(
-        &self,
+        &mut self,
         consumers: &Consumers,
         nth: usize,
-        starts: &[i64],
-    ) -> Result<Consumer, Failure> {
+    ) -> Result<Box<dyn Consumer>, Failure> {
+        let partition_count = partition_count(self.plan, consumers.topic);
         let (first, stride) = match consumers.share {
             Share::All => (0, 1),
             Share::Split => (nth, consumers.count),
         };
-        let starts = starts.iter().copied().skip(first).step_by(stride);
-        let narrow = |it| i32::try_from(it).expect("consumers are few");
-        let positions = Positions::new(narrow(first), narrow(stride), starts);
-        let query = Query::new(&query::Shape {
-            version: self.fetch_version,
-            topic: &self.plan.topics[consumers.topic].name,
-            partition_count: positions.count(),
-            partition_bytes_max: consumers.partition_bytes_max,
-            wait_max: consumers.wait_max,
-        });
+        let count = (partition_count - first).div_ceil(stride);
+        let partitions = Partitions { first, stride, count };
         let is_there_from_the_start = consumers.begins_in == 0 || consumers.from == From::Start;
         let first_nth = is_there_from_the_start.then_some(0);
-        let sender_count = self.senders.len();
-        let continuity = Continuity::new(self.scene, positions.count(), sender_count, first_nth);
-        let stream = Broker::connect(self.plan.address)?.into_stream();
-        Consumer::new(stream, self.fetch_version, query, positions, continuity)
-            .map_err(|error| Failure::io("prepare a connection", error))
+        let continuity = Continuity::new(self.scene, count, self.senders.len(), first_nth);
+        let topic = &self.plan.topics[consumers.topic];
+        self.session.consumer(Reading {
+            topic,
+            consumers,
+            partitions,
+            continuity,
+            is_there_from_the_start,
+        })
     }
 
     fn watch(&self, stream: impl AsFd, token: usize) -> Result<(), Failure> {
@@ -293,12 +284,29 @@ impl<'a> Cast<'a> {
     }
 }
 
-fn check_end(consumer: &mut Consumer, index: usize, producer: &Producer) {
-    for nth in 0..consumer.positions().count() {
-        let partition = usize::try_from(consumer.positions().partition(nth));
-        let partition = partition.expect("partitions count from 0");
+fn session(plan: &Plan) -> Result<Box<dyn Session>, Failure> {
+    Ok(match plan.protocol {
+        Protocol::Kafka => Box::new(kafka::Session::connect(plan.address)?),
+        Protocol::Nats => Box::new(nats::Session::connect(plan.address)?),
+    })
+}
+
+fn partition_count(plan: &Plan, topic: usize) -> usize {
+    usize::try_from(plan.topics[topic].partition_count).expect("a positive count")
+}
+
+/// What is acknowledged to a sender and did not come.
+fn unread(consumer: &dyn Consumer, index: usize, producer: &Producer) -> u64 {
+    let behind = consumer.partitions().all().enumerate().map(|(nth, partition)| {
+        consumer.continuity().behind(nth, index, producer.acknowledged_nth(partition))
+    });
+    behind.sum()
+}
+
+fn check_end(consumer: &mut dyn Consumer, index: usize, producer: &Producer) {
+    for (nth, partition) in consumer.partitions().all().enumerate() {
         let acknowledged_nth = producer.acknowledged_nth(partition);
-        consumer.continuity.on_end(nth, index, acknowledged_nth);
+        consumer.continuity_mut().on_end(nth, index, acknowledged_nth);
     }
 }
 

@@ -54,6 +54,18 @@ impl Continuity {
         *next = Some(nth.wrapping_add(1));
     }
 
+    /// How many records of a producer are acknowledged that did not come, as far as that is known.
+    pub(super) fn behind(
+        &self,
+        nth_partition: usize,
+        producer: usize,
+        acknowledged_nth: u32,
+    ) -> u64 {
+        let next = self.next[nth_partition * self.producer_count + producer];
+        let behind = next.filter(|it| is_before(*it, acknowledged_nth));
+        behind.map_or(0, |it| u64::from(acknowledged_nth.wrapping_sub(it)))
+    }
+
     /// The log has been read to its end, which lies behind all that a producer had acknowledged.
     pub(super) fn on_end(&mut self, nth_partition: usize, producer: usize, acknowledged_nth: u32) {
         let next = &mut self.next[nth_partition * self.producer_count + producer];
@@ -116,6 +128,16 @@ mod tests {
             continuity.on_record(partition, head(producer, 0));
         }
         assert_eq!(continuity.faults, Faults::default());
+    }
+
+    #[test]
+    fn who_has_not_seen_what_was_acknowledged_is_behind() {
+        let mut continuity = Continuity::new(SCENE, 1, 2, Some(u32::MAX));
+        assert_eq!(continuity.behind(0, 1, 4), 5);
+        continuity.on_record(0, head(1, u32::MAX));
+        assert_eq!((continuity.behind(0, 1, 4), continuity.behind(0, 1, 0)), (4, 0));
+        let late = Continuity::new(SCENE, 1, 2, None);
+        assert_eq!(late.behind(0, 1, 4), 0);
     }
 
     #[test]

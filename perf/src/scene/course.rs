@@ -7,13 +7,13 @@ use std::time::Duration;
 use crate::clock::{Moment, duration_ns};
 use crate::failure::Failure;
 use crate::scene::cast::{Behind, Delivery, Seat};
-use crate::scene::consumer::Delivered;
 use crate::scene::plan::{Phase, Plan, Until};
 use crate::scene::producer::Acknowledged;
-use crate::scene::tally::{Look, Sample, Tally};
 
 /// Between two samples of the broker.
 const SAMPLE_NS: u64 = 10_000_000_000;
+use crate::scene::tally::{Look, Sample, Tally};
+use crate::scene::wire::Delivered;
 
 pub(super) struct Course<'a> {
     plan: &'a Plan,

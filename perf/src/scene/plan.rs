@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use crate::frame::Acks;
 use crate::process::Process;
+use crate::protocol::Protocol;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) address: SocketAddr,
+    pub(crate) protocol: Protocol,
     /// Of the broker, if it runs on this machine: adds what it uses.
     pub(crate) broker: Option<Process>,
     pub(crate) topics: Vec<Topic>,
@@ -124,6 +126,7 @@ impl Plan {
             assert!(consumers.begins_in < self.phases.len(), "consumers begin with a phase");
         }
     }
+
     /// For tests: one producer, that sends two records of 50 bytes at a time, and one consumer.
     #[cfg(test)]
     pub(super) fn of_phases(phases: &[(&str, Until, bool)]) -> Self {
@@ -156,6 +159,7 @@ impl Plan {
         let topic = Topic { name: "topic".to_owned(), partition_count: 1, configs: Vec::new() };
         Self {
             address: ([127, 0, 0, 1], 1).into(),
+            protocol: Protocol::Kafka,
             broker: None,
             topics: vec![topic],
             producers: vec![producers],

@@ -1,30 +1,33 @@
-//! One connection that produces: a socket that never blocks, a request that is stamped again and
-//! again, and what is in flight.
+//! One connection that produces: a socket that never blocks, requests in its protocol, and what is in
+//! flight.
 //!
 //! It knows no clock and no schedule: it is told what the time is and when a request was meant.
-//! Invariant: answers come in the order of the requests.
 
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 use crate::batch::Stamp;
 use crate::clock::Moment;
 use crate::failure::Failure;
-use crate::frame::{AnswerLayout, ProduceFrame};
 use crate::scene::agenda::Place;
+use crate::scene::outstanding::{Answered, InFlight, Outstanding};
+use crate::scene::wire::{Answer, Publisher, Request};
 
 /// Answers are short: this is many of them.
 const RECEIVED_BYTES_MAX: usize = 4 << 10;
+/// Of an answer that names each value.
+const VALUE_ANSWER_BYTES_MAX: usize = 16;
 
 pub(super) struct Producer {
     stream: TcpStream,
-    frame: ProduceFrame,
-    /// Bytes of `frame` that the socket took. All of them: the frame may become the next request.
+    publisher: Box<dyn Publisher>,
+    /// Bytes of the publisher's request that the socket took. All of them: they may become the next.
     written_bytes: usize,
-    in_flight: VecDeque<InFlight>,
-    in_flight_max: usize,
-    next_correlation_id: i32,
+    /// What the peer wants to hear besides, behind the request.
+    wanted: Vec<u8>,
+    outstanding: Outstanding,
+    /// Room for what was just heard.
+    answers: Vec<Answer>,
     /// Where it is in the agenda of its stream.
     pub(super) place: Place,
     /// Since when nothing but the schedule kept the next request back.
@@ -33,19 +36,9 @@ pub(super) struct Producer {
     received: Received,
 }
 
-/// A request without an answer.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct InFlight {
-    correlation_id: i32,
-    pub(super) intended: Moment,
-    /// In which it was intended.
-    pub(super) phase: usize,
-    ticket: Ticket,
-}
-
 /// Where the records of a request go: a partition, and their numbers there of this producer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ticket {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ticket {
     partition: usize,
     first_nth: u32,
     base_sequence: i32,
@@ -123,22 +116,24 @@ impl Producer {
     /// The stream is connected already.
     pub(super) fn new(
         stream: TcpStream,
-        frame: ProduceFrame,
+        publisher: Box<dyn Publisher>,
         route: Route,
         in_flight_max: usize,
     ) -> io::Result<Self> {
-        assert!(0 < in_flight_max, "a producer may send");
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        let written_bytes = frame.bytes().len();
-        let received = Received { bytes: vec![0; RECEIVED_BYTES_MAX].into(), filled: 0 };
+        let request_values = usize::try_from(route.request_records).expect("at least one record");
+        let values = in_flight_max * request_values;
+        let received_bytes = RECEIVED_BYTES_MAX + values * VALUE_ANSWER_BYTES_MAX;
+        let received = Received { bytes: vec![0; received_bytes].into(), filled: 0 };
+        let request_values = u64::try_from(request_values).expect("counts have at most 64 bits");
         Ok(Self {
             stream,
-            frame,
-            written_bytes,
-            in_flight: VecDeque::with_capacity(in_flight_max),
-            in_flight_max,
-            next_correlation_id: 0,
+            written_bytes: publisher.bytes().len(),
+            publisher,
+            wanted: Vec::new(),
+            outstanding: Outstanding::new(in_flight_max, request_values),
+            answers: Vec::new(),
             place: Place::default(),
             free_since: Moment::BOOT,
             route,
@@ -150,8 +145,8 @@ impl Producer {
         &self.stream
     }
 
-    pub(super) const fn in_flight(&self) -> &VecDeque<InFlight> {
-        &self.in_flight
+    pub(super) const fn outstanding(&self) -> &Outstanding {
+        &self.outstanding
     }
 
     /// The number after that of the last record that a partition is known to hold.
@@ -161,8 +156,7 @@ impl Producer {
 
     /// Since when the next request could have been sent; `None` while it cannot.
     pub(super) fn free_since(&self) -> Option<Moment> {
-        let is_free = self.is_written() && self.in_flight.len() < self.in_flight_max;
-        is_free.then_some(self.free_since)
+        (self.is_written() && self.outstanding.has_room()).then_some(self.free_since)
     }
 
     /// Begins the next request, of the phase that its place is in. The producer is free.
@@ -172,26 +166,26 @@ impl Producer {
         intended: Moment,
         wall_ms: i64,
     ) -> Result<(), Failure> {
-        assert!(self.is_written() && self.in_flight.len() < self.in_flight_max);
-        let correlation_id = self.next_correlation_id;
-        self.next_correlation_id = correlation_id.wrapping_add(1) & i32::MAX;
+        assert!(self.is_written() && self.outstanding.has_room());
         let ticket = self.route.take();
         let Ticket { partition, first_nth, base_sequence } = ticket;
-        let partition = i32::try_from(partition).expect("partitions have an index of 32 bits");
         let stamp = Stamp { intended_ns: intended.ns(), first_nth, wall_ms, base_sequence };
-        self.frame.stamp(correlation_id, partition, stamp);
         let phase = self.place.phase;
-        self.in_flight.push_back(InFlight { correlation_id, intended, phase, ticket });
+        let number = self.outstanding.begin(InFlight { intended, phase, ticket });
+        self.publisher.encode(&Request { number, partition, stamp });
         self.place.advance();
         self.written_bytes = 0;
         self.write(now)
     }
 
-    /// Goes on with a request that the socket did not take whole.
+    /// Goes on with what the socket did not take whole.
     pub(super) fn write(&mut self, now: Moment) -> Result<(), Failure> {
         while !self.is_written() {
-            match self.stream.write(&self.frame.bytes()[self.written_bytes..]) {
-                Ok(count) => self.written_bytes += count,
+            let request = &self.publisher.bytes()[self.written_bytes..];
+            let is_request = !request.is_empty();
+            match self.stream.write(if is_request { request } else { self.wanted.as_slice() }) {
+                Ok(count) if is_request => self.written_bytes += count,
+                Ok(count) => drop(self.wanted.drain(..count)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(Failure::io("send a request", error)),
@@ -205,38 +199,46 @@ impl Producer {
     pub(super) fn receive(
         &mut self,
         now: Moment,
-        layout: AnswerLayout,
         acknowledged: &mut Vec<Acknowledged>,
     ) -> Result<(), Failure> {
         loop {
             let drained = self.received.read(&mut self.stream)?;
             let mut rest = &self.received.bytes[..self.received.filled];
-            while let Some(answer) = layout.take(&mut rest) {
-                let sent = self.in_flight.pop_front();
-                let sent = sent.filter(|sent| sent.correlation_id == answer.correlation_id);
-                let Some(sent) = sent else {
-                    return Err(Failure::new(
-                        "the broker answers what was not asked, or not in order",
-                    ));
-                };
-                self.free_since = now;
-                let error_code = answer.error_code;
-                if error_code == 0 {
-                    self.route.on_acknowledged(sent.ticket);
-                }
-                let InFlight { intended, phase, .. } = sent;
-                acknowledged.push(Acknowledged { intended, phase, error_code });
-            }
+            self.publisher.decode(&mut rest, &mut self.answers)?;
             let rest_bytes = rest.len();
             self.received.keep_last(rest_bytes);
+            self.take_answers(now, acknowledged)?;
             if drained == Drained::Yes {
-                return Ok(());
+                return self.write(now);
             }
         }
     }
 
+    fn take_answers(
+        &mut self,
+        now: Moment,
+        acknowledged: &mut Vec<Acknowledged>,
+    ) -> Result<(), Failure> {
+        let Self { outstanding, route, free_since, .. } = self;
+        let mut on_answered = |Answered { request, error_code }| {
+            let InFlight { intended, phase, ticket } = request;
+            *free_since = now;
+            if error_code == 0 {
+                route.on_acknowledged(ticket);
+            }
+            acknowledged.push(Acknowledged { intended, phase, error_code });
+        };
+        for answer in self.answers.drain(..) {
+            match answer {
+                Answer::Wants(bytes) => self.wanted.extend_from_slice(bytes),
+                _ => outstanding.take(answer, &mut on_answered)?,
+            }
+        }
+        Ok(())
+    }
+
     fn is_written(&self) -> bool {
-        self.written_bytes == self.frame.bytes().len()
+        self.written_bytes == self.publisher.bytes().len() && self.wanted.is_empty()
     }
 }
 

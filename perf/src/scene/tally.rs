@@ -12,8 +12,8 @@ use crate::failure::Failure;
 use crate::latency::{Latency, Timeline};
 use crate::process::{Footprint, Machine, Process, Usage};
 use crate::results::{Minute, Second};
-use crate::scene::consumer::Delivered;
 use crate::scene::plan::{Phase, Plan, Until};
+use crate::scene::wire::Delivered;
 
 /// Room for the seconds of a phase whose length nobody knows.
 const SECONDS_EXPECTED: usize = 600;

@@ -3,17 +3,17 @@
 //! Invariant: what was started here has ended when this is dropped, however the measure ended.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::broker::Broker;
 use crate::clock::{Moment, pause};
 use crate::failure::Failure;
 use crate::process::Process;
+use crate::protocol::Protocol;
 
 /// A broker that does not answer after this time will not.
 const READY_WAIT: Duration = Duration::from_secs(120);
@@ -54,7 +54,8 @@ impl Instance {
 
     /// A process that a script left running.
     pub(crate) fn of_pid(address: SocketAddr, pid: u32) -> Result<Self, Failure> {
-        Ok(Self { address, running: Some(Running { pid: pid_of(pid)?, child: None }) })
+        let running = Running { pid: pid_of(pid)?, child: None };
+        Ok(Self { address, running: Some(running) })
     }
 
     /// `None` of one that runs elsewhere.
@@ -73,9 +74,9 @@ impl Instance {
     }
 
     /// Returns when it answers; `log` says why if it does not.
-    pub(crate) fn until_ready(&mut self, log: &Path) -> Result<(), Failure> {
+    pub(crate) fn until_ready(&mut self, protocol: Protocol, log: &Path) -> Result<(), Failure> {
         let deadline = Moment::now().plus(READY_WAIT);
-        while !answers(self.address) {
+        while !protocol.answers(self.address) {
             let has_ended = self.running.as_mut().is_some_and(Running::has_ended);
             if has_ended || deadline <= Moment::now() {
                 let (address, end) = (self.address, end_of(log));
@@ -140,14 +141,6 @@ fn is_gone(pid: Pid) -> bool {
 fn pid_of(pid: u32) -> Result<Pid, Failure> {
     let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
     raw.ok_or_else(|| Failure::new(format!("{pid} is no process")))
-}
-
-fn answers(address: SocketAddr) -> bool {
-    // A refused connection is the common case: it must cost little of the broker's core.
-    TcpStream::connect(address).is_ok()
-        && Broker::connect(address)
-            .and_then(|mut broker| broker.metadata(None))
-            .is_ok_and(|metadata| !metadata.brokers.is_empty())
 }
 
 /// Two that are free, beside each other; the first. Kafka needs both.

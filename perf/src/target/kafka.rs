@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::failure::Failure;
+use crate::protocol::Protocol;
 use crate::target::instance::{Instance, free_port};
 use crate::target::{KAFKA_SCRIPT, Site, first_line};
 
@@ -59,6 +60,6 @@ pub(super) fn start(repository: &Path, site: Site<'_>) -> Result<Instance, Failu
         .map_err(|error| Failure::io(format!("read {}", path.display()), error))?;
     let pid = pid.trim().parse().map_err(|_letters| Failure::new("Kafka's pid is no number"))?;
     let mut instance = Instance::of_pid(address, pid)?;
-    instance.until_ready(&site.folder.join("kafka.log"))?;
+    instance.until_ready(Protocol::Kafka, &site.folder.join("kafka.log"))?;
     Ok(instance)
 }

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use crate::failure::Failure;
 use crate::placement::Placement;
+use crate::protocol::Protocol;
 use crate::target::instance::{Instance, free_port};
 use crate::target::{Site, first_line};
 
@@ -63,6 +64,6 @@ pub(super) fn start(binary: &Path, site: Site<'_>) -> Result<Instance, Failure> 
         .spawn()
         .map_err(|error| Failure::io(format!("start {}", binary.display()), error))?;
     let mut instance = Instance::of_child(address, child)?;
-    instance.until_ready(&log)?;
+    instance.until_ready(Protocol::Kafka, &log)?;
     Ok(instance)
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::failure::Failure;
 use crate::frame;
 use crate::process::Process;
+use crate::protocol::Protocol;
 use crate::report::{float, float_of, whole};
 use crate::scene::plan::{self, Pace, Plan, Until};
 use crate::workload::form::{self, Form, Kind, Lasts, Profile};
@@ -30,6 +31,7 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) profile: &'a Profile,
     pub(crate) scale: f64,
     pub(crate) address: SocketAddr,
+    pub(crate) protocol: Protocol,
     pub(crate) broker: Option<Process>,
     /// Of every topic, beside its own.
     pub(crate) topic_configs: &'a [(String, String)],
@@ -86,6 +88,7 @@ pub(crate) fn plan(step: &Step, at: &Circumstances<'_>) -> Result<Plan, Failure>
     let phases = form.phases.iter().map(|phase| phase_of(phase, form, at));
     Ok(Plan {
         address: at.address,
+        protocol: at.protocol,
         broker: at.broker,
         topics: topics.collect::<Result<_, _>>()?,
         producers: form.producers.iter().map(|it| producers_of(it, form, at)).collect(),

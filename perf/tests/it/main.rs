@@ -2,4 +2,5 @@
 
 mod browser;
 mod made;
+mod peers;
 mod report;

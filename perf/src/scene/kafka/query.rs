@@ -11,7 +11,7 @@ use net::fetch::{FetchPartition, FetchRequest, FetchTopic, SESSIONLESS_EPOCH};
 use net::topic::TopicRef;
 
 use crate::frame::{CLIENT_ID, CORRELATION_AT};
-use crate::scene::answer::FETCH_LAST;
+use crate::scene::kafka::answer::FETCH_LAST;
 
 const LOG_START_FROM: i16 = 5;
 const SESSIONS_FROM: i16 = 7;

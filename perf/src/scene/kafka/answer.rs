@@ -3,7 +3,7 @@
 //! Topics are named, so versions up to 12. Bytes come from a broker that may be wrong: nothing here
 //! panics on them, and nothing allocates.
 
-use crate::scene::slice::{Slice, Truncated};
+use crate::slice::{Slice, Truncated};
 
 /// The newest version that names topics.
 pub(super) const FETCH_LAST: i16 = 12;

@@ -2,42 +2,50 @@
 //!
 //! Nothing here panics on them, and nothing allocates.
 
+use crate::failure::Failure;
+
 /// The bytes end before what they say is in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Truncated;
+pub(crate) struct Truncated;
+
+impl From<Truncated> for Failure {
+    fn from(_truncated: Truncated) -> Self {
+        Self::new("a message of the broker ends before what it says is in it")
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Slice<'a>(&'a [u8]);
+pub(crate) struct Slice<'a>(&'a [u8]);
 
 impl<'a> Slice<'a> {
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(super) const fn rest(self) -> &'a [u8] {
+    pub(crate) const fn rest(self) -> &'a [u8] {
         self.0
     }
 
-    pub(super) fn take(&mut self, byte_count: usize) -> Result<&'a [u8], Truncated> {
+    pub(crate) fn take(&mut self, byte_count: usize) -> Result<&'a [u8], Truncated> {
         let (taken, rest) = self.0.split_at_checked(byte_count).ok_or(Truncated)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    pub(super) fn i16(&mut self) -> Result<i16, Truncated> {
+    pub(crate) fn i16(&mut self) -> Result<i16, Truncated> {
         self.array().map(i16::from_be_bytes)
     }
 
-    pub(super) fn i32(&mut self) -> Result<i32, Truncated> {
+    pub(crate) fn i32(&mut self) -> Result<i32, Truncated> {
         self.array().map(i32::from_be_bytes)
     }
 
-    pub(super) fn i64(&mut self) -> Result<i64, Truncated> {
+    pub(crate) fn i64(&mut self) -> Result<i64, Truncated> {
         self.array().map(i64::from_be_bytes)
     }
 
     /// Seven bits a byte, the lowest first. Longer than ten bytes is nothing that anybody writes.
-    pub(super) fn uvarint(&mut self) -> Result<u64, Truncated> {
+    pub(crate) fn uvarint(&mut self) -> Result<u64, Truncated> {
         let mut value = 0;
         for index in 0..10 {
             let [byte] = self.array()?;
@@ -50,12 +58,12 @@ impl<'a> Slice<'a> {
     }
 
     /// The same, zigzag: 0, -1, 1, -2 and so on.
-    pub(super) fn varint(&mut self) -> Result<i64, Truncated> {
+    pub(crate) fn varint(&mut self) -> Result<i64, Truncated> {
         let zigzag = self.uvarint()?;
         Ok((zigzag >> 1).cast_signed() ^ -((zigzag & 1).cast_signed()))
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Truncated> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Truncated> {
         let (taken, rest) = self.0.split_first_chunk().ok_or(Truncated)?;
         self.0 = rest;
         Ok(*taken)

@@ -10,11 +10,13 @@ use std::net::TcpStream;
 use crate::clock::Moment;
 use crate::failure::Failure;
 use crate::payload::Head;
-use crate::scene::answer::{Answer, Fetched};
+use crate::scene::cast::Behind;
 use crate::scene::continuity::Continuity;
-use crate::scene::query::Query;
-use crate::scene::records::{Batch, BatchError, Record};
-use crate::scene::slice::Truncated;
+use crate::scene::kafka::answer::{Answer, Fetched};
+use crate::scene::kafka::query::Query;
+use crate::scene::kafka::records::{Batch, BatchError, Record};
+use crate::scene::wire::{self, Delivered, Partitions, Read};
+use crate::slice::Truncated;
 
 const PREFIX_BYTES: usize = 4;
 const RECEIVED_BYTES_AT_FIRST: usize = 64 << 10;
@@ -35,16 +37,15 @@ pub(super) struct Consumer {
     received: Vec<u8>,
     filled: usize,
     positions: Positions,
-    pub(super) continuity: Continuity,
+    continuity: Continuity,
     /// When the request was sent whose answer reached the end of every log.
     ends_seen_by: Moment,
 }
 
-/// Where a consumer is in each partition: `first`, `first + stride`, and so on.
+/// Where a consumer is in each of its partitions.
 #[derive(Debug)]
 pub(super) struct Positions {
-    first: i32,
-    stride: i32,
+    partitions: Partitions,
     all: Vec<Position>,
     /// Which is asked for first.
     turn: usize,
@@ -59,43 +60,22 @@ struct Position {
     intended: Moment,
 }
 
-/// Records that came together and were meant to be sent together; or errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Delivered {
-    Records { intended: Moment, count: u64 },
-    Bytes(usize),
-    Refused(i16),
-}
-
-/// How much of what had arrived was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Read {
-    /// More may be there.
-    Part,
-    All,
-    /// All, and an answer was whole at this time.
-    Answer(Moment),
-}
-
 impl Positions {
-    /// Partition `first + n * stride` is read from the `n`th of `offsets` on.
-    pub(super) fn new(first: i32, stride: i32, offsets: impl Iterator<Item = i64>) -> Self {
+    /// The `nth` partition is read from the `nth` of `offsets` on.
+    pub(super) fn new(partitions: Partitions, offsets: impl Iterator<Item = i64>) -> Self {
         let position = |next| Position { next, high_watermark: i64::MAX, intended: Moment::BOOT };
-        Self { first, stride, all: offsets.map(position).collect(), turn: 0 }
+        Self { partitions, all: offsets.map(position).collect(), turn: 0 }
     }
 
-    pub(super) const fn count(&self) -> usize {
-        self.all.len()
-    }
-
-    pub(super) fn partition(&self, nth: usize) -> i32 {
-        self.first + self.stride * i32::try_from(nth).expect("partitions have 32 bits")
+    fn partition(&self, nth: usize) -> i32 {
+        i32::try_from(self.partitions.at(nth)).expect("partitions have 32 bits")
     }
 
     fn nth(&self, partition: i32) -> Option<usize> {
-        let distance = partition.checked_sub(self.first)?;
-        let nth = usize::try_from(distance / self.stride).ok()?;
-        (distance % self.stride == 0 && nth < self.all.len()).then_some(nth)
+        let Partitions { first, stride, .. } = self.partitions;
+        let distance = usize::try_from(partition).ok()?.checked_sub(first)?;
+        let nth = distance / stride;
+        (distance.is_multiple_of(stride) && nth < self.all.len()).then_some(nth)
     }
 
     /// All of them, each time beginning with another.
@@ -146,84 +126,20 @@ impl Consumer {
         })
     }
 
-    pub(super) const fn stream(&self) -> &TcpStream {
-        &self.stream
-    }
-
-    pub(super) const fn positions(&self) -> &Positions {
-        &self.positions
-    }
-
-    pub(super) fn behind_count(&self) -> u64 {
-        self.positions.behind_count()
-    }
-
-    /// How old the last record is that was read of a partition of which more is known to be there.
-    pub(super) fn behind_ns(&self, now: Moment) -> u64 {
-        self.positions.behind_ns(now)
-    }
-
-    /// Whether everything has been read that was there at that time.
-    pub(super) fn has_read_all_of(&self, moment: Moment) -> bool {
-        moment <= self.ends_seen_by
-    }
-
     /// Reads on from there; `offsets` has all partitions of the topic.
-    pub(super) fn go_to(&mut self, offsets: &[i64]) {
+    fn go_to(&mut self, offsets: &[i64]) {
         for nth in 0..self.positions.all.len() {
-            let partition = usize::try_from(self.positions.partition(nth));
-            self.positions.all[nth].next = offsets[partition.expect("partitions count from 0")];
+            self.positions.all[nth].next = offsets[self.positions.partitions.at(nth)];
         }
     }
 
     /// Begins the next request.
-    pub(super) fn ask(&mut self, now: Moment) -> Result<(), Failure> {
+    fn ask(&mut self, now: Moment) -> Result<(), Failure> {
         self.correlation_id = self.correlation_id.wrapping_add(1) & i32::MAX;
         self.query.stamp(self.correlation_id, self.positions.in_turn());
         self.written_bytes = 0;
         self.asked_at = now;
-        self.write()
-    }
-
-    /// Goes on with a request that the socket did not take whole.
-    pub(super) fn write(&mut self) -> Result<(), Failure> {
-        while let Some(rest) = self.query.bytes().get(self.written_bytes..)
-            && !rest.is_empty()
-        {
-            match self.stream.write(rest) {
-                Ok(count) => self.written_bytes += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Failure::io("ask for records", error)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads of what has arrived. If that makes an answer whole, appends what it delivers to
-    /// `delivered`, and asks again. `clock` is looked at when an answer is whole.
-    pub(super) fn receive(
-        &mut self,
-        clock: impl Fn() -> Moment,
-        delivered: &mut Vec<Delivered>,
-    ) -> Result<Read, Failure> {
-        let limit = self.filled + READ_BYTES_MAX;
-        while self.filled < limit {
-            if !self.read(limit)? {
-                return Ok(Read::All);
-            }
-            let Some(frame_end) = self.frame_end()? else { continue };
-            if frame_end < self.filled {
-                return Err(Failure::new("the broker answers what was not asked"));
-            }
-            let now = clock();
-            self.take_apart(frame_end, delivered)?;
-            self.filled = 0;
-            // The socket is empty: nothing else was asked for.
-            self.ask(now)?;
-            return Ok(Read::Answer(now));
-        }
-        Ok(Read::Part)
+        wire::Consumer::write(self)
     }
 
     /// Whether anything came.
@@ -298,10 +214,87 @@ impl Consumer {
             }
         }
         let is_at_ends = self.positions.all.iter().all(|it| it.high_watermark <= it.next);
-        if is_sound && answered_count == self.positions.count() && is_at_ends {
+        if is_sound && answered_count == self.positions.all.len() && is_at_ends {
             self.ends_seen_by = self.asked_at;
         }
         Ok(())
+    }
+}
+
+impl wire::Consumer for Consumer {
+    fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    fn partitions(&self) -> Partitions {
+        self.positions.partitions
+    }
+
+    fn continuity(&self) -> &Continuity {
+        &self.continuity
+    }
+
+    fn continuity_mut(&mut self) -> &mut Continuity {
+        &mut self.continuity
+    }
+
+    fn begin(&mut self, now: Moment, ends: Option<&[i64]>) -> Result<(), Failure> {
+        if let Some(ends) = ends {
+            self.go_to(ends);
+        }
+        self.ask(now)
+    }
+
+    fn write(&mut self) -> Result<(), Failure> {
+        while let Some(rest) = self.query.bytes().get(self.written_bytes..)
+            && !rest.is_empty()
+        {
+            match self.stream.write(rest) {
+                Ok(count) => self.written_bytes += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Failure::io("ask for records", error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// If what it reads makes an answer whole, it asks again.
+    fn receive(
+        &mut self,
+        clock: fn() -> Moment,
+        delivered: &mut Vec<Delivered>,
+    ) -> Result<Read, Failure> {
+        let limit = self.filled + READ_BYTES_MAX;
+        while self.filled < limit {
+            if !self.read(limit)? {
+                return Ok(Read::All);
+            }
+            let Some(frame_end) = self.frame_end()? else { continue };
+            if frame_end < self.filled {
+                return Err(Failure::new("the broker answers what was not asked"));
+            }
+            let now = clock();
+            self.take_apart(frame_end, delivered)?;
+            self.filled = 0;
+            // The socket is empty: nothing else was asked for.
+            self.ask(now)?;
+            return Ok(Read::Answer(now));
+        }
+        Ok(Read::Part)
+    }
+
+    fn behind(&self, now: Moment) -> Option<Behind> {
+        let (record_count, ns) = (self.positions.behind_count(), self.positions.behind_ns(now));
+        Some(Behind { record_count, ns })
+    }
+
+    fn has_read_all_of(&self, moment: Moment) -> Option<bool> {
+        Some(moment <= self.ends_seen_by)
+    }
+
+    fn last_intended(&self) -> Moment {
+        self.positions.all.iter().map(|it| it.intended).max().unwrap_or(Moment::BOOT)
     }
 }
 
@@ -391,8 +384,9 @@ mod tests {
     use crate::broker;
     use crate::frame::CLIENT_ID;
     use crate::payload::{Origin, Random};
-    use crate::scene::answer::FETCH_LAST;
-    use crate::scene::query::Shape;
+    use crate::scene::kafka::answer::FETCH_LAST;
+    use crate::scene::kafka::query::Shape;
+    use crate::scene::wire::Consumer as _;
 
     const SCENE: u16 = 4;
     const NOW: Moment = Moment::BOOT.plus_ns(99);
@@ -409,10 +403,16 @@ mod tests {
             partition_bytes_max: 1 << 20,
             wait_max: Duration::from_millis(500),
         });
-        let positions = Positions::new(1, 2, [10, 0].into_iter());
+        let positions =
+            Positions::new(Partitions { first: 1, stride: 2, count: 2 }, [10, 0].into_iter());
         let continuity = Continuity::new(SCENE, 2, 1, Some(0));
         let consumer = Consumer::new(stream, FETCH_LAST, query, positions, continuity);
         (consumer.unwrap(), peer)
+    }
+
+    fn behind(consumer: &Consumer) -> (u64, u64) {
+        let behind = consumer.behind(NOW).unwrap();
+        (behind.record_count, behind.ns)
     }
 
     fn batch(base_offset: i64, record_count: i32, intended_ns: u64, first_nth: u32) -> Vec<u8> {
@@ -505,7 +505,7 @@ mod tests {
         ];
         assert_eq!(delivered, want);
         assert_eq!(asked(&mut peer), [(3, 0), (1, 13)]);
-        assert_eq!((consumer.behind_count(), consumer.has_read_all_of(NOW)), (0, true));
+        assert_eq!((behind(&consumer), consumer.has_read_all_of(NOW)), ((0, 0), Some(true)));
         assert_eq!(consumer.continuity.faults.missing_count, 0);
     }
 
@@ -523,7 +523,7 @@ mod tests {
                 until_readable(&consumer);
                 match consumer.receive(|| NOW, &mut delivered).unwrap() {
                     Read::Answer(_) => break,
-                    Read::Part | Read::All => part_count += 1,
+                    Read::Part | Read::PartWhole(_) | Read::All => part_count += 1,
                 }
             }
         });
@@ -546,12 +546,11 @@ mod tests {
         consumer.ask(NOW).unwrap();
         let bytes = answer(1, vec![partition(1, 10, Vec::new())]);
         assert_eq!(receive(&mut consumer, &mut peer, &bytes).unwrap(), []);
-        assert!(!consumer.has_read_all_of(NOW));
+        assert_eq!(consumer.has_read_all_of(NOW), Some(false));
         let empty = |index, end| partition(index, end, Vec::new());
         let bytes = answer(2, vec![empty(1, 10), empty(3, 5)]);
         receive(&mut consumer, &mut peer, &bytes).unwrap();
-        assert_eq!((consumer.behind_count(), consumer.has_read_all_of(NOW)), (5, false));
-        assert_eq!(consumer.behind_ns(NOW), 99);
+        assert_eq!((behind(&consumer), consumer.has_read_all_of(NOW)), ((5, 99), Some(false)));
     }
 
     #[test]
@@ -574,7 +573,7 @@ mod tests {
         let delivered = receive(&mut consumer, &mut peer, &bytes).unwrap();
         assert_eq!(delivered, [Delivered::Refused(6)]);
         assert_eq!(asked(&mut peer), [(3, 0), (1, 10)]);
-        assert!(!consumer.has_read_all_of(NOW));
+        assert_eq!(consumer.has_read_all_of(NOW), Some(false));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! compressed is refused: to open it would cost the generator more than all the rest. Layout:
 //! `crate::batch`.
 
-use crate::scene::slice::{Slice, Truncated};
+use crate::slice::{Slice, Truncated};
 
 /// The last batch of an answer may be cut off within.
 const HEADER_BYTES: usize = 61;
