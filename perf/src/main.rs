@@ -11,6 +11,7 @@ use clap::Parser;
 
 use crate::command::Command;
 
+mod amqp;
 mod batch;
 mod benchmark;
 mod broker;
@@ -36,6 +37,7 @@ mod placement;
 mod pressure;
 mod process;
 mod protocol;
+mod rabbit_stream;
 mod report;
 mod results;
 mod scene;

@@ -2,15 +2,21 @@
 
 use std::net::{SocketAddr, TcpStream};
 
+use crate::amqp::Amqp;
 use crate::broker::{Broker, Topic};
 use crate::failure::Failure;
 use crate::nats::Nats;
+use crate::rabbit_stream::RabbitStream;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Protocol {
     Kafka,
     /// JetStream over NATS's text protocol. A partition is a stream with one subject.
     Nats,
+    /// AMQP 0-9-1. A partition is a quorum queue.
+    Amqp,
+    /// RabbitMQ's own for streams. A partition is a stream.
+    RabbitStream,
 }
 
 impl Protocol {
@@ -25,6 +31,8 @@ impl Protocol {
                 .and_then(|mut broker| broker.metadata(None))
                 .is_ok_and(|metadata| !metadata.brokers.is_empty()),
             Self::Nats => Nats::connect(address).and_then(|mut nats| nats.account()).is_ok(),
+            Self::Amqp => Amqp::connect(address).is_ok(),
+            Self::RabbitStream => RabbitStream::connect(address).is_ok(),
         }
     }
 
@@ -42,6 +50,14 @@ impl Protocol {
             Self::Nats => {
                 let mut nats = Nats::connect(address)?;
                 topics.iter().try_for_each(|it| nats.ensure_streams(it.name, it.partition_count))
+            }
+            Self::Amqp => {
+                let mut amqp = Amqp::connect(address)?;
+                topics.iter().try_for_each(|it| amqp.ensure_queues(it.name, it.partition_count))
+            }
+            Self::RabbitStream => {
+                let mut broker = RabbitStream::connect(address)?;
+                topics.iter().try_for_each(|it| broker.ensure_streams(it.name, it.partition_count))
             }
         }
     }

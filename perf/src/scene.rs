@@ -28,6 +28,7 @@ use crate::schedule::Schedule;
 
 mod account;
 mod agenda;
+mod amqp;
 mod cast;
 mod continuity;
 mod course;
@@ -36,6 +37,7 @@ mod nats;
 mod outstanding;
 pub(crate) mod plan;
 mod producer;
+mod rabbit_stream;
 mod subscriber;
 mod tally;
 mod wire;

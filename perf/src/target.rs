@@ -13,6 +13,7 @@ use crate::protocol::Protocol;
 use crate::results::{self, Durability};
 use crate::target::instance::Instance;
 use crate::target::nats::Flush;
+use crate::target::rabbitmq::Queues;
 use crate::workload::form::Form;
 
 mod fitness;
@@ -20,12 +21,14 @@ pub(crate) mod instance;
 mod kafka;
 mod nats;
 mod odradek;
+mod rabbitmq;
 
 /// Below this in the repository lies what starts Kafka.
 const KAFKA_SCRIPT: &str = "tools/suites/kafka.sh";
 
 /// Targets that need nothing else to be named.
-const NAMES: [&str; 5] = ["odradek", "kafka", "kafka-flush", "nats", "nats-sync"];
+const NAMES: [&str; 7] =
+    ["odradek", "kafka", "kafka-flush", "rabbitmq-quorum", "rabbitmq-stream", "nats", "nats-sync"];
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Target {
@@ -37,6 +40,8 @@ pub(crate) enum Target {
     KafkaFlush,
     /// NATS with JetStream: that of the package, or another build.
     Nats { binary: Option<PathBuf>, flush: Flush },
+    /// RabbitMQ of the package.
+    RabbitMq(Queues),
     /// HOST:PORT of one that somebody else started.
     Address(String),
 }
@@ -56,6 +61,8 @@ impl Target {
             "odradek" => return Ok(Self::Odradek { key: text.to_owned(), binary: None }),
             "kafka" => return Ok(Self::Kafka),
             "kafka-flush" => return Ok(Self::KafkaFlush),
+            "rabbitmq-quorum" => return Ok(Self::RabbitMq(Queues::Quorum)),
+            "rabbitmq-stream" => return Ok(Self::RabbitMq(Queues::Stream)),
             "nats" => return Ok(Self::Nats { binary: None, flush: Flush::Never }),
             "nats-sync" => return Ok(Self::Nats { binary: None, flush: Flush::Always }),
             _ => {}
@@ -87,6 +94,8 @@ impl Target {
             Self::Odradek { key, .. } => key,
             Self::Kafka => "kafka",
             Self::KafkaFlush => "kafka-flush",
+            Self::RabbitMq(Queues::Quorum) => "rabbitmq-quorum",
+            Self::RabbitMq(Queues::Stream) => "rabbitmq-stream",
             Self::Nats { flush: Flush::Never, .. } => "nats",
             Self::Nats { flush: Flush::Always, .. } => "nats-sync",
             Self::Address(address) => address,
@@ -95,10 +104,13 @@ impl Target {
 
     pub(crate) const fn durability(&self) -> Durability {
         match self {
-            Self::Odradek { .. } | Self::KafkaFlush | Self::Nats { flush: Flush::Always, .. } => {
-                Durability::D2
-            }
-            Self::Kafka | Self::Nats { flush: Flush::Never, .. } => Durability::D1,
+            Self::Odradek { .. }
+            | Self::KafkaFlush
+            | Self::RabbitMq(Queues::Quorum)
+            | Self::Nats { flush: Flush::Always, .. } => Durability::D2,
+            Self::Kafka
+            | Self::RabbitMq(Queues::Stream)
+            | Self::Nats { flush: Flush::Never, .. } => Durability::D1,
             Self::Address(_) => Durability::Unknown,
         }
     }
@@ -108,6 +120,7 @@ impl Target {
             Self::Odradek { .. } | Self::Kafka | Self::KafkaFlush | Self::Address(_) => {
                 Protocol::Kafka
             }
+            Self::RabbitMq(queues) => queues.protocol(),
             Self::Nats { .. } => Protocol::Nats,
         }
     }
@@ -121,7 +134,11 @@ impl Target {
     pub(crate) fn topic_configs(&self) -> Vec<(String, String)> {
         match self {
             Self::KafkaFlush => vec![("flush.messages".to_owned(), "1".to_owned())],
-            Self::Odradek { .. } | Self::Kafka | Self::Nats { .. } | Self::Address(_) => Vec::new(),
+            Self::Odradek { .. }
+            | Self::Kafka
+            | Self::RabbitMq(_)
+            | Self::Nats { .. }
+            | Self::Address(_) => Vec::new(),
         }
     }
 
@@ -129,7 +146,7 @@ impl Target {
     pub(crate) const fn guessed_seconds(&self) -> u64 {
         match self {
             Self::Odradek { .. } | Self::Nats { .. } => 1,
-            Self::Kafka | Self::KafkaFlush => 12,
+            Self::Kafka | Self::KafkaFlush | Self::RabbitMq(_) => 12,
             Self::Address(_) => 0,
         }
     }
@@ -144,6 +161,10 @@ impl Target {
             Self::Kafka | Self::KafkaFlush => {
                 let configs = kafka::configs();
                 ("Apache Kafka".to_owned(), kafka::version(&repository()?)?, configs)
+            }
+            Self::RabbitMq(queues) => {
+                let configs = rabbitmq::configs(*queues, placement);
+                ("RabbitMQ".to_owned(), rabbitmq::version()?, configs)
             }
             Self::Nats { binary, flush } => {
                 let version = nats::version(binary.as_deref(), *flush)?;
@@ -170,6 +191,7 @@ impl Target {
                 odradek::start(&odradek::binary(binary.as_deref())?, site)
             }
             Self::Kafka | Self::KafkaFlush => kafka::start(&repository()?, site),
+            Self::RabbitMq(queues) => rabbitmq::start(*queues, site),
             Self::Nats { binary, flush } => nats::start(binary.as_deref(), *flush, site),
             Self::Address(address) => Ok(Instance::elsewhere(resolve(address)?)),
         }
@@ -235,6 +257,8 @@ mod tests {
         assert_eq!(class("odradek"), Durability::D2);
         assert_eq!(class("kafka"), Durability::D1);
         assert_eq!(class("kafka-flush"), Durability::D2);
+        assert_eq!(class("rabbitmq-quorum"), Durability::D2);
+        assert_eq!(class("rabbitmq-stream"), Durability::D1);
         assert_eq!((class("nats"), class("nats-sync")), (Durability::D1, Durability::D2));
         assert_eq!(class("127.0.0.1:9092"), Durability::Unknown);
     }

@@ -16,7 +16,7 @@ use crate::scene::continuity::{Continuity, Faults};
 use crate::scene::plan::{Consumers, From, Plan, Producers, Share};
 use crate::scene::producer::{Producer, Route};
 use crate::scene::wire::{Consumer, Partitions, Reading, Session, Writing};
-use crate::scene::{kafka, nats};
+use crate::scene::{amqp, kafka, nats, rabbit_stream};
 
 pub(super) struct Cast<'a> {
     plan: &'a Plan,
@@ -288,6 +288,8 @@ fn session(plan: &Plan) -> Result<Box<dyn Session>, Failure> {
     Ok(match plan.protocol {
         Protocol::Kafka => Box::new(kafka::Session::connect(plan.address)?),
         Protocol::Nats => Box::new(nats::Session::connect(plan.address)?),
+        Protocol::Amqp => Box::new(amqp::Session::connect(plan.address)?),
+        Protocol::RabbitStream => Box::new(rabbit_stream::Session::connect(plan.address)?),
     })
 }
 

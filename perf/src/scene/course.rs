@@ -9,11 +9,11 @@ use crate::failure::Failure;
 use crate::scene::cast::{Behind, Delivery, Seat};
 use crate::scene::plan::{Phase, Plan, Until};
 use crate::scene::producer::Acknowledged;
+use crate::scene::tally::{Look, Sample, Tally};
+use crate::scene::wire::Delivered;
 
 /// Between two samples of the broker.
 const SAMPLE_NS: u64 = 10_000_000_000;
-use crate::scene::tally::{Look, Sample, Tally};
-use crate::scene::wire::Delivered;
 
 pub(super) struct Course<'a> {
     plan: &'a Plan,

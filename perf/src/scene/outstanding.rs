@@ -101,19 +101,51 @@ impl Outstanding {
                 }
                 self.settle(index, error_code, answered);
             }
+            Answer::Before { end, error_code } => self.take_before(end, error_code, answered)?,
             Answer::Wants(_) => {}
         }
         Ok(())
     }
 
-    fn settle(&mut self, index: usize, error_code: i16, answered: &mut impl FnMut(Answered)) {
+    fn take_before(
+        &mut self,
+        end: u64,
+        error_code: i16,
+        answered: &mut impl FnMut(Answered),
+    ) -> Result<(), Failure> {
+        if self.next_number * self.request_values < end {
+            return Err(not_asked());
+        }
+        while let Some(front) = self.waiting.front()
+            && let first = front.number * self.request_values
+            && first < end
+        {
+            for value in 0..(end - first).min(self.request_values) {
+                self.mark(0, value);
+            }
+            if !self.settle(0, error_code, answered) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the request is complete, and has left.
+    fn settle(
+        &mut self,
+        index: usize,
+        error_code: i16,
+        answered: &mut impl FnMut(Answered),
+    ) -> bool {
         let waiting = &mut self.waiting[index];
         if error_code != 0 {
             waiting.error_code = error_code;
         }
-        if waiting.values_left == 0 {
+        let is_complete = waiting.values_left == 0;
+        if is_complete {
             self.leave(index, 0, answered);
         }
+        is_complete
     }
 
     fn leave(&mut self, index: usize, error_code: i16, answered: &mut impl FnMut(Answered)) {
@@ -170,6 +202,10 @@ mod tests {
         Answer::Value { number, error_code: 0 }
     }
 
+    const fn before(end: u64) -> Answer {
+        Answer::Before { end, error_code: 0 }
+    }
+
     #[test]
     fn a_request_leaves_with_its_last_value_whatever_the_order() {
         let answers: [(Answer, &[(usize, i16)]); 4] =
@@ -183,9 +219,23 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_to_many_leaves_out_what_was_answered_alone() {
+        let answers: [(Answer, &[(usize, i16)]); 4] = [
+            (value(2), &[]),
+            (before(2), &[(0, 0)]),
+            (before(5), &[(1, 0)]),
+            (before(6), &[(2, 0)]),
+        ];
+        assert!(check(2, &answers).is_empty());
+        check(2, &[(value(1), &[]), (before(1), &[(0, 0)])]);
+    }
+
+    #[test]
     fn one_value_that_is_refused_refuses_its_request() {
         let refused = Answer::Value { number: 0, error_code: 7 };
         check(2, &[(refused, &[]), (value(1), &[(0, 7)])]);
+        let all = Answer::Before { end: 6, error_code: 9 };
+        check(2, &[(all, &[(0, 9), (1, 9), (2, 9)])]);
         check(1, &[(Answer::Request { number: 1, error_code: 5 }, &[(1, 5)])]);
     }
 
@@ -193,7 +243,7 @@ mod tests {
     fn what_was_not_asked_or_was_answered_is_a_failure() {
         let mut outstanding = check(2, &[(value(1), &[])]);
         let request = |number| Answer::Request { number, error_code: 0 };
-        for answer in [value(1), value(6), value(u64::MAX), request(3)] {
+        for answer in [value(1), value(6), value(u64::MAX), before(7), request(3)] {
             assert!(outstanding.take(answer, &mut |_| ()).is_err(), "{answer:?}");
         }
     }

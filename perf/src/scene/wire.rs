@@ -100,6 +100,11 @@ pub(super) enum Answer {
         number: u64,
         error_code: i16,
     },
+    /// To all values before this one that have no answer.
+    Before {
+        end: u64,
+        error_code: i16,
+    },
     /// It wants this to be said.
     Wants(&'static [u8]),
 }

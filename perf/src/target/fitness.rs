@@ -1,10 +1,13 @@
 //! Which steps of workloads make no sense for a protocol, and why: they are left out, and said to be.
 
 use crate::protocol::Protocol;
-use crate::workload::form::{Form, Kind};
+use crate::workload::form::{Consumers, Form, Kind, Lasts, Share};
 
 /// Of a topic. More streams than this are nothing that their makers advise.
 const PARTITIONS_MAX: i32 = 1_000;
+
+/// Of a topic, where a connection numbers its streams with a byte.
+const STREAMS_MAX: i32 = 255;
 
 /// `None` if it can be done.
 pub(super) fn unfit(protocol: Protocol, form: &Form) -> Option<&'static str> {
@@ -26,6 +29,26 @@ pub(super) fn unfit(protocol: Protocol, form: &Form) -> Option<&'static str> {
         return Some(
             "a partition is a stream or queue of its own, and more than 1,000 are too many",
         );
+    }
+    if protocol == Protocol::RabbitStream
+        && form.topics.iter().any(|topic| STREAMS_MAX < topic.partitions)
+    {
+        return Some("a connection writes to 255 streams at most");
+    }
+    if protocol == Protocol::Amqp {
+        return unfit_for_queues(form);
+    }
+    None
+}
+
+/// A queue gives each record to one reader, and then forgets it.
+fn unfit_for_queues(form: &Form) -> Option<&'static str> {
+    let is_shared = |it: &Consumers| it.share == Share::All && 1 < it.count;
+    if form.consumers.iter().any(is_shared) {
+        return Some("a queue gives each record to one reader, and here each wants all of them");
+    }
+    if form.phases.iter().any(|phase| phase.lasts == Lasts::Backlog) {
+        return Some("a queue is no log: it is not made to hold a backlog of this size");
     }
     None
 }
@@ -52,7 +75,7 @@ mod tests {
 
     #[test]
     fn what_a_protocol_cannot_do_is_known_before_it_is_tried() {
-        for protocol in [Protocol::Nats] {
+        for protocol in [Protocol::Nats, Protocol::Amqp, Protocol::RabbitStream] {
             for name in ["W1", "W2", "W3", "W4", "W5", "W14"] {
                 assert_eq!(counts(protocol, name).1, 0, "{name}");
             }
@@ -61,6 +84,16 @@ mod tests {
             }
             let (can, cannot) = counts(protocol, "W8");
             assert!(0 < can && 0 < cannot);
+        }
+    }
+
+    #[test]
+    fn a_queue_has_one_reader_and_no_backlog() {
+        let (can, cannot) = counts(Protocol::Amqp, "W6");
+        assert!(can == 1 && 0 < cannot);
+        assert_eq!(counts(Protocol::Amqp, "W7").0, 0);
+        for protocol in [Protocol::Nats, Protocol::RabbitStream] {
+            assert_eq!((counts(protocol, "W6").1, counts(protocol, "W7").1), (0, 0));
         }
     }
 }

@@ -29,7 +29,13 @@ const LOG_LINES_SHOWN: usize = 5;
 pub(crate) struct Instance {
     pub(crate) address: SocketAddr,
     running: Option<Running>,
+    /// Behind `running`, so that it ends after it.
+    companion: Option<Companion>,
 }
+
+/// A process that a broker needs beside it. It is killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Companion(Child);
 
 #[derive(Debug)]
 struct Running {
@@ -41,7 +47,7 @@ struct Running {
 impl Instance {
     /// Nobody here started it, so nobody here ends it.
     pub(crate) const fn elsewhere(address: SocketAddr) -> Self {
-        Self { address, running: None }
+        Self { address, running: None, companion: None }
     }
 
     /// A process whose parent we are.
@@ -49,13 +55,20 @@ impl Instance {
         Ok(Self {
             address,
             running: Some(Running { pid: pid_of(child.id())?, child: Some(child) }),
+            companion: None,
         })
     }
 
     /// A process that a script left running.
     pub(crate) fn of_pid(address: SocketAddr, pid: u32) -> Result<Self, Failure> {
         let running = Running { pid: pid_of(pid)?, child: None };
-        Ok(Self { address, running: Some(running) })
+        Ok(Self { address, running: Some(running), companion: None })
+    }
+
+    /// The same, with a process that ends after it.
+    pub(crate) fn with(mut self, companion: Companion) -> Self {
+        self.companion = Some(companion);
+        self
     }
 
     /// `None` of one that runs elsewhere.
@@ -102,6 +115,21 @@ impl Drop for Instance {
     fn drop(&mut self) {
         if let Some(mut running) = self.running.take() {
             running.end();
+        }
+    }
+}
+
+impl Companion {
+    pub(crate) const fn of(child: Child) -> Self {
+        Self(child)
+    }
+}
+
+impl Drop for Companion {
+    fn drop(&mut self) {
+        // It may have ended by itself: then there is nothing to kill.
+        if self.0.kill().is_ok() && self.0.wait().is_err() {
+            // Nobody else waits for it, so that this cannot be; there is nothing to do about it.
         }
     }
 }

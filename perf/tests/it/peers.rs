@@ -95,3 +95,13 @@ fn check(target: &str) {
 fn nats_acknowledges_and_delivers_every_record() {
     check("nats");
 }
+
+#[test]
+fn quorum_queues_acknowledge_and_deliver_every_record() {
+    check("rabbitmq-quorum");
+}
+
+#[test]
+fn streams_of_rabbitmq_acknowledge_and_deliver_every_record() {
+    check("rabbitmq-stream");
+}
