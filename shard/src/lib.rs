@@ -8,14 +8,11 @@
 //! No protocol rule and no log rule lives here: those are `net`'s, `engine`'s and `replication`'s.
 
 pub mod accounts;
-pub mod ahead;
 pub mod answers;
 pub mod broker;
 pub mod buffer;
 pub mod cause;
-pub mod checked;
 pub mod checkpoint;
-pub mod cold_reads;
 pub mod commit;
 pub mod compactor;
 pub mod connection;

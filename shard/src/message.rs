@@ -19,12 +19,12 @@ use replication::group;
 use replication::image::Image;
 
 use crate::accounts::ledger::Use;
-use crate::checked::Loads;
 use crate::controller::{Command, Outcome};
 use crate::door::Crowded;
 use crate::groups::Absence;
 use crate::io::{Io, Nanos};
 use crate::metrics::Snapshot;
+use crate::reader::checked::Loads;
 use crate::room::Notice;
 
 /// To the owner of partitions, or to shard 0 for the cluster's metadata.

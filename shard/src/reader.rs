@@ -5,6 +5,10 @@
 //! never move. A compacted segment is another file, with another name; who still knows the old name reads
 //! the old file, or is told that it has moved, and looks again.
 
+pub mod ahead;
+pub mod checked;
+pub mod cold_reads;
+
 use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;

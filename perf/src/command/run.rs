@@ -35,6 +35,7 @@ With --guard the first target is the one to beat: the exit code is 1 if the seco
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags of a command line")]
 pub(super) struct RunArguments {
     /// Of ours (`perf workloads`), or files; all of ours if none is named
     workloads: Vec<String>,
