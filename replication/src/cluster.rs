@@ -578,6 +578,14 @@ pub(crate) mod tests {
                 Some(Event::QuotasChanged { entity: Entity::new(user, client)?, changes })
             },
         );
+        let address = prop_oneof![Just(Name::Default), Just(Name::Exact("::1".into()))];
+        let rate = proptest::option::of(
+            (1_u8..4).prop_map(|it| Bound::checked(it.into()).expect("legal")),
+        );
+        let paced = (address, rate).prop_map(|(address, rate)| Event::QuotasChanged {
+            entity: Entity::Address(address),
+            changes: vec![(Quota::ConnectionCreationRate, rate)],
+        });
         let value = proptest::option::of(46_000_u16..46_003);
         let group = (prop_oneof![Just("g"), Just("h")], value).prop_map(|(group, value)| {
             let key = "consumer.session.timeout.ms".to_owned();
@@ -587,6 +595,7 @@ pub(crate) mod tests {
         prop_oneof![
             2 => group,
             2 => bounded,
+            2 => paced,
             4 => created,
             1 => deleted,
             2 => added,

@@ -14,6 +14,7 @@
 //! 7 broker registered   node i32 | present u8 | rack text if 1 | endpoints
 //! 8 quotas              name (of a user) | name (of a client) | bounds
 //! 9 group configs       group text | changes
+//! 10 address quotas     name (of an address) | bounds
 //! assignments           list of (list of node i32)
 //! changes               list of (key text | present u8 | value text if 1)
 //! name                  kind u8 (0 none, 1 the default, 2 exact) | text if 2
@@ -33,7 +34,7 @@ use crate::limits::{
     REPLICAS_MAX, TOPIC_NAME_BYTES_MAX,
 };
 use crate::node::{Broker, Endpoint, NodeId};
-use crate::quota::{Bound, Change, Entity, Name, Part, Quota};
+use crate::quota::{Bound, Change, Entity, Name, Part, Quota, address_name};
 use crate::topic_name::TopicName;
 
 /// The topic whose only partition holds these events. Never listed, never served.
@@ -163,11 +164,18 @@ impl Event {
                     .ok_or(EventError::OutOfRange)?,
             },
             7 => Self::BrokerRegistered(reader.broker()?),
-            8 => Self::QuotasChanged { entity: reader.entity()?, changes: reader.bounds()? },
+            8 => {
+                let entity = Entity::new(reader.name()?, reader.name()?);
+                reader.quotas(entity.ok_or(EventError::OutOfRange)?)?
+            }
             9 => Self::GroupConfigsChanged {
                 group: reader.owned_text(GROUP_NAME_BYTES_MAX)?,
                 changes: reader.changes()?,
             },
+            10 => {
+                let entity = Entity::Address(reader.address()?);
+                reader.quotas(entity)?
+            }
             _ => return Err(EventError::UnknownKind),
         };
         if reader.rest.is_empty() { Ok(event) } else { Err(EventError::Trailing) }
@@ -210,8 +218,13 @@ impl Event {
             Self::ProducerIdsAllocated { next } => writer.bytes(&next.get().to_be_bytes()),
             Self::BrokerRegistered(broker) => writer.broker(broker),
             Self::QuotasChanged { entity, changes } => {
-                writer.name(entity.part(Part::User));
-                writer.name(entity.part(Part::Client));
+                match entity {
+                    Entity::Address(name) => writer.name(Some(name)),
+                    Entity::User(_) | Entity::Client(_) | Entity::UserClient(..) => {
+                        writer.name(entity.part(Part::User));
+                        writer.name(entity.part(Part::Client));
+                    }
+                }
                 writer.bounds(changes);
             }
             Self::GroupConfigsChanged { group, changes } => {
@@ -230,6 +243,7 @@ impl Event {
             Self::BrokerConfigsChanged { .. } => 5,
             Self::ProducerIdsAllocated { .. } => 6,
             Self::BrokerRegistered(_) => 7,
+            Self::QuotasChanged { entity: Entity::Address(_), .. } => 10,
             Self::QuotasChanged { .. } => 8,
             Self::GroupConfigsChanged { .. } => 9,
         }
@@ -336,6 +350,7 @@ const fn quota_code(quota: Quota) -> u8 {
         Quota::ConsumerByteRate => 2,
         Quota::RequestPercentage => 3,
         Quota::ControllerMutationRate => 4,
+        Quota::ConnectionCreationRate => 5,
     }
 }
 
@@ -426,8 +441,23 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn entity(&mut self) -> Result<Entity, EventError> {
-        Entity::new(self.name()?, self.name()?).ok_or(EventError::OutOfRange)
+    fn address(&mut self) -> Result<Name, EventError> {
+        let name = self.name()?.ok_or(EventError::OutOfRange)?;
+        let is_canonical = match &name {
+            Name::Default => true,
+            Name::Exact(text) => address_name(text).as_ref() == Some(text),
+        };
+        if is_canonical { Ok(name) } else { Err(EventError::OutOfRange) }
+    }
+
+    fn quotas(&mut self, entity: Entity) -> Result<Event, EventError> {
+        let changes = self.bounds()?;
+        let is_sound = changes.iter().all(|(quota, _)| quota.is_of(&entity));
+        if is_sound {
+            Ok(Event::QuotasChanged { entity, changes })
+        } else {
+            Err(EventError::OutOfRange)
+        }
     }
 
     fn bounds(&mut self) -> Result<Vec<Change>, EventError> {
@@ -515,6 +545,11 @@ mod tests {
                     (Quota::ControllerMutationRate, Bound::checked(2.0)),
                 ],
             },
+            Event::QuotasChanged {
+                entity: Entity::Address(Name::Exact("::1".into())),
+                changes: vec![(Quota::ConnectionCreationRate, Bound::checked(2.0))],
+            },
+            Event::QuotasChanged { entity: Entity::Address(Name::Default), changes: vec![] },
         ]
     }
 
@@ -545,12 +580,18 @@ mod tests {
         let check = |bytes: &[u8], want| assert_eq!(Event::decode(bytes), Err(want), "{bytes:?}");
         check(&[2, 1], EventError::UnknownVersion);
         check(&[1, 0], EventError::UnknownKind);
-        check(&[1, 10], EventError::UnknownKind);
+        check(&[1, 11], EventError::UnknownKind);
         check(&[1, 6, 255, 0, 0, 0, 0, 0, 0, 0], EventError::OutOfRange);
         check(&[1, 5, 2], EventError::OutOfRange);
         check(&[1, 8, 0, 0, 0, 0, 0, 0], EventError::OutOfRange);
         check(&[1, 8, 1, 0, 0, 0, 0, 1, 9, 0], EventError::OutOfRange);
         check(&[1, 8, 1, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0], EventError::OutOfRange);
+        // A rate of connections for a user, bytes for an address, an address that is none, or not canonical.
+        check(&[1, 8, 1, 0, 0, 0, 0, 1, 5, 0], EventError::OutOfRange);
+        check(&[1, 10, 1, 0, 0, 0, 1, 1, 0], EventError::OutOfRange);
+        check(&[1, 10, 0, 0, 0, 0, 0], EventError::OutOfRange);
+        check(&[1, 10, 2, 0, 1, b'h', 0, 0, 0, 0], EventError::OutOfRange);
+        check(&[1, 10, 2, 0, 4, b'0', b':', b':', b'1', 0, 0, 0, 0], EventError::OutOfRange);
         check(&[1, 5, 0, 255, 255, 255, 255], EventError::OutOfRange);
         check(&[1, 5, 0, 0, 0, 0, 1, 255, 255], EventError::OutOfRange);
         check(&[1, 5, 0, 0, 0, 0, 1, 0, 1, 255, 0], EventError::NotUtf8);

@@ -1,12 +1,13 @@
 //! Client quotas as they are set: how much of a node each client may use, and which of several rules
-//! holds for it (KIP-13, KIP-55, KIP-124, KIP-599).
+//! holds for it (KIP-13, KIP-55, KIP-124, KIP-599, KIP-612).
 //!
 //! Knows nothing of what is used: that is counted where clients are served.
-//! Invariant: no entity is without a bound.
+//! Invariant: no entity is without a bound, and each has only bounds of its kind.
 
 pub mod alter;
 pub mod describe;
 
+use core::net::IpAddr;
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,14 +29,17 @@ pub enum Quota {
     RequestPercentage,
     /// Partitions made and deleted, per second, of the whole cluster.
     ControllerMutationRate,
+    /// Connections from one address, per second.
+    ConnectionCreationRate,
 }
 
 impl Quota {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::ProducerByteRate,
         Self::ConsumerByteRate,
         Self::RequestPercentage,
         Self::ControllerMutationRate,
+        Self::ConnectionCreationRate,
     ];
 
     /// Kafka's name of it.
@@ -46,6 +50,7 @@ impl Quota {
             Self::ConsumerByteRate => "consumer_byte_rate",
             Self::RequestPercentage => "request_percentage",
             Self::ControllerMutationRate => "controller_mutation_rate",
+            Self::ConnectionCreationRate => "connection_creation_rate",
         }
     }
 
@@ -61,12 +66,24 @@ impl Quota {
             Self::ConsumerByteRate => 1,
             Self::RequestPercentage => 2,
             Self::ControllerMutationRate => 3,
+            Self::ConnectionCreationRate => 4,
         }
     }
 
-    /// Whether a bound is a whole number.
-    const fn is_whole(self) -> bool {
-        matches!(self, Self::ProducerByteRate | Self::ConsumerByteRate)
+    /// Whether such a bound makes sense for `entity`: connections have an address before anybody knows
+    /// whose they are.
+    #[must_use]
+    pub const fn is_of(self, entity: &Entity) -> bool {
+        matches!(self, Self::ConnectionCreationRate) == matches!(entity, Entity::Address(_))
+    }
+
+    /// The largest bound, of those that are whole numbers: what Kafka's type of it carries.
+    const fn whole_max(self) -> Option<f64> {
+        match self {
+            Self::ProducerByteRate | Self::ConsumerByteRate => Some(9_223_372_036_854_775_807.0),
+            Self::ConnectionCreationRate => Some(2_147_483_647.0),
+            Self::RequestPercentage | Self::ControllerMutationRate => None,
+        }
     }
 }
 
@@ -113,6 +130,8 @@ pub enum Entity {
     User(Name),
     Client(Name),
     UserClient(Name, Name),
+    /// Whoever connects from there. The name of one is its canonical text.
+    Address(Name),
 }
 
 /// The kinds of names that entities are made of.
@@ -120,17 +139,37 @@ pub enum Entity {
 pub enum Part {
     User,
     Client,
+    Address,
 }
 
 impl Part {
+    pub const ALL: [Self; 3] = [Self::User, Self::Client, Self::Address];
+
     /// Kafka's name of it.
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
             Self::User => "user",
             Self::Client => "client-id",
+            Self::Address => "ip",
         }
     }
+
+    #[must_use]
+    pub fn of_key(key: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.key() == key)
+    }
+}
+
+/// What an address is called, however it is written; `None` if `text` is none. Host names are not looked
+/// up.
+#[must_use]
+pub fn address_name(text: &str) -> Option<Arc<str>> {
+    text.parse().ok().map(name_of_address)
+}
+
+fn name_of_address(address: IpAddr) -> Arc<str> {
+    Arc::from(address.to_canonical().to_string())
 }
 
 impl Entity {
@@ -149,15 +188,15 @@ impl Entity {
     pub fn part(&self, part: Part) -> Option<&Name> {
         match (self, part) {
             (Self::User(name) | Self::UserClient(name, _), Part::User)
-            | (Self::Client(name) | Self::UserClient(_, name), Part::Client) => Some(name),
-            (Self::User(_), Part::Client) | (Self::Client(_), Part::User) => None,
+            | (Self::Client(name) | Self::UserClient(_, name), Part::Client)
+            | (Self::Address(name), Part::Address) => Some(name),
+            (Self::User(_) | Self::UserClient(..) | Self::Client(_) | Self::Address(_), _) => None,
         }
     }
 
     /// Its names, the user's first.
     pub fn parts(&self) -> impl Iterator<Item = (Part, &Name)> {
-        let parts = [Part::User, Part::Client];
-        parts.into_iter().filter_map(|part| Some((part, self.part(part)?)))
+        Part::ALL.into_iter().filter_map(|part| Some((part, self.part(part)?)))
     }
 }
 
@@ -261,13 +300,23 @@ impl Quotas {
             Some((Payer { quota, user, client }, bound))
         })
     }
+
+    /// How many connections a second may come from this address; each has its own rate, also those that
+    /// share a rule.
+    #[must_use]
+    pub fn find_address(&self, address: IpAddr) -> Option<Bound> {
+        let names = [Name::Exact(name_of_address(address)), Name::Default];
+        names
+            .into_iter()
+            .find_map(|name| self.get(&Entity::Address(name))?.get(Quota::ConnectionCreationRate))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use super::{Bound, Entity, Name, Quota, Quotas, TooMany};
+    use super::{Bound, Entity, Name, Quota, Quotas, TooMany, address_name};
     use crate::limits::QUOTA_ENTITIES_MAX;
 
     fn name(text: &str) -> Name {
@@ -327,6 +376,42 @@ mod tests {
         check(&quotas, "", None);
         let quotas = quotas.change(&entity("*", "-"), &change(3.0)).expect("few");
         check(&quotas, "", Some((3.0, "u/*")));
+    }
+
+    #[test]
+    fn an_address_has_a_rule_of_its_own_or_the_default() {
+        let rate = |value| [(Quota::ConnectionCreationRate, bound(value))];
+        let find = |quotas: &Quotas, text: &str| {
+            quotas.find_address(text.parse().expect("an address")).map(Bound::get)
+        };
+        let own = Entity::Address(Name::Exact(address_name("10.0.0.1").expect("one")));
+        let default = Entity::Address(Name::Default);
+        let quotas = Quotas::default().change(&own, &rate(7.0)).expect("few");
+        assert_eq!(find(&quotas, "10.0.0.1"), Some(7.0));
+        assert_eq!(find(&quotas, "::ffff:10.0.0.1"), Some(7.0), "the same one");
+        assert_eq!(find(&quotas, "10.0.0.2"), None);
+        let quotas = quotas.change(&default, &rate(3.0)).expect("few");
+        assert_eq!(find(&quotas, "10.0.0.1"), Some(7.0));
+        assert_eq!(find(&quotas, "::1"), Some(3.0));
+        let quotas = quotas.change(&own, &[(Quota::ConnectionCreationRate, None)]).expect("few");
+        assert_eq!(find(&quotas, "10.0.0.1"), Some(3.0));
+        assert_eq!(quotas.find(Quota::ConnectionCreationRate, "u", "c"), None, "nobody's");
+    }
+
+    #[test]
+    fn an_address_has_one_name_however_it_is_written() {
+        for (text, want) in [
+            ("10.0.0.1", Some("10.0.0.1")),
+            ("::ffff:10.0.0.1", Some("10.0.0.1")),
+            ("0:0:0:0:0:0:0:1", Some("::1")),
+            ("2001:DB8::0", Some("2001:db8::")),
+            ("localhost", None),
+            ("10.0.0.1:9092", None),
+            ("10.0.0", None),
+            ("", None),
+        ] {
+            assert_eq!(address_name(text).as_deref(), want, "{text}");
+        }
     }
 
     #[test]

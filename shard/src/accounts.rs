@@ -94,9 +94,10 @@ impl Shared {
 /// What a payer's bound is in the units of its account: bytes, partitions, or nanoseconds of a core.
 fn per_second(quota: Quota, bound: Bound) -> f64 {
     let per_second = match quota {
-        Quota::ProducerByteRate | Quota::ConsumerByteRate | Quota::ControllerMutationRate => {
-            bound.get()
-        }
+        Quota::ProducerByteRate
+        | Quota::ConsumerByteRate
+        | Quota::ControllerMutationRate
+        | Quota::ConnectionCreationRate => bound.get(),
         Quota::RequestPercentage => bound.get() / 100.0 * 1e9,
     };
     per_second.clamp(1e-9, 1e18) // A bound may be any number.
@@ -122,8 +123,8 @@ impl<I: Io> Shard<I> {
             return None;
         }
         connection.meter.account(image.quotas(), client, quota, |quota| {
-            if quota == Quota::ControllerMutationRate {
-                return None; // The controller has it.
+            if matches!(quota, Quota::ControllerMutationRate | Quota::ConnectionCreationRate) {
+                return None; // The controller has the one, the door the other.
             }
             let (payer, bound) = image.quotas().find(quota, ANONYMOUS, client)?;
             Some(self.accounts.open(self.io.now(), payer, per_second(quota, bound)))
@@ -206,7 +207,8 @@ impl<I: Io> Shard<I> {
         Windows::of(&image.broker_config().mutation_windows)
     }
 
-    fn throttled(&self, quota: Quota, wait: Duration) -> Duration {
+    /// Counts a wait that a client is told of, or has.
+    pub fn throttled(&self, quota: Quota, wait: Duration) -> Duration {
         if wait > Duration::ZERO {
             self.recorder.borrow_mut().on_throttled(quota, wait);
         }

@@ -4,6 +4,7 @@
 //! Order at stop: no more requests, answers sent, last checkpoints, superblock that says "clean".
 
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -17,9 +18,10 @@ use replication::config::topic::{Durability, TopicConfig};
 use replication::event::Event;
 use replication::image::Image;
 use replication::node::{Broker, Endpoint};
+use replication::quota::Quota;
 
 use crate::cause::Cause;
-use crate::door::{self, Crowded};
+use crate::door::{self, TurnedAway};
 use crate::io::{Class, Io};
 use crate::limits::{ACCEPTED_PER_TURN_MAX, STOP_WAIT_MAX};
 use crate::message::{Adoption, Message, Reply};
@@ -375,14 +377,36 @@ async fn admit<I: Io>(shard: &Rc<Shard<I>>, socket: I::Socket, listener: usize) 
             shard.leave(address);
         }
         Ok(()) => connection::start(shard, socket, address, listener),
-        Err(Crowded) => {
-            if let Some(untold) = shard.connections.on_close(shard, Cause::AddressFull) {
-                let cause = Cause::AddressFull;
-                tracing::info!(%address, cause = cause.name(), untold, "connection closed: {cause}");
-            }
+        Err(TurnedAway::Crowded) => {
+            tell_turned_away(shard, address, Cause::AddressFull);
             shard.io.shutdown(&socket);
         }
+        Err(TurnedAway::Hasty(wait)) => {
+            tell_turned_away(shard, address, Cause::AddressRate);
+            hold(shard, socket, shard.throttled(Quota::ConnectionCreationRate, wait));
+        }
     }
+}
+
+fn tell_turned_away<I: Io>(shard: &Shard<I>, address: IpAddr, cause: Cause) {
+    if let Some(untold) = shard.connections.on_close(shard, cause) {
+        tracing::info!(%address, cause = cause.name(), untold, "connection closed: {cause}");
+    }
+}
+
+/// Closes a connection of an address that may make none for so long when that is over, as Kafka does: a
+/// client that is closed at once tries again at once. Nothing is read of it. Too many are closed now.
+fn hold<I: Io>(shard: &Rc<Shard<I>>, socket: I::Socket, wait: Duration) {
+    if !shard.connections.begin_hold() {
+        shard.io.shutdown(&socket);
+        return;
+    }
+    let shard = Rc::clone(shard);
+    shard.io.clone().spawn(Class::Foreground, async move {
+        shard.pause(wait).await;
+        shard.io.shutdown(&socket);
+        shard.connections.end_hold();
+    });
 }
 
 /// Lets what was begun end, then makes the last checkpoint.

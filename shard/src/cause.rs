@@ -29,11 +29,13 @@ pub enum Cause {
     Idle,
     NotAccepted,
     AddressFull,
+    AddressRate,
     Full,
+    Rate,
 }
 
 impl Cause {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Tls,
         Self::Http,
         Self::Ssh,
@@ -48,7 +50,9 @@ impl Cause {
         Self::Idle,
         Self::NotAccepted,
         Self::AddressFull,
+        Self::AddressRate,
         Self::Full,
+        Self::Rate,
     ];
 
     #[must_use]
@@ -79,7 +83,9 @@ impl Cause {
             Self::Idle => "idle",
             Self::NotAccepted => "not_accepted",
             Self::AddressFull => "address_full",
+            Self::AddressRate => "address_rate",
             Self::Full => "full",
+            Self::Rate => "rate",
         }
     }
 
@@ -106,7 +112,9 @@ impl fmt::Display for Cause {
             Self::Idle => "idle for connections.max.idle.ms",
             Self::NotAccepted => "it could not be accepted",
             Self::AddressFull => "its address has max.connections.per.ip already",
+            Self::AddressRate => "its address makes more than its connection_creation_rate",
             Self::Full => "there are max.connections already",
+            Self::Rate => "more come than max.connection.creation.rate",
         })
     }
 }

@@ -11,7 +11,7 @@ use crate::cause::{Cause, Tellings};
 use crate::connection::Connection;
 use crate::footprint::{Footprint, Step};
 use crate::io::Io;
-use crate::limits::{CONNECTION_BYTES, LOOK_PAUSE, LOOKED_PER_TURN_MAX};
+use crate::limits::{CONNECTION_BYTES, HELD_MAX, LOOK_PAUSE, LOOKED_PER_TURN_MAX};
 use crate::metrics::Metric;
 use crate::patience::Verdict;
 use crate::shard::Shard;
@@ -23,6 +23,8 @@ pub struct Connections<I: Io> {
     next_id: Cell<u64>,
     /// The most that were open since the last look.
     most_count: Cell<usize>,
+    /// Not served, and kept open for a while.
+    held_count: Cell<usize>,
     changed: Bell,
     /// Whether the sweep is to be roused when something is awaited that it has not seen.
     is_drowsy: Cell<bool>,
@@ -37,6 +39,7 @@ impl<I: Io> Default for Connections<I> {
             open: RefCell::default(),
             next_id: Cell::new(0),
             most_count: Cell::new(0),
+            held_count: Cell::new(0),
             changed: Bell::default(),
             is_drowsy: Cell::new(false),
             roused: Bell::default(),
@@ -75,6 +78,20 @@ impl<I: Io> Connections<I> {
     #[must_use]
     pub fn all(&self) -> Vec<Rc<Connection<I>>> {
         self.open.borrow().values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Whether one more may be kept open that is not served. Then `end_hold` says that it is closed.
+    #[must_use]
+    pub fn begin_hold(&self) -> bool {
+        let count = self.held_count.get();
+        self.held_count.set((count + 1).min(HELD_MAX));
+        count < HELD_MAX
+    }
+
+    /// # Panics
+    /// If none is held.
+    pub fn end_hold(&self) {
+        self.held_count.set(self.held_count.get() - 1);
     }
 
     /// Until none is open.

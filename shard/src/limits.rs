@@ -95,6 +95,12 @@ pub const SMALL_ANSWER_BYTES: u64 = 16 * 1024;
 /// Batches that are being compressed anew may take one in so many bytes of a shard's memory for requests
 /// besides it, and one batch whatever it takes.
 pub const RECOMPRESSION_SHARE: u64 = 4;
+/// Addresses of which a shard remembers how fast they made connections, and how often it forgets those that
+/// were quiet when there are so many.
+pub const PACES_MAX: usize = 32 * 1024;
+pub const PACES_TIDY: Duration = Duration::from_secs(1);
+/// Connections of a shard that are kept open until they are closed, as too many came from their addresses.
+pub const HELD_MAX: usize = 256;
 /// What an open connection takes of the heap, about.
 pub const CONNECTION_BYTES: u64 = 5 * 1024;
 /// Memory of requests, answers and connections that must have gone, and for how many looks, before the

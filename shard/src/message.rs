@@ -20,7 +20,7 @@ use replication::image::Image;
 
 use crate::accounts::ledger::Use;
 use crate::controller::{Command, Outcome};
-use crate::door::Crowded;
+use crate::door::TurnedAway;
 use crate::groups::Absence;
 use crate::io::{Io, Nanos};
 use crate::metrics::Snapshot;
@@ -106,7 +106,7 @@ pub enum Reply<I: Io> {
     EpochEnds(Vec<(usize, Result<FoundEpoch, ReadError>)>),
     Producers(Vec<(usize, Result<Vec<ActiveProducer>, ReadError>)>),
     LogBytes(Vec<(PartitionId, u64)>),
-    Entered(Result<(), Crowded>),
+    Entered(Result<(), TurnedAway>),
     Commanded(Outcome),
     Group(Result<group::answer::Answer, Absence>),
     /// What others used, of each that was told of.

@@ -120,6 +120,19 @@ quota --alter --entity-type users --entity-name "$topic" --entity-type clients -
 quota --describe --entity-type clients
 if grep -q "$topic" "$work/said"; then say "a quota is there after its deletion: $(cat "$work/said")"; fi
 
+# Quotas of addresses. Nobody connects from this one.
+quota --alter --entity-type ips --entity-name 192.0.2.7 --add-config connection_creation_rate=5
+quota --alter --entity-type ips --entity-default --add-config connection_creation_rate=100000
+quota --describe --entity-type ips
+says "ip '192.0.2.7' are .*connection_creation_rate=5" "the default ip are .*connection_creation_rate=100000"
+quota --describe --entity-type ips --entity-name 192.0.2.7
+says "ip '192.0.2.7' are .*connection_creation_rate=5"
+refused 'InvalidRequest|greater than 0' kafka.admin.ConfigCommand --alter --entity-type ips --entity-name 192.0.2.7 --add-config connection_creation_rate=-5
+quota --alter --entity-type ips --entity-name 192.0.2.7 --delete-config connection_creation_rate
+quota --alter --entity-type ips --entity-default --delete-config connection_creation_rate
+quota --describe --entity-type ips
+if grep -q connection_creation_rate "$work/said"; then say "a quota is there after its deletion: $(cat "$work/said")"; fi
+
 run TopicCommand --delete --topic "$topic"
 run TopicCommand --list
 if grep -qx "$topic" "$work/said"; then say "the topic is there after its deletion"; fi

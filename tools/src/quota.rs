@@ -116,6 +116,7 @@ Examples:
   odradek quota set --client-id-default consumer_byte_rate=5242880
   odradek quota set --user ana --client-id etl request_percentage=50     of one core
   odradek quota set --user-default controller_mutation_rate=5     partitions made and deleted a second
+  odradek quota set --ip-default connection_creation_rate=20     connections a second from each address
   odradek quota set --user ana producer_byte_rate=1 --validate-only
 
 Of all that name a client the most particular holds: a user with a client id before the user alone,

@@ -13,6 +13,9 @@ use crate::config::definition::address_counts;
 use crate::group::assignor::Assignor;
 use crate::group::{ConsumerLimits, ConsumerTiming, GroupLimits, Migration};
 
+/// Kafka's word for no bound of a rate: the largest that there is.
+const RATE_UNBOUNDED: u32 = 0x7fff_ffff;
+
 /// Keys and values, in canonical form if the key is known.
 pub type Configs = BTreeMap<String, String>;
 
@@ -127,6 +130,8 @@ pub struct TopicRules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
     pub count_max: u32,
+    /// That begin in a second. `None`: as many as come.
+    pub per_second_max: Option<u32>,
     pub per_address_max: u32,
     /// Addresses with a bound of their own; of one that is named twice the last holds.
     pub per_address_overrides: Vec<(IpAddr, u32)>,
@@ -179,6 +184,8 @@ impl BrokerConfig {
             },
             connections: ConnectionLimits {
                 count_max: count("max.connections"),
+                per_second_max: Some(count("max.connection.creation.rate"))
+                    .filter(|&rate| rate < RATE_UNBOUNDED),
                 per_address_max: count("max.connections.per.ip"),
                 per_address_overrides: layers
                     .value("max.connections.per.ip.overrides")
@@ -282,6 +289,7 @@ mod tests {
         assert_eq!(config.requests.fetch_bytes_max, 55 << 20);
         assert_eq!(config.connections.idle_ms_max, Some(600_000));
         assert_eq!(config.connections.send_buffer_bytes, None);
+        assert_eq!(config.connections.per_second_max, None);
         assert_eq!(config.producer_id_expiration_ms, 86_400_000);
     }
 

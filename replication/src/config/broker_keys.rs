@@ -298,6 +298,14 @@ static HONOURED: &[Definition] = &[
         .checked(Check::AtLeast(1_048_576))
         .updated(Update::ClusterWide),
     key(
+        "max.connection.creation.rate",
+        Kind::Int,
+        Some("2147483647"),
+        "Connections of this node that may begin in a second; more wait for their turn.",
+    )
+    .checked(Check::AtLeast(0))
+    .updated(Update::ClusterWide),
+    key(
         "max.connections",
         Kind::Int,
         Some("2147483647"),

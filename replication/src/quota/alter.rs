@@ -5,13 +5,11 @@ use std::sync::Arc;
 
 use crate::event::Event;
 use crate::limits::{QUOTA_ENTITIES_MAX, QUOTA_NAME_BYTES_MAX};
-use crate::quota::{Bound, Change, Entity, Name, Part, Quota, Quotas};
+use crate::quota::{Bound, Change, Entity, Name, Part, Quota, Quotas, address_name};
 use crate::refusal::{Reason, Refusal};
 
 /// How far from a whole number a bound of bytes may be, as Kafka has it.
 const WHOLE_WITHIN: f64 = 1e-6;
-/// The largest that a 64-bit number of Kafka's carries.
-const WHOLE_MAX: f64 = 9_223_372_036_854_775_807.0;
 
 /// One entry of a request, as it came.
 #[derive(Clone, Debug)]
@@ -48,37 +46,45 @@ pub fn alter(quotas: &Quotas, request: &[Alteration<'_>]) -> Vec<Outcome> {
     request.iter().map(outcome).collect()
 }
 
-/// What a type of entity is called that Kafka knows and nothing here bounds.
-pub(super) const ADDRESS: &str = "ip";
-
 fn entity(parts: &[(&str, Option<&str>)]) -> Result<Entity, Refusal> {
-    let (mut user, mut client) = (None, None);
+    let (mut user, mut client, mut address) = (None, None, None);
     for (key, name) in parts {
-        let slot = match *key {
-            key if key == Part::User.key() => &mut user,
-            key if key == Part::Client.key() => &mut client,
-            ADDRESS => {
-                return refuse(
-                    "The rate of connections from an address is not bounded; \
-                     max.connections.per.ip bounds their number.",
-                );
-            }
-            _ => return refuse(format!("Unhandled client quota entity type: {key}")),
+        let Some(part) = Part::of_key(key) else {
+            return refuse(format!("Unhandled client quota entity type: {key}"));
         };
-        let name = match name {
-            None => Name::Default,
-            Some("") => return refuse(format!("Empty {key} not supported")),
-            Some(name) if QUOTA_NAME_BYTES_MAX < name.len() => {
-                return refuse(format!("A {key} has at most {QUOTA_NAME_BYTES_MAX} bytes."));
-            }
-            Some(name) => Name::Exact(Arc::from(*name)),
+        let slot = match part {
+            Part::User => &mut user,
+            Part::Client => &mut client,
+            Part::Address => &mut address,
         };
-        if slot.replace(name).is_some() {
+        if slot.replace(entity_name(part, *name)?).is_some() {
             return refuse(format!("Duplicate entity type {key}"));
         }
     }
-    Entity::new(user, client)
-        .ok_or_else(|| Refusal::new(Reason::InvalidRequest, "Invalid empty client quota entity"))
+    match (user, client, address) {
+        (None, None, Some(address)) => Ok(Entity::Address(address)),
+        (_, _, Some(_)) => refuse("An ip goes with no user and no client-id."),
+        (user, client, None) => Entity::new(user, client)
+            .map_or_else(|| refuse("Invalid empty client quota entity"), Ok),
+    }
+}
+
+fn entity_name(part: Part, name: Option<&str>) -> Result<Name, Refusal> {
+    let Some(name) = name else { return Ok(Name::Default) };
+    let key = part.key();
+    if name.is_empty() {
+        return refuse(format!("Empty {key} not supported"));
+    }
+    if QUOTA_NAME_BYTES_MAX < name.len() {
+        return refuse(format!("A {key} has at most {QUOTA_NAME_BYTES_MAX} bytes."));
+    }
+    match part {
+        Part::User | Part::Client => Ok(Name::Exact(Arc::from(name))),
+        Part::Address => match address_name(name) {
+            Some(name) => Ok(Name::Exact(name)),
+            None => refuse(format!("{name} is not a valid IP; host names are not looked up.")),
+        },
+    }
 }
 
 /// Those that make a difference. That a key is not known is told only of one that is set.
@@ -93,9 +99,10 @@ fn changes(
         if wanted.iter().take(index).any(|(it, _)| it == key) {
             return refuse(format!("Duplicate quota key {key}"));
         }
-        let change = match (Quota::of_key(key), value) {
+        let quota = Quota::of_key(key).filter(|it| it.is_of(entity));
+        let change = match (quota, value) {
             (None, None) => continue,
-            (None, Some(_)) => return unknown(key),
+            (None, Some(_)) => return refuse(format!("Invalid configuration key {key}")),
             (Some(quota), None) => (quota, None),
             (Some(quota), Some(value)) => (quota, Some(bound(quota, *value)?)),
         };
@@ -111,25 +118,16 @@ fn bound(quota: Quota, value: f64) -> Result<Bound, Refusal> {
     let Some(bound) = Bound::checked(value) else {
         return refuse(format!("Quota {key} must be greater than 0"));
     };
-    if !quota.is_whole() {
+    let Some(whole_max) = quota.whole_max() else {
         return Ok(bound);
-    }
+    };
     if WHOLE_WITHIN < (value - value.round()).abs() {
         return refuse(format!("Quota {key} must be a whole number"));
     }
-    if WHOLE_MAX < value {
+    if whole_max < value {
         return refuse(format!("Quota {key} is too large"));
     }
     Ok(bound)
-}
-
-fn unknown<T>(key: &str) -> Result<T, Refusal> {
-    match key {
-        "connection_creation_rate" => {
-            refuse(format!("{key} is not accepted: nothing here would follow from it"))
-        }
-        _ => refuse(format!("Invalid configuration key {key}")),
-    }
 }
 
 fn refuse<T>(message: impl Into<std::borrow::Cow<'static, str>>) -> Result<T, Refusal> {

@@ -1,7 +1,8 @@
 //! DescribeClientQuotas: the entities that a filter lets through. Changes nothing.
 
-use crate::quota::alter::ADDRESS;
-use crate::quota::{Bounds, Entity, Name, Part, Quotas};
+use std::sync::Arc;
+
+use crate::quota::{Bounds, Entity, Name, Part, Quotas, address_name};
 use crate::refusal::{Reason, Refusal};
 
 /// What a filter asks of one part of an entity, as it came.
@@ -31,9 +32,8 @@ pub fn describe<'a>(
 ) -> Result<Vec<(&'a Entity, &'a Bounds)>, Refusal> {
     let wanted = wanted(filter)?;
     let matches = |entity: &Entity| {
-        let is_wanted = |(kind, test): &(Kind, Test<'_>)| match kind {
-            Kind::Address => false,
-            Kind::Part(part) => entity.part(*part).is_some_and(|name| test.matches(name)),
+        let is_wanted = |(part, test): &(Part, Test<'_>)| {
+            entity.part(*part).is_some_and(|name| test.matches(name))
         };
         wanted.iter().all(is_wanted)
             && (strictness == Strictness::Lax || entity.parts().count() == wanted.len())
@@ -41,16 +41,10 @@ pub fn describe<'a>(
     Ok(quotas.iter().filter(|(entity, _)| matches(entity)).collect())
 }
 
-/// A type of entity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Part(Part),
-    /// No entity has one.
-    Address,
-}
-
 enum Test<'a> {
     Exact(&'a str),
+    /// As an address is called, however it was written.
+    Address(Arc<str>),
     Default,
     Any,
 }
@@ -59,44 +53,43 @@ impl Test<'_> {
     fn matches(&self, name: &Name) -> bool {
         match self {
             Self::Exact(wanted) => name.as_option() == Some(wanted),
+            Self::Address(wanted) => name.as_option() == Some(wanted),
             Self::Default => *name == Name::Default,
             Self::Any => true,
         }
     }
 }
 
-fn wanted<'a>(filter: &[Component<'a>]) -> Result<Vec<(Kind, Test<'a>)>, Refusal> {
-    let mut wanted: Vec<(Kind, Test<'a>)> = Vec::new();
+fn wanted<'a>(filter: &[Component<'a>]) -> Result<Vec<(Part, Test<'a>)>, Refusal> {
+    let mut wanted: Vec<(Part, Test<'a>)> = Vec::new();
     for component in filter {
         let key = component.entity_type;
         if key.is_empty() {
             return refuse("Invalid empty entity type.");
         }
-        let kind = match key {
-            key if key == Part::User.key() => Kind::Part(Part::User),
-            key if key == Part::Client.key() => Kind::Part(Part::Client),
-            ADDRESS => Kind::Address,
-            _ => {
-                let message = format!("Unsupported entity type {key}");
-                return Err(Refusal::new(Reason::UnsupportedVersion, message));
-            }
+        let Some(part) = Part::of_key(key) else {
+            let message = format!("Unsupported entity type {key}");
+            return Err(Refusal::new(Reason::UnsupportedVersion, message));
         };
-        if wanted.iter().any(|(it, _)| *it == kind) {
+        if wanted.iter().any(|(it, _)| *it == part) {
             return refuse(format!(
                 "Entity type {key} cannot appear more than once in the filter."
             ));
         }
         let test = match (component.match_type, component.name) {
-            (0, Some(name)) => Test::Exact(name),
+            (0, Some(name)) => match address_name(name).filter(|_| part == Part::Address) {
+                Some(address) => Test::Address(address),
+                None => Test::Exact(name),
+            },
             (1, None) => Test::Default,
             (2, None) => Test::Any,
             (0, None) => return refuse("An exact match needs a name."),
             (1 | 2, Some(_)) => return refuse("Only an exact match has a name."),
             (other, _) => return refuse(format!("Unknown match type {other}")),
         };
-        wanted.push((kind, test));
+        wanted.push((part, test));
     }
-    if 1 < wanted.len() && wanted.iter().any(|(kind, _)| *kind == Kind::Address) {
+    if 1 < wanted.len() && wanted.iter().any(|(part, _)| *part == Part::Address) {
         return refuse("An ip goes with no user and no client-id.");
     }
     Ok(wanted)

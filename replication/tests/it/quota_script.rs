@@ -3,6 +3,7 @@
 //! ```text
 //! alter ENTITY [KEY[=VALUE] ...] [+ ...]    without a value the key is taken away
 //! find USER CLIENT                          what holds, and with whom it is shared
+//! from ADDRESS                              how many connections a second may come from there
 //! describe [FILTER]                         strict! before it asks for exactly these parts
 //! ```
 //! ENTITY is parts, such as `user:NAME/client-id:NAME`; NAME `*` is the default. FILTER is the same, and
@@ -30,6 +31,7 @@ pub(crate) fn run(script: &str) -> String {
             [] | ["#", ..] => vec![],
             ["alter", rest @ ..] => alter_all(&mut cluster, rest),
             ["find", user, client] => find(&cluster, user, client),
+            ["from", address] => from(&cluster, address),
             ["describe", filter @ ..] => describe_some(&cluster, filter),
             other => panic!("no such command: {other:?}"),
         };
@@ -93,6 +95,11 @@ fn find(cluster: &Cluster, user: &str, client: &str) -> Vec<String> {
     let found = |quota| cluster.image().quotas().find(quota, user, client);
     let found = Quota::ALL.into_iter().filter_map(found);
     found.map(|(payer, bound)| format!("{payer}: {}", bound.get())).collect()
+}
+
+fn from(cluster: &Cluster, address: &str) -> Vec<String> {
+    let found = cluster.image().quotas().find_address(address.parse().expect("an address"));
+    found.map(|bound| bound.get().to_string()).into_iter().collect()
 }
 
 fn describe_some(cluster: &Cluster, filter: &[&str]) -> Vec<String> {

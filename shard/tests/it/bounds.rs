@@ -32,9 +32,9 @@ const ARENA_BYTES: usize = 64 << 20;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// ApiVersions of version 0, without a client id.
-const ASK: &[u8] = b"\0\0\0\x0a\0\x12\0\0\0\0\0\x01\xff\xff";
+pub(crate) const ASK: &[u8] = b"\0\0\0\x0a\0\x12\0\0\0\0\0\x01\xff\xff";
 
-async fn connect(client: &Client) -> SimSocket {
+pub(crate) async fn connect(client: &Client) -> SimSocket {
     loop {
         if let Ok(socket) = client.io.connect(client.node).await {
             return socket;
@@ -44,26 +44,26 @@ async fn connect(client: &Client) -> SimSocket {
 }
 
 /// Has asked something.
-async fn known(client: &Client) -> SimSocket {
+pub(crate) async fn known(client: &Client) -> SimSocket {
     let socket = connect(client).await;
     send(client, &socket, ASK).await;
     assert!(!client.io.receive(&socket).await.unwrap().is_empty());
     socket
 }
 
-async fn send(client: &Client, socket: &SimSocket, bytes: &'static [u8]) {
+pub(crate) async fn send(client: &Client, socket: &SimSocket, bytes: &'static [u8]) {
     client.io.send(socket, vec![Bytes::from_static(bytes)]).await.unwrap();
 }
 
 /// After how long the broker ends the connection.
-async fn end_of(client: &Client, socket: &SimSocket) -> Duration {
+pub(crate) async fn end_of(client: &Client, socket: &SimSocket) -> Duration {
     let before = client.io.now();
     while client.io.receive(socket).await.is_ok_and(|received| !received.is_empty()) {}
     client.io.now().since(before)
 }
 
 /// How many connections were closed for each cause that there was.
-fn closed(counted: &Snapshot) -> BTreeMap<Cause, u64> {
+pub(crate) fn closed(counted: &Snapshot) -> BTreeMap<Cause, u64> {
     counted.closed().filter(|(_, count)| *count > 0).collect()
 }
 
@@ -385,7 +385,7 @@ fn a_connection_past_max_connections_waits_until_there_is_a_place() {
 }
 
 /// Sets a config of every broker.
-async fn raise(wire: &mut Wire, key: &'static str, value: &'static str) {
+pub(crate) async fn raise(wire: &mut Wire, key: &'static str, value: &'static str) {
     let config = AlterableConfig::default()
         .with_name(StrBytes::from_static_str(key))
         .with_value(Some(StrBytes::from_static_str(value)));

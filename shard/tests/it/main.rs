@@ -11,6 +11,7 @@ mod group_configs;
 mod group_offsets;
 mod lags;
 mod mailbox;
+mod paces;
 mod quotas;
 mod recovery;
 mod rewritten;

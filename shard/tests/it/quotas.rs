@@ -28,9 +28,9 @@ fn text(text: &str) -> StrBytes {
 }
 
 /// Parts of an entity: type and name, or the default's.
-type Parts<'a> = &'a [(&'a str, Option<&'a str>)];
+pub(crate) type Parts<'a> = &'a [(&'a str, Option<&'a str>)];
 
-fn entry(parts: Parts<'_>, key: &str, value: Option<f64>) -> EntryData {
+pub(crate) fn entry(parts: Parts<'_>, key: &str, value: Option<f64>) -> EntryData {
     let part = |(kind, name): &(&str, Option<&str>)| {
         EntityData::default().with_entity_type(text(kind)).with_entity_name(name.map(text))
     };
@@ -42,7 +42,11 @@ fn entry(parts: Parts<'_>, key: &str, value: Option<f64>) -> EntryData {
 }
 
 /// The code and whether there is a message, of each entry.
-async fn alter(client: &Client, version: i16, entries: Vec<EntryData>) -> Vec<(i16, bool)> {
+pub(crate) async fn alter(
+    client: &Client,
+    version: i16,
+    entries: Vec<EntryData>,
+) -> Vec<(i16, bool)> {
     alter_if(client, version, entries, false).await
 }
 
@@ -60,7 +64,7 @@ async fn alter_if(
 }
 
 /// Sets one quota.
-async fn set(client: &Client, parts: Parts<'_>, key: &str, value: f64) {
+pub(crate) async fn set(client: &Client, parts: Parts<'_>, key: &str, value: f64) {
     assert_eq!(alter(client, 1, vec![entry(parts, key, Some(value))]).await, [(0, false)]);
 }
 
@@ -435,8 +439,9 @@ fn who_makes_too_many_partitions_is_refused_until_it_has_waited() {
         assert_eq!(create(&client, 7, "c", 1).await, (0, NO_WAIT));
         assert_eq!(client.metadata(&["b", "c"]).await.len(), 2);
         let waits = client.counted().await;
-        let (quota, waits) = waits.throttled().last().unwrap();
-        assert_eq!((quota.key(), waits.count), ("controller_mutation_rate", 1));
+        let (_, waits) =
+            waits.throttled().find(|(it, _)| it.key() == "controller_mutation_rate").unwrap();
+        assert_eq!(waits.count, 1);
     });
 }
 

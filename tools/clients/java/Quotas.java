@@ -1,3 +1,7 @@
+import java.io.IOException;
+import java.net.Socket;
+import java.net.SocketException;
+import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
 import java.util.Map;
@@ -40,6 +44,7 @@ final class Quotas {
             produced(broker);
             consumed(broker);
             changed(broker, admin);
+            connected(broker, admin);
             set(admin, new Op("producer_byte_rate", null), new Op("consumer_byte_rate", null));
             Check.soon(() -> {
                 Check.equal(Map.of(), quotas(admin, ofClient(CLIENT)), "quotas when they are taken away");
@@ -132,6 +137,74 @@ final class Quotas {
         }
         Check.get(admin.deleteTopics(topics).all());
         Check.get(admin.alterClientQuotas(List.of(new ClientQuotaAlteration(entity, List.of(new Op("controller_mutation_rate", null))))).all());
+    }
+
+    /**
+     * Connections from this address: eleven at once at most, then one a second; more are closed unanswered. The
+     * admin's own are open already, and stay. How far others on this machine get is not looked at.
+     */
+    static void connected(String broker, Admin admin) throws Exception {
+        var address = new ClientQuotaEntity(Map.of("ip", "127.0.0.1"));
+        var stranger = new ClientQuotaEntity(Map.of("ip", "192.0.2.9"));
+        for (var wrong : List.of(
+            new ClientQuotaAlteration(address, List.of(new Op("producer_byte_rate", 1.0))),
+            new ClientQuotaAlteration(address, List.of(new Op("connection_creation_rate", 0.5))),
+            new ClientQuotaAlteration(address, List.of(new Op("connection_creation_rate", 4e9))),
+            new ClientQuotaAlteration(new ClientQuotaEntity(Map.of("ip", "no address")), List.of(new Op("connection_creation_rate", 1.0))),
+            new ClientQuotaAlteration(new ClientQuotaEntity(Map.of("ip", "127.0.0.1", "user", CLIENT)), List.of(new Op("connection_creation_rate", 1.0))),
+            new ClientQuotaAlteration(new ClientQuotaEntity(Map.of("user", CLIENT)), List.of(new Op("connection_creation_rate", 1.0))))) {
+            Check.refused(InvalidRequestException.class, () -> Check.get(admin.alterClientQuotas(List.of(wrong)).all()), wrong.toString());
+        }
+        rate(admin, stranger, 1.0);
+        String[] parts = broker.split(":");
+        Check.equal(40, answered(parts[0], Integer.parseInt(parts[1]), 40), "connections answered while another address has a rate");
+        rate(admin, address, 1.0);
+        var all = ClientQuotaFilter.containsOnly(List.of(ClientQuotaFilterComponent.ofEntityType("ip")));
+        Check.soon(() -> {
+            var rate = Map.of("connection_creation_rate", 1.0);
+            Check.equal(Map.of(address, rate, stranger, rate), quotas(admin, all), "the quotas of addresses");
+            return null;
+        });
+        long began = System.nanoTime();
+        int answered = answered(parts[0], Integer.parseInt(parts[1]), 40);
+        double seconds = (System.nanoTime() - began) / 1e9;
+        Check.that(answered <= 12 + seconds, "connections are held to their rate: " + answered + " in " + seconds + " s");
+        rate(admin, address, null);
+        rate(admin, stranger, null);
+        Check.soon(() -> {
+            Check.equal(40, answered(parts[0], Integer.parseInt(parts[1]), 40), "connections answered without a rate");
+            return null;
+        });
+    }
+
+    static void rate(Admin admin, ClientQuotaEntity entity, Double value) throws Exception {
+        Check.get(admin.alterClientQuotas(List.of(new ClientQuotaAlteration(entity, List.of(new Op("connection_creation_rate", value))))).all());
+    }
+
+    /** Of so many connections that are made together. ApiVersions of version 0, without a client id. */
+    static int answered(String host, int port, int count) throws IOException {
+        byte[] request = {0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, -1, -1};
+        List<Socket> sockets = new ArrayList<>();
+        int answered = 0;
+        try {
+            for (int index = 0; index < count; index++) {
+                sockets.add(new Socket(host, port));
+            }
+            for (Socket socket : sockets) {
+                try {
+                    socket.setSoTimeout(30_000);
+                    socket.getOutputStream().write(request);
+                    answered += socket.getInputStream().read() < 0 ? 0 : 1;
+                } catch (SocketException closed) {
+                    // Closed before the request came: unanswered.
+                }
+            }
+        } finally {
+            for (Socket socket : sockets) {
+                socket.close();
+            }
+        }
+        return answered;
     }
 
     /** What is past the credit took its time. The last record's own is not waited for, nor what was read ahead. */

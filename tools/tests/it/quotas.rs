@@ -1,8 +1,12 @@
-//! Quotas as their commands set, show and take them away.
+//! Quotas as their commands set, show and take them away, and one as sockets meet it.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::broker::{Broker, Place};
+use crate::broker::{Broker, End, Place};
 use crate::run::refuses;
 
 #[track_caller]
@@ -73,4 +77,45 @@ fn what_makes_no_sense_is_refused() {
         assert!(ended.error.contains(why), "{ended:?}");
     }
     assert_eq!(listed(&broker, &[]), json!([]));
+}
+
+/// ApiVersions of version 0, without a client id.
+const ASK: &[u8] = b"\0\0\0\x0a\0\x12\0\0\0\0\0\x01\xff\xff";
+
+/// Of connections that are made together, those that are closed without an answer.
+fn unanswered_count(address: &str, count: usize) -> usize {
+    let connect = |_| TcpStream::connect(address).expect("the kernel takes the connection");
+    let mut streams: Vec<TcpStream> = (0..count).map(connect).collect();
+    let is_unanswered = |stream: &mut TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("it is a duration");
+        let asked = stream.write_all(ASK);
+        asked.is_err() || !stream.read(&mut [0]).is_ok_and(|byte_count| 0 < byte_count)
+    };
+    streams.iter_mut().map(is_unanswered).filter(|it| *it).count()
+}
+
+#[test]
+fn connections_past_the_rate_of_their_address_are_closed_also_after_a_restart() {
+    let place = Place::new("quota-connections");
+    let broker = place.serve();
+    assert_eq!(unanswered_count(&place.address(), 64), 0);
+    let set = ["quota", "set", "--ip", "127.0.0.1", "connection_creation_rate=1"];
+    assert_eq!(broker.answer(&set, ""), "ip 127.0.0.1: connection_creation_rate=1\n");
+    assert_eq!(broker.end("KILL"), End::Signal(9));
+
+    let broker = place.serve();
+    let page = broker.answer(&["quota", "list"], "");
+    assert!(page.contains("127.0.0.1  connection_creation_rate  1\n"), "{page}");
+    // However slow this machine is: of some that are made together more come than one in a second.
+    let mut count = 0;
+    while count == 0 {
+        count = unanswered_count(&place.address(), 64);
+    }
+    let metrics = broker.page("/metrics");
+    for name in [
+        "odradek_throttled_total{shard=\"0\",quota=\"connection_creation_rate\"}",
+        "odradek_connections_closed_total{shard=\"0\",cause=\"address_rate\"}",
+    ] {
+        assert!(metrics.contains(&format!("{name} {count}\n")), "{name} {count} in {metrics}");
+    }
 }

@@ -12,7 +12,7 @@ const STREAMS: &str = "groups of the streams protocol are not served yet";
 const COORDINATORS: &str = "a coordinator is a part of the shard that owns its partition";
 const SHARES: &str = "share groups are not served yet";
 const TRANSACTIONS: &str = "transactions are not served yet";
-const QUOTAS: &str = "the rates of copies and of connections are not bounded";
+const QUOTAS: &str = "the rates of copies are not bounded";
 const COMPACTION: &str = "every core compacts its own logs, in the time that clients leave it";
 const STORAGE: &str = "our storage needs no such setting";
 const PURGATORY: &str = "waiting requests need no purging";
@@ -141,8 +141,6 @@ pub(super) static IDLE: &[Definition] = &[
     idle("log.message.format.version", Kind::Text, Some("3.0-IV1"), STORAGE),
     idle("log.preallocate", Kind::Boolean, Some("false"), STORAGE).updated(Update::ClusterWide),
     idle("log.segment.delete.delay.ms", Kind::Long, Some("60000"), STORAGE)
-        .updated(Update::ClusterWide),
-    idle("max.connection.creation.rate", Kind::Int, Some("2147483647"), QUOTAS)
         .updated(Update::ClusterWide),
     idle("metadata.log.dir", Kind::Text, None, QUORUM),
     idle("metadata.log.max.record.bytes.between.snapshots", Kind::Long, Some("20971520"), QUORUM),
