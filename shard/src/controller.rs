@@ -40,7 +40,7 @@ use crate::signal::Bell;
 pub enum Command {
     CreateTopics(CreateTopicsRequest, Asker),
     /// Names of topics that Metadata asked for.
-    AutoCreate(Vec<String>),
+    AutoCreate(Vec<String>, Asker),
     DeleteTopics(DeleteTopicsRequest, i16, Asker),
     CreatePartitions(CreatePartitionsRequest, Asker),
     AlterConfigs(AlterConfigsRequest),
@@ -224,8 +224,8 @@ async fn execute<I: Io>(shard: &Rc<Shard<I>>, command: Command) -> Outcome {
             let (response, wait) = admin::execute_create(shard, &request, &asker).await;
             Outcome::CreateTopics(response, wait)
         }
-        Command::AutoCreate(names) => {
-            admin::execute_auto_create(shard, &names).await;
+        Command::AutoCreate(names, asker) => {
+            admin::execute_auto_create(shard, &names, &asker).await;
             Outcome::AutoCreate
         }
         Command::DeleteTopics(request, version, asker) => {

@@ -188,7 +188,7 @@ async fn respond<I: Io>(
             Response::OffsetForLeaderEpoch(offsets::epoch_ends(shard, body).await)
         }
         Body::Metadata(body) => {
-            Response::Metadata(metadata::answer(shard, connection, body, version).await)
+            Response::Metadata(metadata::answer(shard, connection, request, body).await)
         }
         Body::DescribeCluster(body) => {
             Response::DescribeCluster(metadata::describe_cluster(shard, connection, &body, version))

@@ -88,8 +88,7 @@ impl<'a, I: Io> Toll<'a, I> {
         }
     }
 
-    /// How long the client must wait before its next request.
-    #[must_use]
+    /// How long the client must wait before its next request, which is counted.
     pub fn wait(self) -> Duration {
         self.shard.throttled(Quota::ControllerMutationRate, self.wait)
     }

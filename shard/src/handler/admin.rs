@@ -153,8 +153,18 @@ fn message(refusal: &Refusal) -> Option<StrBytes> {
 }
 
 /// Makes what can be made. Clients are not told what cannot: they see topics that are not there.
-pub async fn execute_auto_create<I: Io>(shard: &Rc<Shard<I>>, names: &[String]) {
-    let created = topics::auto_create(&shard.controller.image(), names, || shard.draw_topic_id());
+pub async fn execute_auto_create<I: Io>(shard: &Rc<Shard<I>>, names: &[String], asker: &Asker) {
+    let image = shard.controller.image();
+    let mut created = topics::auto_create(&image, names, || shard.draw_topic_id());
+    let mut toll = Toll::new(shard, &image, asker);
+    for creation in &mut created {
+        if let Ok(topic) = &creation.result
+            && let Err(refusal) = toll.pay(&image, &topic.event)
+        {
+            creation.result = Err(refusal);
+        }
+    }
+    toll.wait();
     let refused = created.iter().find_map(|it| Some((&it.name, it.result.as_ref().err()?)));
     if let Some((topic, refusal)) = refused {
         let why = &refusal.message;

@@ -17,9 +17,10 @@ use replication::node::NodeId;
 use replication::topic_name;
 use uuid::Uuid;
 
+use crate::accounts::toll::{Asker, Strictness};
 use crate::connection::Connection;
 use crate::controller::Command;
-use crate::handler::{Pauses, text};
+use crate::handler::{Pauses, Request, text};
 use crate::io::Io;
 use crate::shard::Shard;
 
@@ -29,23 +30,24 @@ const NO_OPERATIONS: i32 = i32::MIN;
 pub async fn answer<I: Io>(
     shard: &Rc<Shard<I>>,
     connection: &Connection<I>,
-    request: MetadataRequest,
-    version: i16,
+    request: &Request,
+    body: MetadataRequest,
 ) -> MetadataResponse {
-    let image = shard.image();
-    let is_all = request.topics.as_ref().is_none_or(|topics| version == 0 && topics.is_empty());
+    let (image, version) = (shard.image(), request.header.version);
+    let is_all = body.topics.as_ref().is_none_or(|topics| version == 0 && topics.is_empty());
     let topics = if is_all {
         image.topics().map(|topic| described(topic)).collect()
     } else {
-        let asked = request.topics.unwrap_or_default();
+        let asked = body.topics.unwrap_or_default();
         if asked.iter().any(|topic| topic.name.is_none() && topic.topic_id.is_nil()) {
             return odd_id();
         }
-        let may_create = request.allow_auto_topic_creation || version < 4;
+        let may_create = body.allow_auto_topic_creation || version < 4;
         let named = asked.iter().filter(|topic| topic.topic_id.is_nil());
         let names = named.filter_map(|it| it.name.as_ref()).map(|it| it.0.as_str());
         if may_create && image.broker_config().topics.auto_create {
-            create_missing(shard, &image, names).await;
+            let client = request.header.client_id.as_deref().unwrap_or_default();
+            create_missing(shard, &image, names, client).await;
         }
         let image = shard.image();
         let mut pauses = Pauses::new(&shard.io);
@@ -98,12 +100,15 @@ async fn create_missing<'a, I: Io>(
     shard: &Rc<Shard<I>>,
     image: &Image,
     names: impl Iterator<Item = &'a str>,
+    client: &str,
 ) {
     let is_missing =
         |name: &&str| image.topic(name).is_none() && topic_name::TopicName::checked(name).is_ok();
     let missing: Vec<String> = names.filter(is_missing).map(str::to_owned).collect();
     if !missing.is_empty() {
-        shard.command(Command::AutoCreate(missing)).await;
+        // As in Kafka nobody is told of a refusal, nor how long to wait: it sees no topic, and asks again.
+        let asker = Asker { client: client.to_owned(), strictness: Strictness::Refuse };
+        shard.command(Command::AutoCreate(missing, asker)).await;
     }
 }
 

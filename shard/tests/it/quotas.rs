@@ -506,3 +506,25 @@ fn what_is_refused_anyway_or_only_validated_costs_nothing_and_others_are_free() 
         }
     });
 }
+
+#[test]
+fn topics_that_are_made_as_somebody_asks_for_them_are_paid_for_too() {
+    let settings = [("auto.create.topics.enable", "true"), ("num.partitions", "20")];
+    play(&settings, async |client: Client| {
+        set(&client, &[("client-id", Some("sim"))], "controller_mutation_rate", 2.0).await;
+        let made = |name: &str| (name.to_owned(), 0, 20);
+        assert_eq!(client.metadata(&["a"]).await, [made("a")]);
+        // The first is within what may be used at once, so it is made; the second is not.
+        let missing = |name: &str| (name.to_owned(), 3, 0);
+        assert_eq!(client.metadata(&["b", "c"]).await, [made("b"), missing("c")]);
+        let (code, wait) = create(&client, 7, "d", 1).await;
+        assert_eq!(code, EXCEEDED);
+        nearly(wait, 9_000);
+        client.io.sleep(wait).await;
+        assert_eq!(client.metadata(&["a", "c"]).await, [made("a"), made("c")]);
+        let counted = client.counted().await;
+        let (_, waits) =
+            counted.throttled().find(|(it, _)| it.key() == "controller_mutation_rate").unwrap();
+        assert_eq!(waits.count, 2);
+    });
+}
