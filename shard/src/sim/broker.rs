@@ -96,6 +96,9 @@ pub fn config(overrides: &[(String, String)]) -> NodeConfig {
         ("auto.create.topics.enable", "false"),
         ("group.initial.rebalance.delay.ms", "300"),
         ("offsets.topic.num.partitions", "3"),
+        // As that of simulated members of the classic protocol.
+        ("group.consumer.min.session.timeout.ms", "6000"),
+        ("group.consumer.session.timeout.ms", "6000"),
         // Runs last for minutes.
         ("odradek.scrub.period.ms", "20000"),
         ("log.retention.check.interval.ms", "1000"),

@@ -1,25 +1,24 @@
-//! A simulated member of a group of the classic protocol. The roll of the group judges what it is told.
+//! A simulated member of a group. The roll of the group judges what it is told.
 //!
-//! A member joins, assigns if it leads, commits what it would have read, and now and then leaves, dies,
+//! A member takes its part of the partitions, commits what it would have read, and now and then leaves, dies,
 //! stalls, starts anew, or says what it should have said a generation ago. When it has done enough it
 //! stays until the whole group has settled: every partition owned, all in one generation.
+//!
+//! How it does that is in `classic.rs` and `consumer.rs`, one for each protocol of groups.
+
+mod classic;
+mod consumer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::Bytes;
-use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
-use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
-use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
-    FindCoordinatorRequest, FindCoordinatorResponse, GroupId, HeartbeatRequest, HeartbeatResponse,
-    JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
-    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
-    SyncGroupRequest, SyncGroupResponse, TopicName,
+    FindCoordinatorRequest, FindCoordinatorResponse, GroupId, OffsetCommitRequest,
+    OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use net::api::ApiKey;
@@ -28,18 +27,21 @@ use net::error_code::ErrorCode;
 use crate::io::{Io, Nanos};
 use crate::sim::SimIo;
 use crate::sim::chance::Chance;
-use crate::sim::roll::Roll;
+use crate::sim::roll::{CERTAIN, Roll};
 use crate::sim::wire::{Gone, Wire};
 
+/// Also what the simulated broker gives members of the consumer protocol.
 const SESSION_MS: i32 = 6_000;
 const REBALANCE_MS: i32 = 5_000;
-/// Who has shown itself so lately is a member: neither its session nor a rebalance can have ended without it.
-const SHOWN_MAX: Duration = Duration::from_secs(4);
+/// Longer than a session.
+const STALL: Duration = Duration::from_secs(8);
 pub(super) const RETRY: Duration = Duration::from_millis(200);
 
 /// How a member behaves.
 #[derive(Clone, Debug)]
 pub struct Ways {
+    /// What it speaks. Whenever it comes back it takes the next.
+    pub protocols: &'static [Protocol],
     /// Of JoinGroup, and as far as others go as high, of the rest.
     pub version: i16,
     /// It has a lasting name (KIP-345).
@@ -51,39 +53,57 @@ pub struct Ways {
     pub pause: Duration,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// The classic one, of members that the broker knows nothing of but their ids.
+    Opaque,
+    /// The classic one, of consumers: their group can go over to the other protocol, and back.
+    Classic,
+    /// KIP-848.
+    Consumer,
+}
+
 /// The first version of all its requests that has lasting names.
 pub const STATIC_FROM: i16 = 7;
 
-pub struct Member {
+/// The first version of OffsetCommit that has epochs of members.
+pub const EPOCHS_FROM: i16 = 9;
+
+/// Who a member is, whatever it speaks.
+pub struct Who {
     io: SimIo,
     node: usize,
     roll: Roll,
     number: u32,
     ways: Ways,
     chance: Chance,
-    id: String,
-    /// Of a static member that was restarted: the id that it had.
-    former_id: Option<String>,
+    rounds_left: usize,
+    positions: BTreeMap<i32, i64>,
     /// When it last sent what only a member may, and was answered.
     shown_at: Option<Nanos>,
-    generation: i32,
-    owned: BTreeSet<i32>,
-    positions: BTreeMap<i32, i64>,
-    rounds_left: usize,
+}
+
+/// How a member's time with one protocol ends.
+enum Ending {
+    Over,
+    /// It comes back with the next.
+    Change,
 }
 
 /// What a member does next.
 enum Next {
     Stay,
     Rejoin,
-    /// Its id is not known any more.
+    /// Its id is not known any more, or its epoch.
     StartAnew,
     /// The coordinator is not there now.
     Wait,
+    /// It is gone, and comes back with another protocol.
+    Change,
     End,
 }
 
-impl Member {
+impl Who {
     #[must_use]
     pub fn new(io: &SimIo, node: usize, roll: &Roll, ways: Ways) -> Self {
         Self {
@@ -94,172 +114,59 @@ impl Member {
             rounds_left: ways.round_count,
             ways,
             chance: Chance::new(io.random()),
-            id: String::new(),
-            former_id: None,
-            shown_at: None,
-            generation: -1,
-            owned: BTreeSet::new(),
             positions: BTreeMap::new(),
+            shown_at: None,
         }
     }
 
     /// Until it has done enough and the group has settled.
-    pub async fn run(mut self) {
-        loop {
-            let mut wire = Wire::connect(&self.io, self.node).await;
-            loop {
-                match self.live(&mut wire).await {
-                    Ok(Next::End) => return,
-                    Ok(Next::Wait) => self.io.sleep(RETRY).await,
-                    Ok(Next::StartAnew) => self.forget_id(),
-                    Ok(Next::Stay | Next::Rejoin) => {}
-                    Err(Gone) => break,
+    pub async fn live(mut self) {
+        for protocol in self.ways.protocols.iter().cycle() {
+            let (who, ending) = match protocol {
+                Protocol::Opaque => classic::Member::new(self, classic::Kind::Opaque).run().await,
+                Protocol::Classic => {
+                    classic::Member::new(self, classic::Kind::Consumers).run().await
                 }
-                self.roll.unsettle(self.number);
-                if self.roll.is_over() {
-                    return;
-                }
-            }
-            self.roll.unsettle(self.number);
-            if self.roll.is_over() {
-                return;
+                Protocol::Consumer => consumer::Member::new(self).run().await,
+            };
+            match ending {
+                Ending::Over => return,
+                Ending::Change => self = who,
             }
         }
     }
 
-    /// One generation.
-    async fn live(&mut self, wire: &mut Wire) -> Result<Next, Gone> {
-        if !self.find_coordinator(wire).await? {
-            return Ok(Next::Wait);
-        }
-        let joined = match self.join(wire).await? {
-            Ok(joined) => joined,
-            Err(next) => return Ok(next),
-        };
-        match self.sync(wire, &joined).await? {
-            Ok(owned) => self.owned = owned,
-            Err(next) => return Ok(next),
-        }
-        let owner = self.instance().unwrap_or_else(|| self.member_id());
-        self.roll.on_assigned(self.generation, &owner, &self.owned);
-        self.haunt(wire).await?;
-        let (group, topic) = self.names();
-        match fetch(wire, &group, &topic, &self.owned).await? {
-            Some(found) => self.positions = found,
-            None => return Ok(Next::Wait),
-        }
-        // Who is still a member after it has read was one when it read.
-        match self.beat(wire).await? {
-            Next::Stay => {}
-            next => return Ok(next),
-        }
-        self.positions.iter().for_each(|(&partition, &at)| self.roll.on_fetched(partition, at));
-        loop {
-            self.io.sleep(self.ways.pause).await;
-            match self.round(wire).await? {
-                Next::Stay => {}
-                next => return Ok(next),
-            }
-            if self.rounds_left == 0 && self.roll.settle(self.number, self.generation, &self.owned)
-            {
-                return Ok(Next::End);
-            }
-        }
+    /// What a member does that is gone and comes back.
+    const fn comes_back(&self) -> Next {
+        if self.ways.protocols.len() > 1 { Next::Change } else { Next::StartAnew }
     }
 
-    async fn round(&mut self, wire: &mut Wire) -> Result<Next, Gone> {
-        if self.rounds_left > 0 {
-            self.rounds_left -= 1;
-            if self.chance.one_in(self.ways.odd_one_in) {
-                return self.be_odd(wire).await;
-            }
-            match self.commit(wire).await? {
-                Next::Stay => {}
-                next => return Ok(next),
-            }
-        }
-        self.beat(wire).await
+    /// It is not where the group could rest. True if everybody may end all the same.
+    fn unsettle(&self) -> bool {
+        self.roll.unsettle(self.number);
+        self.roll.is_over()
     }
 
-    async fn be_odd(&mut self, wire: &mut Wire) -> Result<Next, Gone> {
-        match self.chance.below(6) {
-            0 => {
-                self.shown_at = None;
-                self.leave(wire).await?;
-                Ok(Next::StartAnew)
-            }
-            1 => {
-                // It dies, and somebody else takes its place, or is the same under its lasting name.
-                self.former_id = self.ways.is_static.then(|| self.id.clone());
-                self.forget_id();
-                Err(Gone)
-            }
-            2 => {
-                // It dies, and nobody takes its place.
-                self.roll.strike(self.number);
-                Ok(Next::End)
-            }
-            3 => {
-                // Longer than its session.
-                self.io.sleep(Duration::from_secs(8)).await;
-                Ok(Next::Stay)
-            }
-            4 => {
-                if self.generation > 1 {
-                    self.be_late(wire).await?;
-                }
-                Ok(Next::Stay)
-            }
-            _ => Ok(Next::Rejoin),
-        }
+    /// What it sent at `sent_at`, as only a member may, was answered.
+    fn show(&mut self, sent_at: Nanos) {
+        self.shown_at = Some(sent_at);
+        self.roll.show(self.number, sent_at, self.io.now());
     }
 
-    /// What it says of an earlier generation counts no more.
-    async fn be_late(&mut self, wire: &mut Wire) -> Result<(), Gone> {
-        let earlier = self.generation - 1;
-        let (what, codes) = match self.chance.below(3) {
-            0 => {
-                let id = self.member_id();
-                ("heartbeat", vec![self.send_beat(wire, earlier, id).await?])
-            }
-            1 => {
-                let answer = self.send_sync(wire, earlier, Vec::new()).await?;
-                ("sync", vec![ErrorCode::new(answer.error_code)])
-            }
-            _ => {
-                let offsets = self.positions.iter().map(|(&it, &at)| (it, at.max(0))).collect();
-                let answered = self.send_commit(wire, earlier, &offsets).await?;
-                ("commit", answered.into_iter().map(|(_, code)| code).collect())
-            }
-        };
-        if codes.contains(&ErrorCode::NONE) {
-            let generation = self.generation;
-            self.roll.fail(format!("a {what} of an earlier generation than {generation} counts"));
-        }
-        Ok(())
+    /// It owns these now, as an answer says to what it sent at `sent_at`.
+    fn own(&mut self, partitions: &BTreeSet<i32>, sent_at: Nanos) {
+        self.shown_at = Some(sent_at);
+        self.roll.own(self.number, partitions, sent_at, self.io.now());
     }
 
-    /// What a static member sends that has been replaced, and still lives, counts no more.
-    async fn haunt(&mut self, wire: &mut Wire) -> Result<(), Gone> {
-        let Some(former_id) = self.former_id.take() else { return Ok(()) };
-        let former = StrBytes::from_string(former_id);
-        if self.send_beat(wire, self.generation, former).await? == ErrorCode::NONE {
-            self.roll.fail(format!("a heartbeat of who was {:?} before counts", self.instance()));
-        }
-        Ok(())
+    /// It reads nothing any more.
+    fn give_all_up(&mut self) {
+        self.roll.give_up(self.number, &BTreeSet::new());
+        self.positions.clear();
     }
 
-    fn forget_id(&mut self) {
-        self.id.clear();
-        self.shown_at = None;
-    }
-
-    /// An id that it is given.
-    fn take_id(&mut self, id: &str) {
-        if self.id.is_empty() {
-            self.roll.on_named(id);
-        }
-        id.clone_into(&mut self.id);
+    fn was_shown_lately(&self) -> bool {
+        self.shown_at.is_some_and(|at| self.io.now().since(at) < CERTAIN)
     }
 
     fn names(&self) -> (String, String) {
@@ -270,8 +177,8 @@ impl Member {
         GroupId(StrBytes::from_string(self.names().0))
     }
 
-    fn member_id(&self) -> StrBytes {
-        StrBytes::from_string(self.id.clone())
+    fn topic(&self) -> TopicName {
+        TopicName(StrBytes::from_string(self.names().1))
     }
 
     fn instance(&self) -> Option<StrBytes> {
@@ -286,140 +193,26 @@ impl Member {
         Ok(answer.error_code == 0)
     }
 
-    async fn join(&mut self, wire: &mut Wire) -> Result<Result<JoinGroupResponse, Next>, Gone> {
-        let protocol = JoinGroupRequestProtocol::default()
-            .with_name(StrBytes::from_static_str("sim"))
-            .with_metadata(Bytes::from_static(b"anything"));
-        let request = JoinGroupRequest::default()
-            .with_group_id(self.group())
-            .with_session_timeout_ms(SESSION_MS)
-            .with_rebalance_timeout_ms(if self.ways.version >= 1 { REBALANCE_MS } else { -1 })
-            .with_member_id(self.member_id())
-            .with_group_instance_id(self.instance())
-            .with_protocol_type(StrBytes::from_static_str("sim"))
-            .with_protocols(vec![protocol]);
-        let answer: JoinGroupResponse =
-            wire.call(ApiKey::JoinGroup, self.ways.version, &request).await?;
-        let code = ErrorCode::new(answer.error_code);
-        if code == ErrorCode::NONE {
-            self.take_id(&answer.member_id);
-            self.generation = answer.generation_id;
-            return Ok(Ok(answer));
-        }
-        if code == ErrorCode::MEMBER_ID_REQUIRED {
-            self.take_id(&answer.member_id);
-            return Ok(Err(Next::Rejoin));
-        }
-        Ok(Err(self.next_after(code)))
-    }
-
-    /// What it owns from now on.
-    async fn sync(
-        &mut self,
-        wire: &mut Wire,
-        joined: &JoinGroupResponse,
-    ) -> Result<Result<BTreeSet<i32>, Next>, Gone> {
-        let assignments = if joined.leader == joined.member_id {
-            let members: Vec<StrBytes> =
-                joined.members.iter().map(|it| it.member_id.clone()).collect();
-            self.assign(members)
-        } else {
-            Vec::new()
-        };
-        let sent_at = self.io.now();
-        let answer = self.send_sync(wire, self.generation, assignments).await?;
-        match ErrorCode::new(answer.error_code) {
-            ErrorCode::NONE => {
-                self.shown_at = Some(sent_at);
-                let owned = answer.assignment.chunks_exact(4);
-                let owned = owned.map(|it| i32::from_be_bytes(it.try_into().expect("four bytes")));
-                Ok(Ok(owned.collect()))
-            }
-            code => Ok(Err(self.next_after(code))),
-        }
-    }
-
-    async fn send_sync(
-        &self,
-        wire: &mut Wire,
-        generation: i32,
-        assignments: Vec<SyncGroupRequestAssignment>,
-    ) -> Result<SyncGroupResponse, Gone> {
-        let request = SyncGroupRequest::default()
-            .with_group_id(self.group())
-            .with_generation_id(generation)
-            .with_member_id(self.member_id())
-            .with_group_instance_id(self.instance())
-            .with_assignments(assignments);
-        wire.call(ApiKey::SyncGroup, self.ways.version.min(4), &request).await
-    }
-
-    /// Each partition to one member, in turn.
-    fn assign(&self, members: Vec<StrBytes>) -> Vec<SyncGroupRequestAssignment> {
-        let partition_count = self.roll.partition_count();
-        let member_count = members.len();
-        let assigned = members.into_iter().enumerate().map(|(index, member)| {
-            let own = (0_i32..).take(partition_count).skip(index).step_by(member_count);
-            let bytes: Vec<u8> = own.flat_map(i32::to_be_bytes).collect();
-            SyncGroupRequestAssignment::default()
-                .with_member_id(member)
-                .with_assignment(Bytes::from(bytes))
-        });
-        assigned.collect()
-    }
-
-    async fn beat(&mut self, wire: &mut Wire) -> Result<Next, Gone> {
-        let (sent_at, id) = (self.io.now(), self.member_id());
-        match self.send_beat(wire, self.generation, id).await? {
-            ErrorCode::NONE => {
-                self.shown_at = Some(sent_at);
-                Ok(Next::Stay)
-            }
-            code => Ok(self.next_after(code)),
-        }
-    }
-
-    async fn send_beat(
-        &self,
-        wire: &mut Wire,
-        generation: i32,
-        id: StrBytes,
-    ) -> Result<ErrorCode, Gone> {
-        let request = HeartbeatRequest::default()
-            .with_group_id(self.group())
-            .with_generation_id(generation)
-            .with_member_id(id)
-            .with_group_instance_id(self.instance());
-        let version = self.ways.version.min(4);
-        let answer: HeartbeatResponse = wire.call(ApiKey::Heartbeat, version, &request).await?;
-        Ok(ErrorCode::new(answer.error_code))
-    }
-
-    async fn leave(&self, wire: &mut Wire) -> Result<(), Gone> {
-        let request = LeaveGroupRequest::default().with_group_id(self.group());
-        let _left: LeaveGroupResponse = if self.ways.version >= 3 {
-            let member = MemberIdentity::default()
-                .with_member_id(self.member_id())
-                .with_group_instance_id(self.instance());
-            wire.call(ApiKey::LeaveGroup, 4, &request.with_members(vec![member])).await?
-        } else {
-            wire.call(ApiKey::LeaveGroup, 2, &request.with_member_id(self.member_id())).await?
-        };
-        Ok(())
-    }
-
-    async fn commit(&mut self, wire: &mut Wire) -> Result<Next, Gone> {
-        if self.owned.is_empty() {
-            return Ok(Next::Stay);
-        }
+    /// Where it would have read to by now.
+    fn read_on(&mut self, owned: &BTreeSet<i32>) -> BTreeMap<i32, i64> {
         let mut offsets = BTreeMap::new();
-        for &partition in &self.owned {
+        for &partition in owned {
             let step = i64::try_from(self.chance.between(1, 9)).expect("a digit");
             offsets.insert(partition, self.positions[&partition].max(0) + step);
         }
+        offsets
+    }
+
+    /// Commits these, and says what came of it that was no success.
+    async fn commit(
+        &mut self,
+        wire: &mut Wire,
+        (id, generation): (&str, i32),
+        offsets: &BTreeMap<i32, i64>,
+    ) -> Result<Option<ErrorCode>, Gone> {
         offsets.iter().for_each(|(&partition, &offset)| self.roll.on_commit(partition, offset));
-        let mut next = Next::Stay;
-        for (partition, code) in self.send_commit(wire, self.generation, &offsets).await? {
+        let mut failed = None;
+        for (partition, code) in self.send_commit(wire, (id, generation), offsets).await? {
             let offset = offsets[&partition];
             match code {
                 ErrorCode::NONE => {
@@ -427,21 +220,21 @@ impl Member {
                     self.roll.on_committed(partition, offset);
                 }
                 // It may have been stored.
-                ErrorCode::COORDINATOR_NOT_AVAILABLE => next = self.next_after(code),
+                ErrorCode::COORDINATOR_NOT_AVAILABLE => failed = Some(code),
                 code => {
                     self.roll.on_refused(partition, offset);
-                    next = self.next_after(code);
+                    failed = Some(code);
                 }
             }
         }
-        Ok(next)
+        Ok(failed)
     }
 
     /// What is answered for each partition.
     async fn send_commit(
         &self,
         wire: &mut Wire,
-        generation: i32,
+        (id, generation): (&str, i32),
         offsets: &BTreeMap<i32, i64>,
     ) -> Result<Vec<(i32, ErrorCode)>, Gone> {
         let partitions = offsets.iter().map(|(&partition, &offset)| {
@@ -450,14 +243,13 @@ impl Member {
                 .with_committed_offset(offset)
                 .with_committed_metadata(Some(StrBytes::default()))
         });
-        let (_, topic) = self.names();
         let topic = OffsetCommitRequestTopic::default()
-            .with_name(TopicName(StrBytes::from_string(topic)))
+            .with_name(self.topic())
             .with_partitions(partitions.collect());
         let request = OffsetCommitRequest::default()
             .with_group_id(self.group())
             .with_generation_id_or_member_epoch(generation)
-            .with_member_id(self.member_id())
+            .with_member_id(StrBytes::from_string(id.to_owned()))
             .with_group_instance_id(self.instance())
             .with_topics(vec![topic]);
         let version = self.ways.version.clamp(2, 9);
@@ -467,15 +259,11 @@ impl Member {
         Ok(answered.map(|it| (it.partition_index, ErrorCode::new(it.error_code))).collect())
     }
 
-    fn was_shown_lately(&self) -> bool {
-        self.shown_at.is_some_and(|at| self.io.now().since(at) < SHOWN_MAX)
-    }
-
-    fn next_after(&self, code: ErrorCode) -> Next {
+    /// What a member does that is refused, in any protocol.
+    fn next_after(&self, id: &str, code: ErrorCode) -> Next {
         match code {
-            ErrorCode::REBALANCE_IN_PROGRESS | ErrorCode::ILLEGAL_GENERATION => Next::Rejoin,
             ErrorCode::UNKNOWN_MEMBER_ID if self.was_shown_lately() => {
-                self.roll.fail(format!("{} is not a member any more, and lives", self.id));
+                self.roll.fail(format!("{id} is not a member any more, and lives"));
                 Next::End
             }
             ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::GROUP_ID_NOT_FOUND => Next::StartAnew,

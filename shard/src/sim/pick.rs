@@ -10,7 +10,7 @@ use crate::sim::clock::{Clock, Gait};
 use crate::sim::consumer::Manners;
 use crate::sim::disk::{Crash, Faults};
 use crate::sim::history::{Durability, Retries};
-use crate::sim::member::{STATIC_FROM, Ways};
+use crate::sim::member::{EPOCHS_FROM, Protocol, STATIC_FROM, Ways};
 use crate::sim::net::Weather;
 use crate::sim::plan::{Ending, Phase, Until};
 use crate::sim::policy::Policy;
@@ -78,12 +78,26 @@ pub fn manners(chance: &mut Chance) -> Manners {
 pub fn ways(chance: &mut Chance) -> Ways {
     let version = i16::try_from(chance.below(10)).expect("versions are few");
     Ways {
+        protocols: &[Protocol::Opaque],
         version,
         is_static: version >= STATIC_FROM && chance.one_in(2),
         round_count: chance.index(30),
         odd_one_in: [4, 10, 100][chance.index(3)],
         pause: Duration::from_millis([20, 300, 2_000][chance.index(3)]),
     }
+}
+
+/// Of consumers, which speak one protocol of groups, the other, or now this and now that.
+pub fn consumer_ways(chance: &mut Chance) -> Ways {
+    const OF_CONSUMERS: [&[Protocol]; 4] = [
+        &[Protocol::Consumer],
+        &[Protocol::Classic],
+        &[Protocol::Consumer, Protocol::Classic],
+        &[Protocol::Classic, Protocol::Consumer],
+    ];
+    let protocols = OF_CONSUMERS[chance.index(OF_CONSUMERS.len())];
+    let is_static = chance.one_in(3);
+    Ways { protocols, version: EPOCHS_FROM, is_static, ..ways(chance) }
 }
 
 pub fn phase(chance: &mut Chance) -> Phase {

@@ -16,7 +16,7 @@ use crate::sim::disk::{Crash, ENDLESS_BYTES, Faults};
 use crate::sim::history::{Durability, Retries};
 use crate::sim::member::Ways;
 use crate::sim::net::Weather;
-use crate::sim::pick::{habits, manners, moment_in_crowd, phase, ways, wish};
+use crate::sim::pick::{consumer_ways, habits, manners, moment_in_crowd, phase, ways, wish};
 use crate::sim::policy::Policy;
 use crate::sim::producer::Habits;
 
@@ -109,6 +109,10 @@ const GROUP_ODDS: u64 = 3;
 const SHORT_GROUP_ODDS: u64 = 2;
 /// Likewise, of groups.
 const GROUP_SALT: u64 = 0x60_0bed_5eed_0002;
+/// One in so many runs has a group of consumers, of both protocols, in place of another.
+const CONSUMERS_ODDS: u64 = 3;
+/// Parts the chance of such groups from that of everything else.
+const CONSUMERS_SALT: u64 = 0xc0_15e5_7e2d_05a3;
 /// One in so many long runs has a disk that fails again and again.
 const SICK_ODDS: u64 = 8;
 /// Parts the chance of such disks from that of everything else.
@@ -133,6 +137,12 @@ impl Plan {
             plan.group_log_count = Some(1);
             let round_count = 1 + chance.index(4);
             plan.members = vec![Ways { round_count, ..ways(&mut chance) }];
+        }
+        let mut chance = Chance::new(mix(seed ^ CONSUMERS_SALT));
+        if chance.one_in(CONSUMERS_ODDS) {
+            plan.group_log_count = Some(1);
+            let round_count = 1 + chance.index(4);
+            plan.members = vec![Ways { round_count, ..consumer_ways(&mut chance) }];
         }
         plan
     }
@@ -166,6 +176,10 @@ impl Plan {
         let keeps_all = plan.topics.iter().all(|it| it.policy == Policy::default());
         if chance.one_in(DAMAGE_ODDS) && keeps_all && plan.members.is_empty() {
             plan.damage = Some(Damage::pick(&mut chance));
+        }
+        let mut chance = Chance::new(mix(seed ^ CONSUMERS_SALT));
+        if chance.one_in(CONSUMERS_ODDS) && plan.damage.is_none() {
+            plan.members = (0..chance.between(1, 5)).map(|_| consumer_ways(&mut chance)).collect();
         }
         let mut chance = Chance::new(mix(seed ^ SICK_SALT));
         if chance.one_in(SICK_ODDS) && plan.damage.is_none() {

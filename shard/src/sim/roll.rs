@@ -1,13 +1,15 @@
 //! The roll of a group: what its members were told, and what they committed. It judges that at once: no id
-//! is given twice, no partition has two owners in a generation, and committed offsets never go back.
+//! is given twice, no partition has two owners in a generation, or at one time, and committed offsets never
+//! go back.
 //!
 //! Sends nothing but the last look at what is committed.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
-use crate::io::Io;
+use crate::io::{Io, Nanos};
 use crate::sim::SimIo;
 use crate::sim::failure::Check;
 use crate::sim::member::{RETRY, fetch};
@@ -17,6 +19,10 @@ use crate::sim::wire::{Gone, Wire};
 /// Where a partition is of which nothing was committed.
 const NOBODY: i64 = -1;
 
+/// Who has shown itself so lately is a member, and owns what it did: neither its session nor a rebalance, nor
+/// its time to give something up, can have ended without it.
+pub const CERTAIN: Duration = Duration::from_secs(4);
+
 /// What the members of a group were told, and what they committed. One per group and run.
 #[derive(Clone)]
 pub struct Roll(Rc<RefCell<Told>>);
@@ -24,18 +30,28 @@ pub struct Roll(Rc<RefCell<Told>>);
 struct Told {
     name: String,
     topic: String,
+    topic_id: [u8; 16],
     partition_count: usize,
     recorder: Recorder,
     /// Every id that somebody was given.
     ids: BTreeSet<String>,
     /// Of each generation, who owns a partition.
     owners: BTreeMap<(i32, i32), String>,
+    /// What each member reads.
+    holds: BTreeMap<u32, Hold>,
     offsets: BTreeMap<i32, Known>,
     /// Members that have done enough, and what they own in which generation.
     settled: BTreeMap<u32, (i32, BTreeSet<i32>)>,
     member_count: u32,
     /// All have settled once: everybody may end.
     is_over: bool,
+}
+
+/// What a member reads.
+struct Hold {
+    partitions: BTreeSet<i32>,
+    /// When it sent what was last answered as a member is answered.
+    shown_at: Nanos,
 }
 
 /// What is known of a partition's committed offset.
@@ -62,10 +78,12 @@ impl Roll {
         Self(Rc::new(RefCell::new(Told {
             name,
             topic,
+            topic_id: targets[0].topic_id,
             partition_count,
             recorder: recorder.clone(),
             ids: BTreeSet::new(),
             owners: BTreeMap::new(),
+            holds: BTreeMap::new(),
             offsets: BTreeMap::new(),
             settled: BTreeMap::new(),
             member_count: 0,
@@ -77,6 +95,10 @@ impl Roll {
     pub(super) fn names(&self) -> (String, String) {
         let told = self.0.borrow();
         (told.name.clone(), told.topic.clone())
+    }
+
+    pub(super) fn topic_id(&self) -> [u8; 16] {
+        self.0.borrow().topic_id
     }
 
     pub(super) fn partition_count(&self) -> usize {
@@ -94,6 +116,7 @@ impl Roll {
         let mut told = self.0.borrow_mut();
         told.member_count -= 1;
         told.settled.remove(&member);
+        told.holds.remove(&member);
     }
 
     pub(super) fn fail(&self, what: String) {
@@ -118,6 +141,41 @@ impl Roll {
                 let what = format!(
                     "partition {partition} of generation {generation} belongs to {owner} and to {member}"
                 );
+                return told.recorder.fail(Check::Group, what);
+            }
+        }
+    }
+
+    /// A member reads these from `now` on, as an answer says to what it sent at `sent_at`.
+    pub(super) fn own(&self, member: u32, partitions: &BTreeSet<i32>, sent_at: Nanos, now: Nanos) {
+        let partitions = partitions.clone();
+        self.0.borrow_mut().holds.insert(member, Hold { partitions, shown_at: sent_at });
+        self.check_holds(member, now);
+    }
+
+    /// What a member sent at `sent_at` was answered as a member is answered.
+    pub(super) fn show(&self, member: u32, sent_at: Nanos, now: Nanos) {
+        if let Some(hold) = self.0.borrow_mut().holds.get_mut(&member) {
+            hold.shown_at = sent_at;
+        }
+        self.check_holds(member, now);
+    }
+
+    /// A member reads only these any more.
+    pub(super) fn give_up(&self, member: u32, kept: &BTreeSet<i32>) {
+        if let Some(hold) = self.0.borrow_mut().holds.get_mut(&member) {
+            hold.partitions.retain(|it| kept.contains(it));
+        }
+    }
+
+    /// Two members that both are members for certain read nothing in common.
+    fn check_holds(&self, member: u32, now: Nanos) {
+        let told = self.0.borrow();
+        let is_certain = |it: &Hold| now.since(it.shown_at) < CERTAIN;
+        let Some(own) = told.holds.get(&member).filter(|it| is_certain(it)) else { return };
+        for (other, hold) in told.holds.iter().filter(|it| *it.0 != member && is_certain(it.1)) {
+            if let Some(partition) = own.partitions.intersection(&hold.partitions).next() {
+                let what = format!("partition {partition} has two owners: {member} and {other}");
                 return told.recorder.fail(Check::Group, what);
             }
         }
@@ -194,6 +252,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::Roll;
+    use crate::io::Nanos;
     use crate::sim::World;
     use crate::sim::failure::Check;
     use crate::sim::history::{Durability, LogId};
@@ -219,6 +278,26 @@ mod tests {
             (Err(want), Some((Check::Group, what))) if what.contains(want) => {}
             (want, found) => panic!("{want:?}, and the roll found {found:?}"),
         }
+    }
+
+    #[test]
+    fn two_owners_at_one_time_are_found_unless_one_is_not_sure_any_more() {
+        let at = |millis: u64| Nanos::new(millis * 1_000_000);
+        check(Ok(()), |roll| {
+            roll.own(1, &of(&[0, 1]), at(0), at(10));
+            roll.give_up(1, &of(&[0]));
+            roll.own(2, &of(&[1]), at(20), at(30));
+            roll.own(3, &of(&[0]), at(4_000), at(4_010)); // The first has been silent.
+        });
+        check(Err("partition 1 has two owners: 2 and 1"), |roll| {
+            roll.own(1, &of(&[0, 1]), at(0), at(10));
+            roll.own(2, &of(&[1]), at(20), at(3_999));
+        });
+        check(Err("partition 0 has two owners: 1 and 2"), |roll| {
+            roll.own(1, &of(&[0]), at(0), at(10));
+            roll.own(2, &of(&[0]), at(4_000), at(5_000));
+            roll.show(1, at(5_010), at(5_020)); // It was a member all the time.
+        });
     }
 
     fn of(partitions: &[i32]) -> BTreeSet<i32> {

@@ -20,7 +20,7 @@ use crate::sim::damage::{Damage, Due, Moment, Unreadable};
 use crate::sim::disk::{Crash, Disk, Faults};
 use crate::sim::failure::{Check, Failure};
 use crate::sim::history::{Event, KEY_COUNT};
-use crate::sim::member::Member;
+use crate::sim::member::Who;
 use crate::sim::net::Weather;
 use crate::sim::pick::{habits, wish};
 use crate::sim::plan::{Ending, Phase, Plan, Until};
@@ -186,7 +186,7 @@ impl<'plan> Run<'plan> {
                 let read = &topics.borrow()[0];
                 let roll = Roll::new(&recorder, "sim".to_owned(), read);
                 for ways in plan.members {
-                    work(&io, &recorder, Member::new(&io, node, &roll, ways).run());
+                    work(&io, &recorder, Who::new(&io, node, &roll, ways).live());
                 }
                 rolls.borrow_mut().replace(roll);
             }
