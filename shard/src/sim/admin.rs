@@ -38,6 +38,8 @@ pub struct Wish {
     pub durability: Durability,
     /// Segments roll by time: Kafka's smallest segment is larger than what a run writes.
     pub segment_ms: u64,
+    /// `compression.type`, if batches do not stay as they come.
+    pub compression: Option<&'static str>,
     pub policy: Policy,
 }
 
@@ -172,6 +174,9 @@ impl Admin {
             configs.push(config("cleanup.policy", "compact".to_owned()));
             configs.push(config("delete.retention.ms", ms.to_string()));
             configs.push(config("min.cleanable.dirty.ratio", "0".to_owned()));
+        }
+        if let Some(compression) = wish.compression {
+            configs.push(config("compression.type", compression.to_owned()));
         }
         if wish.durability == Durability::Memory {
             configs.push(config("write.caching", "true".to_owned()));

@@ -22,6 +22,7 @@ pub fn wish(chance: &mut Chance, name: String) -> Wish {
         partition_count: 1 + i32::from(chance.one_in(2)) * 2,
         durability: if chance.one_in(4) { Durability::Memory } else { Durability::Device },
         segment_ms: 1 << chance.between(7, 14),
+        compression: None,
         policy: Policy::default(),
     }
 }
@@ -47,11 +48,6 @@ pub fn habits(chance: &mut Chance, request_count: usize) -> Habits {
     };
     let version =
         if chance.one_in(2) { TOPIC_IDS_FROM } else { [3, 5, 7, 8, 9, 11, 12][chance.index(7)] };
-    let codecs = if version < ZSTD_FROM {
-        [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Snappy]
-    } else {
-        [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd]
-    };
     Habits {
         retries,
         acks,
@@ -60,9 +56,20 @@ pub fn habits(chance: &mut Chance, request_count: usize) -> Habits {
         request_count: request_count / 2 + chance.index(request_count / 2 + 1),
         value_bytes_max: [100, 2_000, 20_000, 80_000][chance.index(4)],
         batch_bytes: None,
-        codec: if chance.one_in(4) { codecs[chance.index(4)] } else { Codec::None },
+        codec: if chance.one_in(4) { codec(chance, version) } else { Codec::None },
         pause_nanos: [1, 1_000_000, 50_000_000][chance.index(3)],
     }
+}
+
+/// That a producer of this version knows.
+pub fn codec(chance: &mut Chance, version: i16) -> Codec {
+    let last = if version < ZSTD_FROM { Codec::Snappy } else { Codec::Zstd };
+    [Codec::Gzip, Codec::Snappy, Codec::Lz4, last][chance.index(4)]
+}
+
+/// Of a topic.
+pub fn compression(chance: &mut Chance) -> &'static str {
+    ["uncompressed", "gzip", "snappy", "lz4", "zstd"][chance.index(5)]
 }
 
 pub fn manners(chance: &mut Chance) -> Manners {

@@ -16,7 +16,9 @@ use crate::sim::disk::{Crash, ENDLESS_BYTES, Faults};
 use crate::sim::history::{Durability, Retries};
 use crate::sim::member::Ways;
 use crate::sim::net::Weather;
-use crate::sim::pick::{consumer_ways, habits, manners, moment_in_crowd, phase, ways, wish};
+use crate::sim::pick::{
+    codec, compression, consumer_ways, habits, manners, moment_in_crowd, phase, ways, wish,
+};
 use crate::sim::policy::Policy;
 use crate::sim::producer::Habits;
 
@@ -113,6 +115,10 @@ const GROUP_SALT: u64 = 0x60_0bed_5eed_0002;
 const CONSUMERS_ODDS: u64 = 3;
 /// Parts the chance of such groups from that of everything else.
 const CONSUMERS_SALT: u64 = 0xc0_15e5_7e2d_05a3;
+/// One in so many runs has more producers that compress, and topics that compress anew.
+const CODECS_ODDS: u64 = 3;
+/// Parts the chance of codecs from that of everything else.
+const CODECS_SALT: u64 = 0xc_0dec_5eed_5582;
 /// One in so many long runs has a disk that fails again and again.
 const SICK_ODDS: u64 = 8;
 /// Parts the chance of such disks from that of everything else.
@@ -144,6 +150,7 @@ impl Plan {
             let round_count = 1 + chance.index(4);
             plan.members = vec![Ways { round_count, ..consumer_ways(&mut chance) }];
         }
+        plan.compress(&mut Chance::new(mix(seed ^ CODECS_SALT)));
         plan
     }
 
@@ -185,7 +192,27 @@ impl Plan {
         if chance.one_in(SICK_ODDS) && plan.damage.is_none() {
             plan.sicken(&mut chance);
         }
+        plan.compress(&mut Chance::new(mix(seed ^ CODECS_SALT)));
         plan
+    }
+
+    /// Half of the producers compress, and half of the topics have a codec of their own. Not where batches
+    /// are to be whole blocks, or what may be gone depends on how large they are stored.
+    fn compress(&mut self, chance: &mut Chance) {
+        let has_blocks = self.producers.iter().any(|it| it.batch_bytes.is_some());
+        if !chance.one_in(CODECS_ODDS) || has_blocks {
+            return;
+        }
+        for habits in &mut self.producers {
+            if chance.one_in(2) {
+                habits.codec = codec(chance, habits.version);
+            }
+        }
+        for wish in &mut self.topics {
+            if chance.one_in(2) && wish.policy.retention_bytes.is_none() {
+                wish.compression = Some(compression(chance));
+            }
+        }
     }
 
     /// A disk that often fails what is to be durable, and then the power goes: only then it shows whether

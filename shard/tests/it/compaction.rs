@@ -31,6 +31,7 @@ fn written() -> (World, Recorder, Vec<Target>) {
         partition_count: 1,
         durability: Durability::Device,
         segment_ms: 500,
+        compression: None,
         policy: Policy { tombstone_ms: Some(1_000_000), ..Policy::default() },
     };
     let mut admin = Admin::new(&outside, 0, &recorder);

@@ -410,6 +410,7 @@ fn what_is_acknowledged_in_another_codec_is_there_after_each_of_many_power_cuts(
         partition_count: 3,
         durability: Durability::Device,
         segment_ms: 60_000,
+        compression: None,
         policy: Policy::default(),
     };
     let mut admin = Admin::new(&outside, 0, &recorder);

@@ -49,6 +49,7 @@ fn produced(request_count: usize) -> (World, Recorder, Target) {
         partition_count: 1,
         durability: Durability::Device,
         segment_ms: 128,
+        compression: None,
         policy: Policy::default(),
     };
     let mut admin = Admin::new(&io, 0, &recorder);
