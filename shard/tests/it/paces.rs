@@ -51,6 +51,7 @@ fn connections_past_the_rate_of_the_node_wait_for_their_turn_and_are_served() {
             open.push(known(&client).await);
         }
         assert!(client.io.now().since(began) < Duration::from_secs(3), "nobody waits");
+        drop(open);
     });
 }
 
@@ -68,6 +69,7 @@ fn a_lower_rate_of_the_node_holds_for_who_comes_from_then_on() {
             open.push(known(&client).await);
             soon_after(client.io.now().since(began), want_ms);
         }
+        drop(open);
     });
 }
 
@@ -108,6 +110,7 @@ fn connections_past_the_rate_of_their_address_are_held_and_closed_unanswered() {
             open.push(known(&client).await);
         }
         assert_eq!(waits(&client).await.count, 1);
+        drop(open);
     });
 }
 
@@ -142,8 +145,11 @@ fn so_many_are_held_and_more_are_closed_at_once() {
         let closed_at_once = ends.iter().filter(|it| it.since(began) < Duration::from_millis(500));
         let closed_at_once = closed_at_once.count();
         assert!((MORE - 3..MORE + HELD_MAX).contains(&closed_at_once), "{closed_at_once}");
-        let want = BTreeMap::from([(Cause::AddressRate, u64::try_from(ends.len()).unwrap())]);
-        assert_eq!(closed(&client.counted().await), want);
+        // The news of an end is under way for a moment.
+        let counted = closed(&client.counted().await);
+        let ended = u64::try_from(ends.len()).unwrap();
+        assert_eq!(counted.keys().collect::<Vec<_>>(), [&Cause::AddressRate]);
+        assert!((ended..=ended + 3).contains(&counted[&Cause::AddressRate]), "{counted:?}");
         drop(open);
     });
 }
