@@ -530,6 +530,31 @@ pub(crate) mod tests {
         assert_eq!(digest(&replayed(&cluster)), digest(&cluster));
     }
 
+    fn any_quotas() -> impl Strategy<Value = Event> {
+        let part = || {
+            proptest::option::of(prop_oneof![Just(Name::Default), Just(Name::Exact("n".into()))])
+        };
+        let quota = prop_oneof![Just(Quota::ProducerByteRate), Just(Quota::RequestPercentage)];
+        let bound = proptest::option::of(
+            (1_u8..4).prop_map(|it| Bound::checked(it.into()).expect("legal")),
+        );
+        let bounded = (part(), part(), vec((quota, bound), 0..3)).prop_filter_map(
+            "of somebody",
+            |(user, client, changes)| {
+                Some(Event::QuotasChanged { entity: Entity::new(user, client)?, changes })
+            },
+        );
+        let address = prop_oneof![Just(Name::Default), Just(Name::Exact("::1".into()))];
+        let rate = proptest::option::of(
+            (1_u8..4).prop_map(|it| Bound::checked(it.into()).expect("legal")),
+        );
+        let paced = (address, rate).prop_map(|(address, rate)| Event::QuotasChanged {
+            entity: Entity::Address(address),
+            changes: vec![(Quota::ConnectionCreationRate, rate)],
+        });
+        prop_oneof![bounded, paced]
+    }
+
     fn any_event() -> impl Strategy<Value = Event> {
         let id = (0_u8..6).prop_map(|it| TopicId::new([it; 16]));
         let name = prop_oneof![Just("a.b"), Just("a_b"), Just("c"), Just("d-e")];
@@ -565,27 +590,6 @@ pub(crate) mod tests {
         let allocated = (0_i64..9_999).prop_map(|next| Event::ProducerIdsAllocated {
             next: ProducerId::checked(next).expect("positive"),
         });
-        let part = || {
-            proptest::option::of(prop_oneof![Just(Name::Default), Just(Name::Exact("n".into()))])
-        };
-        let quota = prop_oneof![Just(Quota::ProducerByteRate), Just(Quota::RequestPercentage)];
-        let bound = proptest::option::of(
-            (1_u8..4).prop_map(|it| Bound::checked(it.into()).expect("legal")),
-        );
-        let bounded = (part(), part(), vec((quota, bound), 0..3)).prop_filter_map(
-            "of somebody",
-            |(user, client, changes)| {
-                Some(Event::QuotasChanged { entity: Entity::new(user, client)?, changes })
-            },
-        );
-        let address = prop_oneof![Just(Name::Default), Just(Name::Exact("::1".into()))];
-        let rate = proptest::option::of(
-            (1_u8..4).prop_map(|it| Bound::checked(it.into()).expect("legal")),
-        );
-        let paced = (address, rate).prop_map(|(address, rate)| Event::QuotasChanged {
-            entity: Entity::Address(address),
-            changes: vec![(Quota::ConnectionCreationRate, rate)],
-        });
         let value = proptest::option::of(46_000_u16..46_003);
         let group = (prop_oneof![Just("g"), Just("h")], value).prop_map(|(group, value)| {
             let key = "consumer.session.timeout.ms".to_owned();
@@ -594,8 +598,7 @@ pub(crate) mod tests {
         });
         prop_oneof![
             2 => group,
-            2 => bounded,
-            2 => paced,
+            4 => any_quotas(),
             4 => created,
             1 => deleted,
             2 => added,

@@ -260,12 +260,14 @@ mod tests {
         Nanos::new(5).plus(Duration::from_millis(millis))
     }
 
+    type Verdicts = Vec<(u32, Result<(), TurnedAway>)>;
+
     /// Those that there are now, and what keeps the next from one.
     fn verdicts_at(
         door: &mut Door<u32>,
         now: Nanos,
         (limits, cluster): (&ConnectionLimits, &Cluster),
-    ) -> (Vec<(u32, Result<(), TurnedAway>)>, Next<u32>) {
+    ) -> (Verdicts, Next<u32>) {
         let rules = Rules { limits, ..Rules::of(cluster.image()) };
         let mut verdicts = Vec::new();
         loop {
@@ -276,10 +278,7 @@ mod tests {
         }
     }
 
-    fn verdicts(
-        door: &mut Door<u32>,
-        limits: &ConnectionLimits,
-    ) -> Vec<(u32, Result<(), TurnedAway>)> {
+    fn verdicts(door: &mut Door<u32>, limits: &ConnectionLimits) -> Verdicts {
         verdicts_at(door, at(0), (limits, &cluster(&[]))).0
     }
 
