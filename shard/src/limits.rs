@@ -138,6 +138,10 @@ pub const READ_BYTES_MAX: usize = 1024 * 1024;
 /// Of these, bytes that are asked of the device at a time for a fetch: a commit waits behind them.
 pub const READ_SLICE_BYTES: usize = 256 * 1024;
 
+/// A start reads so much of a journal file behind its last frame, to see whether the disk has lost one that
+/// others follow.
+pub const JOURNAL_QUIET_BYTES: u64 = 1024 * 1024;
+
 /// Bytes of a sealed segment that the scrubber reads at a time, and its shortest pause between reads.
 pub const SCRUB_BYTES: usize = 256 * 1024;
 pub const SCRUB_PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -203,6 +207,8 @@ const _: () = {
     assert!(SEGMENT_WRITE_BYTES_MAX > DIRECT_BYTES_MIN, "a direct write fits one write");
     assert!(SCAN_BYTES <= READ_BYTES_MAX, "a scan is a read");
     assert!(READ_SLICE_BYTES.is_multiple_of(BLOCK_BYTES), "direct I/O reads whole blocks");
+    assert!(FRAME_BYTES_MAX <= READ_BYTES_MAX, "a part of the journal holds any frame");
+    assert!(FRAME_BYTES_MAX as u64 <= JOURNAL_QUIET_BYTES, "a lost frame hides none behind it");
     assert!(EVENTS_BYTES_MAX < BODY_BYTES_MAX, "the largest command can be sent");
     assert!(SLOW_LOOKS_MAX_WHEN_SHORT < FIRST_REQUEST_LOOKS_MAX, "short is strict");
     assert!(FIRST_REQUEST_LOOKS_MAX < SLOW_LOOKS_MAX, "who is known has more time");

@@ -8,7 +8,7 @@
 mod disk;
 mod mend;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
@@ -33,10 +33,10 @@ use crate::checkpoint::checkpoint_path;
 use crate::commit::{journal_dir, journal_path};
 use crate::files::{segment_path, topic_dir};
 use crate::io::{Class, Io, Nanos, Open, Sync};
-use crate::limits::{BLOCK_BYTES, DECOMPRESSED_BYTES_MAX, FRAME_BYTES_MAX, READ_BYTES_MAX};
+use crate::limits::{BLOCK_BYTES, DECOMPRESSED_BYTES_MAX, JOURNAL_QUIET_BYTES, READ_BYTES_MAX};
 use crate::parallel;
 use crate::partition::LEADER_EPOCH;
-use crate::recovery::disk::Disk;
+use crate::recovery::disk::{Disk, Opened};
 use crate::recovery::mend::Lead;
 use crate::removal;
 use crate::room::Shortage;
@@ -46,8 +46,6 @@ const SUPERBLOCK: &str = "superblock";
 const PARTITIONS_AT_ONCE: usize = 64;
 /// Journal files that are read at a time, each with one read under way.
 const JOURNAL_FILES_AT_ONCE: usize = 8;
-
-const _: () = assert!(FRAME_BYTES_MAX <= READ_BYTES_MAX, "a part of the journal holds any frame");
 
 /// The log of the cluster's metadata.
 pub const METADATA: PartitionId =
@@ -78,6 +76,8 @@ pub struct Report {
     pub journal_frames: u64,
     /// In these frames.
     pub journal_bytes: u64,
+    /// Of the journal's files, to find them.
+    pub journal_read_bytes: u64,
     /// To read the journal, and to find its frames.
     pub journal_time: Duration,
     pub partitions_scanned: u64,
@@ -309,6 +309,31 @@ struct Journal {
     dir: String,
     names: Vec<String>,
     replay: RefCell<Replay>,
+    read_bytes: Cell<u64>,
+}
+
+/// A file of a journal that is being read.
+struct JournalFile<'a, F> {
+    journal: &'a Journal,
+    index: usize,
+    opened: Opened<F>,
+    /// So much of it was looked at.
+    pos: u64,
+}
+
+impl<F: Clone> JournalFile<'_, F> {
+    async fn read_part<I: Io<File = F>>(&mut self, disk: &Disk<'_, I>) -> io::Result<()> {
+        let left = usize::try_from(self.opened.bytes - self.pos).expect("the target has 64 bits");
+        let part = if left <= READ_BYTES_MAX { Part::Last } else { Part::More };
+        let bytes = left.min(READ_BYTES_MAX);
+        let window = disk.window(&self.opened, self.pos, bytes).await?;
+        let mut replay = self.journal.replay.borrow_mut();
+        let done = replay.on_part(self.index, FilePos::new(self.pos), window.bytes(), part);
+        self.pos += u64::try_from(done).expect("usize is at most 64 bits here");
+        let bytes = u64::try_from(bytes).expect("usize is at most 64 bits here");
+        self.journal.read_bytes.set(self.journal.read_bytes.get() + bytes);
+        Ok(())
+    }
 }
 
 impl Stored {
@@ -334,12 +359,16 @@ impl Stored {
                 let dir = journal_dir(shard);
                 let names = disk.io().list(&dir).map_err(|error| failed(&dir, &error))?;
                 let replay = Replay::new(last.generation, sequence);
-                stored.journals.push(Journal { dir, names, replay: RefCell::new(replay) });
+                let (replay, read_bytes) = (RefCell::new(replay), Cell::new(0));
+                stored.journals.push(Journal { dir, names, replay, read_bytes });
             }
         }
         let all = |it| std::iter::repeat(it).zip(0..Journal::names(it).len());
         let files = stored.journals.iter().flat_map(all);
-        let jobs = files.map(|(journal, file)| journal.read(disk, file));
+        let jobs = files.map(|(journal, file)| journal.begin(disk, file));
+        let begun = parallel::try_all(jobs, JOURNAL_FILES_AT_ONCE).await?;
+        // Which of them are read on is known when the beginnings of all are.
+        let jobs = begun.into_iter().map(|file| file.journal.read_on(disk, file));
         parallel::try_all(jobs, JOURNAL_FILES_AT_ONCE).await?;
         Ok(stored)
     }
@@ -354,6 +383,7 @@ impl Stored {
         let report = &mut recovered.report;
         let mut frames = Vec::new();
         for journal in self.journals {
+            report.journal_read_bytes += journal.read_bytes.get();
             frames.extend(journal.frames()?);
         }
         let mut leads = Leads { manifests: self.manifests, entries: BTreeMap::new() };
@@ -443,28 +473,38 @@ impl Journal {
         &self.names
     }
 
-    /// Reads all of a file. What it begins with does not say that the rest of it is not needed: a frame
-    /// that was lost or damaged is noticed by those behind it.
-    async fn read<I: Io>(&self, disk: &Disk<'_, I>, file: usize) -> Result<(), StartError> {
-        let path = format!("{}/{}", self.dir, self.names[file]);
-        self.read_parts(disk, file, &path).await.map_err(|error| failed(&path, &error))
+    fn path(&self, file: usize) -> String {
+        format!("{}/{}", self.dir, self.names[file])
     }
 
-    async fn read_parts<I: Io>(
+    /// Reads the beginning of a file.
+    async fn begin<I: Io>(
         &self,
         disk: &Disk<'_, I>,
-        file: usize,
-        path: &str,
-    ) -> io::Result<()> {
-        let opened = disk.open(path, Open::Direct).await?.ok_or(io::ErrorKind::NotFound)?;
-        let mut pos = 0;
-        while pos < opened.bytes {
-            let left = usize::try_from(opened.bytes - pos).expect("the target has 64 bits");
-            let part = if left <= READ_BYTES_MAX { Part::Last } else { Part::More };
-            let window = disk.window(&opened, pos, left.min(READ_BYTES_MAX)).await?;
-            let mut replay = self.replay.borrow_mut();
-            let done = replay.on_part(file, FilePos::new(pos), window.bytes(), part);
-            pos += u64::try_from(done).expect("usize is at most 64 bits here");
+        index: usize,
+    ) -> Result<JournalFile<'_, I::File>, StartError> {
+        let path = self.path(index);
+        let begin = async {
+            let opened = disk.open(&path, Open::Direct).await?.ok_or(io::ErrorKind::NotFound)?;
+            let mut file = JournalFile { journal: self, index, opened, pos: 0 };
+            if file.pos < file.opened.bytes {
+                file.read_part(disk).await?;
+            }
+            Ok(file)
+        };
+        begin.await.map_err(|error| failed(&path, &error))
+    }
+
+    /// Reads the rest of a file, as far as frames that are needed may lie there.
+    async fn read_on<I: Io>(
+        &self,
+        disk: &Disk<'_, I>,
+        mut file: JournalFile<'_, I::File>,
+    ) -> Result<(), StartError> {
+        let reads_on = |index| self.replay.borrow().reads_on(index, JOURNAL_QUIET_BYTES);
+        while reads_on(file.index) && file.pos < file.opened.bytes {
+            let read = file.read_part(disk).await;
+            read.map_err(|error| failed(&self.path(file.index), &error))?;
         }
         Ok(())
     }

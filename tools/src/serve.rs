@@ -143,6 +143,7 @@ fn say(config: &NodeConfig, server: &Server, http: Option<&Listener>) {
     tracing::info!(
         journal_frames = report.journal_frames,
         journal_bytes = report.journal_bytes,
+        journal_read_bytes = report.journal_read_bytes,
         journal_ms = millis(report.journal_time),
         partitions_scanned = report.partitions_scanned,
         scanned_bytes = report.scanned_bytes,

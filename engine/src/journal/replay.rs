@@ -3,6 +3,10 @@
 //! It knows frames, not partitions.
 //! One frame is in flight at a time, so only the last one can be torn: anything else missing is damage.
 //! No crash leaves a gap, then: sequences are compared for the sake of disks that lose or damage a block.
+//!
+//! A file is filled from its first byte on, frame behind frame, and what lies behind the last one is
+//! older. So not all of it need be read: `reads_on` says when the rest holds nothing that is needed,
+//! unless the disk lost more in a row than the caller looks beyond the last frame.
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used)
@@ -70,8 +74,19 @@ pub struct Replay {
     doubled: Vec<JournalDamaged>,
     /// Of every whole frame of the generation, needed or not.
     places: BTreeMap<u64, Place>,
-    /// Bytes of each file.
-    files: BTreeMap<usize, FilePos>,
+    files: BTreeMap<usize, Looked>,
+}
+
+/// What was looked at of a file, from its first byte on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Looked {
+    end: FilePos,
+    /// Of the frame that the file begins with. Zero: none that is whole, so any may be behind.
+    first_sequence: u64,
+    /// Of all frames, whole or not.
+    newest_sequence: Option<u64>,
+    /// The end of the last one that is not older than the first, as far as it is known.
+    filled_end: FilePos,
 }
 
 /// Where a frame lies.
@@ -104,7 +119,8 @@ impl Replay {
     pub fn on_part(&mut self, file: usize, from: FilePos, bytes: &[u8], part: Part) -> usize {
         let mut at = 0_usize;
         let part_bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.files.insert(file, FilePos::new(from.get().saturating_add(part_bytes)));
+        self.files.entry(file).or_default().end =
+            FilePos::new(from.get().saturating_add(part_bytes));
         while let Some(rest) = bytes.get(at..)
             && !rest.is_empty()
         {
@@ -116,9 +132,13 @@ impl Replay {
                     frame.frame_bytes()
                 }
                 // It goes on in the next part, unless not even a whole one has room for what it says.
-                Err(FrameError::Short { .. }) if part == Part::More && at > 0 => return at,
+                Err(FrameError::Short { sequence }) if part == Part::More && at > 0 => {
+                    self.look(location, sequence, bytes.len().saturating_sub(at));
+                    return at;
+                }
                 Err(FrameError::Short { sequence } | FrameError::Damaged { sequence }) => {
                     self.damaged.entry(sequence).or_insert(location);
+                    self.look(location, sequence, BLOCK_BYTES);
                     BLOCK_BYTES
                 }
                 Err(FrameError::Foreign) => BLOCK_BYTES,
@@ -126,6 +146,42 @@ impl Replay {
             at = at.saturating_add(step);
         }
         at.min(bytes.len())
+    }
+
+    /// Whether what was not looked at of `file` may be needed, once the beginning of every file was looked
+    /// at: its frames go on to less than `quiet_bytes` before, and it is not of those that were full, and
+    /// needless, before another one was begun.
+    ///
+    /// `quiet_bytes` have room for the largest frame: then one that the disk lost hides none of those
+    /// behind it.
+    #[must_use]
+    pub fn reads_on(&self, file: usize, quiet_bytes: u64) -> bool {
+        let Some(looked) = self.files.get(&file) else { return true };
+        let is_quiet = looked.filled_end.get().saturating_add(quiet_bytes) <= looked.end.get();
+        !is_quiet && self.may_go_on(looked)
+    }
+
+    /// Whether frames that are needed may lie behind the known ones of a file.
+    fn may_go_on(&self, looked: &Looked) -> bool {
+        let needed = Some(self.first_sequence);
+        if looked.newest_sequence >= needed {
+            return true;
+        }
+        // The first one that is needed lies behind the newest of all that are not, if it is not known yet.
+        let before = self.files.values().map(|it| it.newest_sequence).filter(|it| *it < needed);
+        let is_known = self.places.contains_key(&self.first_sequence);
+        !is_known
+            && looked.newest_sequence.is_some()
+            && before.max() == Some(looked.newest_sequence)
+    }
+
+    fn look(&mut self, at: Location, sequence: u64, frame_bytes: usize) {
+        let looked = self.files.entry(at.file).or_default();
+        looked.newest_sequence = looked.newest_sequence.max(Some(sequence));
+        if looked.first_sequence <= sequence {
+            let frame_bytes = u64::try_from(frame_bytes).unwrap_or(u64::MAX);
+            looked.filled_end = FilePos::new(at.pos.get().saturating_add(frame_bytes));
+        }
     }
 
     /// Everything that keeps the journal from being replayed: both places of each frame that is there
@@ -154,6 +210,10 @@ impl Replay {
     }
 
     fn on_frame(&mut self, at: Location, frame: Frame<'_>) {
+        if at.pos == FilePos::ZERO {
+            self.files.entry(at.file).or_default().first_sequence = frame.sequence();
+        }
+        self.look(at, frame.sequence(), frame.frame_bytes());
         let sequence = if Bug::FrameSequenceNotChecked.is_on() {
             self.first_sequence.saturating_add(u64::try_from(self.whole.len()).unwrap_or(u64::MAX))
         } else {
@@ -198,7 +258,7 @@ impl Replay {
     /// The beginning of the next whole frame behind `at`, or the end of the file.
     fn next_in_file(&self, at: Location) -> FilePos {
         let behind = self.places.values().filter(|it| it.at.file == at.file && at.pos < it.at.pos);
-        let end = self.files.get(&at.file).copied().unwrap_or(at.pos);
+        let end = self.files.get(&at.file).map_or(at.pos, |it| it.end);
         behind.map(|it| it.at.pos).min().unwrap_or(end)
     }
 }
@@ -259,6 +319,18 @@ mod tests {
         let replayed = replay.finish()?;
         let sequences = replayed.frames.iter().map(|it| it.frame().sequence());
         Ok((sequences.collect(), replayed.verdict))
+    }
+
+    /// Which of the files are read on, when two blocks of each were looked at, beyond two quiet ones.
+    #[track_caller]
+    fn check_reads_on(files: &[Vec<Vec<u8>>], want: &[usize]) {
+        let mut replay = Replay::new(NOW, 5);
+        for (index, file) in files.iter().enumerate() {
+            replay.on_part(index, FilePos::ZERO, &file.concat()[..2 * BLOCK_BYTES], Part::More);
+        }
+        let quiet_bytes = u64::try_from(2 * BLOCK_BYTES).unwrap();
+        let reads_on = (0..files.len()).filter(|index| replay.reads_on(*index, quiet_bytes));
+        assert_eq!(reads_on.collect::<Vec<usize>>(), want);
     }
 
     fn torn(generation: Generation, sequence: u64, blocks: usize) -> Vec<u8> {
@@ -345,5 +417,36 @@ mod tests {
         let mut old = frame(NOW, 3, 3);
         old[..BLOCK_BYTES].copy_from_slice(&frame(NOW, 5, 1));
         check(&[vec![old]], Ok((&[5], Verdict::End)));
+    }
+
+    #[test]
+    fn a_file_is_read_on_until_so_much_behind_its_last_frame_is_older() {
+        check_reads_on(&[vec![frame(NOW, 5, 1), frame(NOW, 6, 1)]], &[0]);
+        check_reads_on(&[vec![frame(NOW, 5, 1), frame(OLD, 9, 1)]], &[0]);
+        check_reads_on(&[vec![frame(OLD, 5, 1), frame(OLD, 6, 1)]], &[]);
+        let mut replay = Replay::new(NOW, 5);
+        let file = [frame(NOW, 5, 1), frame(NOW, 2, 1), frame(NOW, 3, 1)].concat();
+        assert!(replay.reads_on(0, 4096), "nothing is known of it");
+        replay.on_part(0, FilePos::ZERO, &file, Part::More);
+        assert!(replay.reads_on(0, 3 * 4096));
+        assert!(!replay.reads_on(0, 2 * 4096));
+    }
+
+    #[test]
+    fn of_the_files_before_the_checkpoint_only_the_newest_is_read_on() {
+        let file = |first, second| vec![frame(NOW, first, 1), frame(NOW, second, 1)];
+        check_reads_on(&[file(3, 4), file(1, 2)], &[0]);
+        check_reads_on(&[file(3, 4), file(7, 8), file(1, 2)], &[0, 1]);
+        // The first that is needed begins another file: nothing is behind those before it.
+        check_reads_on(&[file(3, 4), file(5, 6), file(1, 2)], &[1]);
+    }
+
+    #[test]
+    fn a_frame_that_is_lost_or_not_whole_keeps_its_file_read_on() {
+        check_reads_on(&[vec![torn(NOW, 5, 1), frame(NOW, 6, 1)]], &[0]);
+        check_reads_on(&[vec![vec![0; BLOCK_BYTES], frame(NOW, 6, 1)]], &[0]);
+        check_reads_on(&[vec![frame(NOW, 1, 1), frame(NOW, 6, 1)]], &[0]);
+        check_reads_on(&[vec![frame(NOW, 5, 1), torn(NOW, 6, 1)]], &[0]);
+        check_reads_on(&[vec![frame(OLD, 1, 1), frame(NOW, 5, 2)]], &[0]);
     }
 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use shard::io::{Class, Io, Open};
 use shard::recovery;
-use shard::sim::broker;
+use shard::sim::broker::{self, Started};
 use shard::sim::disk::Crash;
 use shard::sim::{Ended, SimIo, World};
+
+use crate::answers::Client;
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
@@ -35,9 +37,10 @@ pub(crate) fn finish<T: 'static>(
     done.take().expect("looked at above")
 }
 
-pub(crate) fn start(world: &mut World, shard_count: usize) {
+pub(crate) fn start(world: &mut World, shard_count: usize) -> Started {
     let started = broker::start(world, 0, shard_count);
     assert_eq!(world.run(HOUR, || started.ready().is_some()), Ended::Done);
+    started
 }
 
 /// Lets the broker come to rest.
@@ -106,4 +109,46 @@ fn a_checkpoint_that_was_written_over_another_ones_file_is_refused() {
     assert_eq!(world.run(HOUR, is_over), Ended::Done);
     let reason = started.stopped().expect("refused");
     assert!(reason.contains("checkpoint/0.1: the checkpoint 1.1 stands there"), "{reason}");
+}
+
+/// Lets a client of a new broker do something to its end.
+fn play<T: 'static, F: Future<Output = T> + 'static>(
+    world: &mut World,
+    started: Started,
+    scene: impl FnOnce(Client) -> F,
+) -> T {
+    let io = world.outside();
+    let scene = scene(Client { io: io.clone(), node: 0, started });
+    finish(world, &io, scene)
+}
+
+#[test]
+fn a_start_after_a_crash_reads_what_it_needs_of_the_journal_and_little_more() {
+    const MIB: u64 = 1 << 20;
+    let mut world = world(2);
+    let started = start(&mut world, 2);
+    play(&mut world, started, async |client| {
+        client.create("t", 2).await;
+        let value = vec![7; 30_000];
+        for _ in 0..60 {
+            client.append("t", 0, &[&value]).await;
+            client.append("t", 1, &[&value]).await;
+        }
+    });
+    let io = world.io(0, 0);
+    let dirs = ["journal/0", "journal/1"];
+    let paths = dirs
+        .iter()
+        .flat_map(|dir| io.list(dir).unwrap().into_iter().map(move |it| format!("{dir}/{it}")));
+    let paths: Vec<String> = paths.collect();
+    let bytes = |path: &String| world.with_disk(0, |disk| disk.find(path)).unwrap().1.len();
+    let all: usize = paths.iter().map(bytes).sum();
+    world.crash(0, Crash::Process);
+    let report = start(&mut world, 2).ready().expect("it has started");
+    assert!(report.journal_frames > 100, "{report:?}");
+    // The beginning of each file; behind the frames that are needed, what a read and a look go too far.
+    let beginnings = u64::try_from(paths.len()).unwrap() * MIB;
+    let most = beginnings + report.journal_bytes + 2 * 2 * MIB;
+    assert!(report.journal_read_bytes <= most, "{report:?}");
+    assert!(2 * most < u64::try_from(all).unwrap(), "{all} bytes are there");
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine::checkpoint::{Checkpoint, CheckpointHeader, CheckpointWriter};
-use engine::id::{Offset, PartitionId};
-use engine::journal::replay::Replay;
+use engine::id::{FilePos, Offset, PartitionId};
+use engine::journal::replay::{Part, Replay, Replayed};
 use engine::journal::{Entry, Generation};
 use engine::manifest::Manifest;
 use engine::recovery::{Recovered, Recovery};
@@ -12,7 +12,10 @@ use engine::superblock::{SLOT_BYTES, Shutdown, Superblock};
 
 use crate::crash::disk::File;
 use crate::crash::partition::{NOW, Partition, partition_id};
-use crate::crash::world::World;
+use crate::crash::world::{FRAME_BYTES, World};
+
+/// Looked at behind the last frame of a journal file.
+const QUIET_BYTES: u64 = 4096;
 
 impl World {
     /// Recovers, perhaps after crashes in the middle of recovery, and checks what came back.
@@ -72,6 +75,7 @@ impl World {
             replay.on_file(index, file);
         }
         let replayed = replay.finish().expect("only the last frame can be torn");
+        self.check_reading_no_more_than_needed(&files, checkpoint.header().sequence, &replayed);
         let mut entries: BTreeMap<PartitionId, Vec<Entry<'_>>> = BTreeMap::new();
         for frame in &replayed.frames {
             for entry in frame.frame().entries() {
@@ -97,6 +101,35 @@ impl World {
         let next = Generation::new(number + 1, self.dice.roll());
         self.write_generation(next, &encoded);
         (self.generation == next).then_some(partitions)
+    }
+
+    /// What `Replay::reads_on` leaves out of the files holds nothing that is needed.
+    fn check_reading_no_more_than_needed(
+        &self,
+        files: &[Vec<u8>],
+        first_sequence: u64,
+        want: &Replayed,
+    ) {
+        let mut replay = Replay::new(self.generation, first_sequence);
+        let read_part = |replay: &mut Replay, (index, file): (usize, &Vec<u8>), from: usize| {
+            let end = file.len().min(from + FRAME_BYTES);
+            let part = if end == file.len() { Part::Last } else { Part::More };
+            let pos = FilePos::new(from.try_into().unwrap());
+            from + replay.on_part(index, pos, &file[from..end], part)
+        };
+        let files = files.iter().enumerate();
+        let begun: Vec<_> = files.map(|it| (it, read_part(&mut replay, it, 0))).collect();
+        for ((index, file), mut pos) in begun {
+            while replay.reads_on(index, QUIET_BYTES) && pos < file.len() {
+                pos = read_part(&mut replay, (index, file), pos);
+            }
+        }
+        let found = replay.finish().expect("the journal is whole");
+        let sequences = |it: &Replayed| -> Vec<u64> {
+            it.frames.iter().map(|it| it.frame().sequence()).collect()
+        };
+        assert_eq!(sequences(&found), sequences(want));
+        assert_eq!(found.verdict, want.verdict);
     }
 
     fn recover_partition<'a>(

@@ -14,7 +14,7 @@ use crate::crash::dice::Dice;
 use crate::crash::disk::{Disk, File, WriteId};
 use crate::crash::partition::{NOW, Partition, partition_id};
 
-const FRAME_BYTES: usize = 16 << 10;
+pub(crate) const FRAME_BYTES: usize = 16 << 10;
 const JOURNAL: JournalLimits = JournalLimits { file_bytes: 32 << 10, file_count_max: 4 };
 const PARTITION_COUNT_MAX: usize = 3;
 
