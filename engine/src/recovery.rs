@@ -14,8 +14,7 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used)
 )]
 
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::batch::{self, Batch, BatchError, Stop};
 use crate::bug::Bug;
@@ -25,9 +24,9 @@ use crate::log::{Log, Point};
 use crate::manifest::Manifest;
 use crate::segment::Segment;
 
-/// Asked for first, as most partitions have little to find; then `SCAN_BYTES`. Wherever a scan begins,
+/// Asked for first, as most partitions have nothing to find; then `SCAN_BYTES`. Wherever a scan begins,
 /// the blocks that hold it make a power of two, as buffers do.
-const SCAN_BYTES_FIRST: usize = (64 << 10) - BLOCK_BYTES;
+const SCAN_BYTES_FIRST: usize = (16 << 10) - BLOCK_BYTES;
 const SCAN_BYTES: usize = (1 << 20) - BLOCK_BYTES;
 
 /// A header that announces more than any request can carry is damage.
@@ -49,7 +48,8 @@ pub struct Write<'a> {
     pub bytes: &'a [u8],
 }
 
-/// The file must have just these many bytes. A file that is missing has none.
+/// The file must have these many bytes, and what may lie behind them must go. A file that is missing has
+/// none.
 ///
 /// It must be synced also if nothing of it changes now. A scan finds what a killed run wrote, and a
 /// recovery that was cut short may have written or cut the file: that it reads so does not say that it
@@ -60,6 +60,16 @@ pub struct Cut {
     pub bytes: FilePos,
     /// How much of it the checkpoint saw: so much is on the device. Zero: not even its name need be.
     pub checkpointed: FilePos,
+    pub behind: Behind,
+}
+
+/// What a file may have behind the end of its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// Zeros but in the last block: only what the journal has was written, in whole blocks.
+    Block,
+    /// Batches of a direct write that nobody was told of, anywhere.
+    Batches,
 }
 
 /// Everything here must be done and synced, in this order, before a checkpoint of the new
@@ -107,6 +117,8 @@ struct Entries<'a> {
     appends: VecDeque<JournaledBatch<'a>>,
     /// Segments that may exist, by base offset, and when they were made if that is known.
     segments: BTreeMap<Offset, Option<Timestamp>>,
+    /// Those that may have what the journal does not.
+    intents: BTreeSet<Offset>,
     log_start: Offset,
     durable_end: Offset,
 }
@@ -199,7 +211,8 @@ impl<'a> Recovery<'a> {
             self.entries.log_start = Offset::ZERO;
         }
         self.log.finish_recovery(self.entries.log_start);
-        let cuts = self.flushed.map_or_else(Vec::new, |flushed| cuts(&self.log, flushed));
+        let (log, intents) = (&self.log, &self.entries.intents);
+        let cuts = self.flushed.map_or_else(Vec::new, |flushed| cuts(log, flushed, intents));
         let unlinks = self.entries.segments.into_keys().collect();
         Ok(Recovered { log: self.log, writes: self.writes, cuts, unlinks })
     }
@@ -257,7 +270,8 @@ impl<'a> Recovery<'a> {
             self.writes.push(Write { segment, pos, bytes: batch.bytes() });
         }
         let end = self.log.log_end();
-        if end != scanned_end && end.pos.get() < self.file_bytes {
+        let may_go_on = self.entries.intents.contains(&end.segment);
+        if may_go_on && end != scanned_end && end.pos.get() < self.file_bytes {
             // A damaged batch that the journal still has must not hide those behind it.
             self.scan = Some(scan_at(end, SCAN_BYTES_FIRST));
         }
@@ -287,6 +301,7 @@ impl<'a> Entries<'a> {
             created: None,
             appends: VecDeque::new(),
             segments: BTreeMap::new(),
+            intents: BTreeSet::new(),
             log_start: Offset::ZERO,
             durable_end: Offset::ZERO,
         };
@@ -312,6 +327,7 @@ impl<'a> Entries<'a> {
             }
             Entry::Intent { segment, durable_end, .. } => {
                 self.durable_end = self.durable_end.max(durable_end);
+                self.intents.insert(segment);
                 self.segments.entry(segment).or_insert(None);
             }
             Entry::Roll { segment, created_at, .. } => {
@@ -340,7 +356,7 @@ impl<'a> Entries<'a> {
 }
 
 /// Every segment from that of the first scan on.
-fn cuts(log: &Log, flushed: Point) -> Vec<Cut> {
+fn cuts(log: &Log, flushed: Point, intents: &BTreeSet<Offset>) -> Vec<Cut> {
     if Bug::TruncationForgotten.is_on() {
         return Vec::new();
     }
@@ -348,7 +364,8 @@ fn cuts(log: &Log, flushed: Point) -> Vec<Cut> {
     let cut = |it: &Segment| {
         let (segment, bytes) = (it.base(), it.end_pos());
         let checkpointed = if segment == flushed.segment { flushed.pos } else { FilePos::ZERO };
-        Cut { segment, bytes, checkpointed }
+        let behind = if intents.contains(&segment) { Behind::Batches } else { Behind::Block };
+        Cut { segment, bytes, checkpointed, behind }
     };
     touched.map(cut).collect()
 }

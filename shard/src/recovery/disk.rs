@@ -163,6 +163,20 @@ impl<'a, I: Io> Disk<'a, I> {
         Ok(())
     }
 
+    /// Whether the file has nothing but zeros from `pos` to the end of its block.
+    pub(super) async fn is_zero_behind(
+        &self,
+        opened: &Opened<I::File>,
+        pos: u64,
+    ) -> io::Result<bool> {
+        let skip = skip_of(pos);
+        if skip == 0 {
+            return Ok(true);
+        }
+        let block = self.read_block(opened, pos - bytes_u64(skip), BLOCK_BYTES).await?;
+        Ok(block.iter().skip(skip).all(|it| *it == 0))
+    }
+
     /// The first `bytes` of one block of a file, or what it has of them.
     async fn read_block(
         &self,

@@ -11,7 +11,7 @@ use engine::id::{FilePos, Offset, PartitionId, Timestamp};
 use engine::journal;
 use engine::log::Log;
 use engine::manifest::Manifest;
-use engine::recovery::{Recovered, Recovery, RecoveryError, Scan, Write};
+use engine::recovery::{Behind, Cut, Recovered, Recovery, RecoveryError, Scan, Write};
 
 use crate::files::{partition_dir, segment_path, topic_dir};
 use crate::io::{Io, Open};
@@ -157,7 +157,7 @@ async fn mend<I: Io>(
             disk.overwrite(&mut opened, run[0].pos.get(), &parts).await?;
         }
         if let Some(cut) = cut
-            && opened.bytes != cut.bytes.get()
+            && !ends_well(disk, &opened, cut).await?
         {
             disk.io().truncate(&opened.file, cut.bytes.get()).await?;
         }
@@ -174,6 +174,20 @@ async fn mend<I: Io>(
         unsynced.dirs.insert(partition_dir(id));
     }
     Ok(unsynced)
+}
+
+/// Whether nothing is behind the log's end in its file but room, all zeros, for what comes next: to cut it
+/// would cost more than all else that is done to most partitions.
+async fn ends_well<I: Io>(
+    disk: &Disk<'_, I>,
+    opened: &Opened<I::File>,
+    cut: &Cut,
+) -> io::Result<bool> {
+    let end = cut.bytes.get();
+    match cut.behind {
+        Behind::Block if end < opened.bytes => disk.is_zero_behind(opened, end).await,
+        Behind::Block | Behind::Batches => Ok(opened.bytes == end),
+    }
 }
 
 async fn create<I: Io>(

@@ -152,3 +152,24 @@ fn a_start_after_a_crash_reads_what_it_needs_of_the_journal_and_little_more() {
     assert!(report.journal_read_bytes <= most, "{report:?}");
     assert!(2 * most < u64::try_from(all).unwrap(), "{all} bytes are there");
 }
+
+#[test]
+fn a_start_after_a_crash_reads_only_segments_that_were_written_since_the_checkpoint() {
+    let mut world = world(1);
+    let started = start(&mut world, 1);
+    let client = play(&mut world, started, async |client| {
+        client.create("t", 50).await;
+        for partition in 0..50 {
+            client.append("t", partition, &[b"before"]).await;
+        }
+        client
+    });
+    idle(&mut world);
+    let io = client.io.clone();
+    finish(&mut world, &io, async move { client.append("t", 7, &[b"since"]).await });
+    world.crash(0, Crash::Process);
+    let report = start(&mut world, 1).ready().expect("it has started");
+    assert_eq!((report.journal_frames, report.partitions_scanned), (1, 1), "{report:?}");
+    // Before what the journal has, and behind it.
+    assert!(report.scanned_bytes <= 2 * (16 << 10), "{report:?}");
+}

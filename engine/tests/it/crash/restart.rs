@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use engine::checkpoint::{Checkpoint, CheckpointHeader, CheckpointWriter};
 use engine::id::{FilePos, Offset, PartitionId};
 use engine::journal::replay::{Part, Replay, Replayed};
-use engine::journal::{Entry, Generation};
+use engine::journal::{BLOCK_BYTES, Entry, Generation};
 use engine::manifest::Manifest;
-use engine::recovery::{Recovered, Recovery};
+use engine::recovery::{Behind, Cut, Recovered, Recovery};
 use engine::superblock::{SLOT_BYTES, Shutdown, Superblock};
 
 use crate::crash::disk::File;
@@ -167,7 +167,10 @@ impl World {
             if crashes && self.dice.one_in(5) {
                 return None;
             }
-            self.disk.set_bytes(File::Segment(key, cut.segment), cut.bytes.get());
+            let file = File::Segment(key, cut.segment);
+            if !ends_well(self.disk.read(file), cut) {
+                self.disk.set_bytes(file, cut.bytes.get());
+            }
         }
         for segment in &recovered.unlinks {
             self.disk.unlink(File::Segment(key, *segment));
@@ -225,4 +228,21 @@ fn check_recovered(known: &Partition, found: &Partition) {
     let log_start = found.log.log_start();
     assert_eq!(found.log.epochs().before(end), known.epochs_at(end, log_start));
     assert_eq!(found.log.flushed(), found.log.log_end());
+}
+
+/// Whether a file may stay as it is: behind its log there is only room, all zeros.
+fn ends_well(file: &[u8], cut: &Cut) -> bool {
+    let end = usize::try_from(cut.bytes.get()).unwrap();
+    let is_zero = |bytes: Option<&[u8]>| bytes.is_none_or(|it| it.iter().all(|it| *it == 0));
+    let block_end = end.next_multiple_of(BLOCK_BYTES);
+    match cut.behind {
+        Behind::Block => {
+            assert!(
+                is_zero(file.get(block_end..)),
+                "only whole blocks of the journal's were written"
+            );
+            end <= file.len() && is_zero(file.get(end..block_end.min(file.len())))
+        }
+        Behind::Batches => file.len() == end,
+    }
 }
