@@ -332,6 +332,9 @@ impl ConsumerGroup {
         }
         let regex = profile.subscription.regex.clone();
         let present = std::mem::replace(&mut member.profile, profile.clone());
+        if present.instance != profile.instance {
+            self.forget_instance(present.instance.as_deref(), id);
+        }
         self.record(step, ConsumerRecord::Member { member: Arc::clone(id), to: Some(profile) });
         if let (Some(regex), Some(pattern)) = (regex, pattern)
             && !self.resolved.contains_key(&regex)
@@ -603,13 +606,20 @@ impl ConsumerGroup {
         let member = self.members.remove(id)?;
         step.forget_alarm(&self.name, &Alarm::Member(Arc::clone(id)));
         self.owners.take(id, &member.current, &Current::default());
-        if let Some(instance) = &member.profile.instance {
-            self.instances.remove(instance);
-        }
+        self.forget_instance(member.profile.instance.as_deref(), id);
         self.record(step, ConsumerRecord::Current { member: Arc::clone(id), to: None });
         self.record(step, ConsumerRecord::Target { member: Arc::clone(id), to: None });
         self.record(step, ConsumerRecord::Member { member: Arc::clone(id), to: None });
         Some(member)
+    }
+
+    /// A member has this lasting name no longer, if it was the one that was known under it.
+    fn forget_instance(&mut self, instance: Option<&str>, id: &Arc<str>) {
+        if let Some(instance) = instance
+            && self.instances.get(instance) == Some(id)
+        {
+            self.instances.remove(instance);
+        }
     }
 
     /// The group is deleted: the tombstones of all that was written.

@@ -102,6 +102,11 @@ fn a_static_member_comes_back_to_what_it_had() {
 }
 
 #[test]
+fn a_static_member_that_takes_another_lasting_name_gives_up_the_first() {
+    check_consumers("consumer_renamed.txt");
+}
+
+#[test]
 fn a_late_member_loses_its_place() {
     check_consumers("consumer_timeouts.txt");
 }
