@@ -140,7 +140,7 @@ pub const READ_SLICE_BYTES: usize = 256 * 1024;
 
 /// A start reads so much of a journal file behind its last frame, to see whether the disk has lost one that
 /// others follow.
-pub const JOURNAL_QUIET_BYTES: u64 = 1024 * 1024;
+pub const JOURNAL_QUIET_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Bytes of a sealed segment that the scrubber reads at a time, and its shortest pause between reads.
 pub const SCRUB_BYTES: usize = 256 * 1024;
