@@ -1,4 +1,4 @@
-//! A benchmark of Kafka brokers, ours or another: workloads against brokers that it starts, side by
+//! A benchmark of brokers, ours beside others: workloads against brokers that it starts, side by
 //! side, with the machine's limits in the same hour; and each measure alone.
 //!
 //! It blocks and prints; no shard runs in it. Numbers of one run on one machine compare; numbers of

@@ -40,6 +40,8 @@ mod producer;
 mod rabbit_stream;
 mod subscriber;
 mod tally;
+#[cfg(test)]
+mod testing;
 mod wire;
 
 const EVENTS_MAX: usize = 256;

@@ -166,6 +166,7 @@ mod tests {
     use super::*;
 
     use crate::page::testing::{results, run};
+    use crate::results::LeftOut;
 
     #[test]
     fn a_partial_report_says_so_and_what_was_not_run_is_named() {
@@ -175,6 +176,21 @@ mod tests {
         assert!(html.contains("Partial: it was stopped"), "{html}");
         assert!(html.contains("Not run: the benchmark was stopped"), "{html}");
         assert!(html.contains("limits were not measured"), "{html}");
+    }
+
+    #[test]
+    fn what_is_left_out_says_why() {
+        let mut results = results(Vec::new());
+        let left_out = |target: &str| LeftOut {
+            workload: "W2".to_owned(),
+            step: "5000".to_owned(),
+            target: target.to_owned(),
+            reason: "it has none <of> that".to_owned(),
+        };
+        results.left_out = vec![left_out("odradek"), left_out("kafka")];
+        let html = html(&results).expect("nothing to read");
+        assert!(html.contains("kafka: it has none &lt;of&gt; that"), "{html}");
+        assert!(!html.contains("Not run"), "{html}");
     }
 
     #[test]

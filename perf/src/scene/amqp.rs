@@ -216,3 +216,120 @@ impl QueueFeed {
         (nth < self.queues.len()).then_some(nth)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::Origin;
+    use crate::scene::testing::{bear, bear_feed, check_feed, request, writing};
+    use crate::scene::wire::Publisher as _;
+
+    fn publisher() -> Publisher {
+        let (topic, producers) = writing(2, 16);
+        let origin = Origin { scene: 1, producer: 2 };
+        let writing = Writing { topic: &topic, producers: &producers, origin };
+        Publisher::new(&writing, &mut Random::from_seed(1))
+    }
+
+    #[test]
+    fn each_value_is_a_message_to_the_queue_of_its_partition() {
+        let mut publisher = publisher();
+        publisher.encode(&request(0, 12));
+        let mut rest = publisher.bytes();
+        for nth in [5_u32, 6] {
+            let Some(Said::Other(_, _, arguments)) = amqp::take(&mut rest).unwrap() else {
+                panic!("a method")
+            };
+            assert!(arguments.ends_with(b"topic-00012\x01"), "{arguments:?}");
+            assert_eq!(amqp::take(&mut rest).unwrap(), Some(Said::Header { body_bytes: 16 }));
+            let value = [&7_u64.to_be_bytes()[..], &[0, 1, 0, 2], &nth.to_be_bytes()].concat();
+            assert_eq!(amqp::take(&mut rest).unwrap(), Some(Said::Body(&value)));
+        }
+        assert!(rest.is_empty());
+    }
+
+    fn method(class: u8, method: u8, arguments: &[u8]) -> Vec<u8> {
+        frame(1, &[&[0, class, 0, method][..], arguments].concat())
+    }
+
+    fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap();
+        [&[kind, 0, 1][..], &length.to_be_bytes(), payload, &[0xce]].concat()
+    }
+
+    #[test]
+    fn confirms_are_of_values_counted_from_one() {
+        let one = [&3_u64.to_be_bytes()[..], &[0]].concat();
+        let all = [&5_u64.to_be_bytes()[..], &[1]].concat();
+        let bytes = [method(60, 80, &one), method(60, 120, &all), frame(8, &[])].concat();
+        let (mut rest, mut answers) = (bytes.as_slice(), Vec::new());
+        publisher().decode(&mut rest, &mut answers).unwrap();
+        let want = [
+            Answer::Value { number: 2, error_code: 0 },
+            Answer::Before { end: 5, error_code: REFUSED },
+        ];
+        assert_eq!((answers.as_slice(), rest.len()), (&want[..], 0));
+        let deliver = frame(3, b"body");
+        assert!(publisher().decode(&mut deliver.as_slice(), &mut answers).is_err());
+    }
+
+    fn feed() -> QueueFeed {
+        QueueFeed { queues: vec!["a-00000".to_owned(), "a-00002".to_owned()], coming: None }
+    }
+
+    fn deliver(consumer: &[u8], tag: u64) -> Vec<u8> {
+        let length = [u8::try_from(consumer.len()).unwrap()];
+        method(60, 60, &[&length[..], consumer, &tag.to_be_bytes(), &[0, 0, 1, b'q']].concat())
+    }
+
+    fn header(body_bytes: u64) -> Vec<u8> {
+        frame(2, &[&[0, 60, 0, 0][..], &body_bytes.to_be_bytes(), &[0, 0]].concat())
+    }
+
+    #[test]
+    fn records_are_counted_once_and_taken_together() {
+        let value = 7_u64.to_be_bytes();
+        let bytes = [
+            deliver(b"0", 1),
+            header(8),
+            frame(3, &value),
+            deliver(b"1", 2),
+            header(10),
+            frame(3, &value),
+            frame(3, b"ab"),
+        ];
+        check_feed(&mut feed(), &bytes.concat(), Ok((2, &amqp::taken(2))));
+        check_feed(&mut feed(), &[deliver(b"0", 1), header(0)].concat(), Ok((0, &amqp::taken(1))));
+    }
+
+    #[test]
+    fn a_record_may_come_in_two_reads() {
+        let (value, mut feed) = (7_u64.to_be_bytes(), feed());
+        check_feed(&mut feed, &[deliver(b"0", 1), header(8)].concat(), Ok((0, b"")));
+        check_feed(&mut feed, &frame(3, &value), Ok((1, &amqp::taken(1))));
+    }
+
+    #[test]
+    fn no_wrong_bit_panics() {
+        bear_feed(feed, &[deliver(b"0", 1), header(8), frame(3, b"12345678")].concat());
+        let acknowledged = method(60, 80, &[&3_u64.to_be_bytes()[..], &[1]].concat());
+        bear(&acknowledged, |rest| publisher().decode(rest, &mut Vec::new()));
+    }
+
+    #[test]
+    fn frames_out_of_place_are_failures() {
+        for bytes in [
+            deliver(b"2", 1),
+            deliver(b"x", 1),
+            [deliver(b"0", 1), deliver(b"0", 2)].concat(),
+            header(8),
+            frame(3, b"12345678"),
+            [deliver(b"0", 1), frame(3, b"12345678")].concat(),
+            [deliver(b"0", 1), header(8), header(8)].concat(),
+            [deliver(b"0", 1), header(7), frame(3, b"12345678")].concat(),
+            method(60, 80, &[0; 9]),
+        ] {
+            check_feed(&mut feed(), &bytes, Err("not asked"));
+        }
+    }
+}

@@ -173,12 +173,19 @@ impl<'a> Cast<'a> {
     fn behind_of(&self, reader: &Reader, now: Moment) -> Behind {
         let consumer = reader.consumer.as_ref();
         consumer.behind(now).unwrap_or_else(|| {
-            let behind =
-                self.judged(reader).map(|it| unread(consumer, it, &self.senders[it].producer));
-            let record_count = behind.sum();
-            let is_behind = 0 < record_count;
-            let ns = if is_behind { now.ns_since(consumer.last_intended()) } else { 0 };
-            Behind { record_count, ns }
+            let mut behind = Behind::default();
+            for (nth, partition) in consumer.partitions().all().enumerate() {
+                let unread = self.judged(reader).map(|index| {
+                    let acknowledged_nth = self.senders[index].producer.acknowledged_nth(partition);
+                    consumer.continuity().behind(nth, index, acknowledged_nth)
+                });
+                let unread: u64 = unread.sum();
+                if 0 < unread {
+                    behind.record_count += unread;
+                    behind.ns = behind.ns.max(now.ns_since(consumer.last_intended(nth)));
+                }
+            }
+            behind
         })
     }
 
@@ -295,14 +302,6 @@ fn session(plan: &Plan) -> Result<Box<dyn Session>, Failure> {
 
 fn partition_count(plan: &Plan, topic: usize) -> usize {
     usize::try_from(plan.topics[topic].partition_count).expect("a positive count")
-}
-
-/// What is acknowledged to a sender and did not come.
-fn unread(consumer: &dyn Consumer, index: usize, producer: &Producer) -> u64 {
-    let behind = consumer.partitions().all().enumerate().map(|(nth, partition)| {
-        consumer.continuity().behind(nth, index, producer.acknowledged_nth(partition))
-    });
-    behind.sum()
 }
 
 fn check_end(consumer: &mut dyn Consumer, index: usize, producer: &Producer) {

@@ -246,3 +246,116 @@ fn pub_nothing(subject: &[u8], sink: &mut Sink<'_>) {
     sink.say(subject);
     sink.say(b" 0\r\n\r\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scene::testing::{bear, bear_feed, check_feed, request, writing};
+    use crate::scene::wire::Publisher as _;
+
+    fn published(number: u64) -> (Publisher, Vec<u8>) {
+        let (topic, producers) = writing(2, 16);
+        let origin = Origin { scene: 1, producer: 2 };
+        let writing = Writing { topic: &topic, producers: &producers, origin };
+        let mut publisher = Publisher::new(&writing, &mut Random::from_seed(1));
+        publisher.encode(&request(number, 12));
+        let bytes = publisher.bytes().to_vec();
+        (publisher, bytes)
+    }
+
+    #[test]
+    fn each_value_is_a_message_to_its_partition_with_its_number_in_the_inbox() {
+        let (_, bytes) = published(0x100);
+        let mut want = Vec::new();
+        for (number, nth) in [("0000000000000200", 5_u32), ("0000000000000201", 6)] {
+            want.extend(format!("PUB topic-00012 _INBOX.00010002.{number} 16\r\n").bytes());
+            want.extend(7_u64.to_be_bytes());
+            want.extend([0, 1, 0, 2]);
+            want.extend(nth.to_be_bytes());
+            want.extend(LINE_END);
+        }
+        assert_eq!(bytes, want);
+    }
+
+    #[track_caller]
+    fn check(bytes: &[u8], want: &[Answer]) {
+        let (mut publisher, _) = published(0);
+        let (mut rest, mut answers) = (bytes, Vec::new());
+        publisher.decode(&mut rest, &mut answers).unwrap();
+        assert_eq!((answers.as_slice(), rest.len()), (want, 0));
+    }
+
+    #[test]
+    fn acknowledgements_carry_the_number_back_and_errors_their_code() {
+        let bytes =
+            b"PING\r\nMSG _INBOX.a.00000000000000ff 1 26\r\n{\"stream\":\"a\", \"seq\":1234}\r\n";
+        let acknowledged = Answer::Value { number: 255, error_code: 0 };
+        check(bytes, &[Answer::Wants(PONG), acknowledged]);
+        let bytes = b"MSG _INBOX.a.0000000000000001 1 28\r\n{\"error\":{\"err_code\":10077}}\r\n";
+        check(bytes, &[Answer::Value { number: 1, error_code: 10_077 }]);
+        let bytes = b"HMSG _INBOX.a.0000000000000001 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n";
+        check(bytes, &[Answer::Value { number: 1, error_code: 503 }]);
+    }
+
+    #[test]
+    fn what_has_no_number_and_what_is_refused_are_failures() {
+        for bytes in [
+            &b"MSG _INBOX.a.1 1 2\r\n{}\r\n"[..],
+            b"MSG _INBOX.a.000000000000000x 1 2\r\n{}\r\n",
+            b"-ERR 'Maximum Payload Violation'\r\n",
+        ] {
+            let (mut publisher, _) = published(0);
+            let mut rest = bytes;
+            assert!(publisher.decode(&mut rest, &mut Vec::new()).is_err());
+        }
+    }
+
+    fn feed() -> StreamFeed {
+        StreamFeed { streams: vec!["a-00000".to_owned(), "a-00002".to_owned()], has_all: true }
+    }
+
+    fn message(sid: u64, value: &[u8]) -> Vec<u8> {
+        let ack = "$JS.ACK.a.b.1.1.1.1.0";
+        let head = format!("MSG in.{sid} {sid} {ack} {}\r\n", value.len());
+        [head.as_bytes(), value, LINE_END].concat()
+    }
+
+    #[test]
+    fn records_of_each_stream_are_delivered_and_flow_control_is_answered() {
+        let value = 7_u64.to_be_bytes();
+        let control = b"HMSG in.1 1 fc.x 36 36\r\nNATS/1.0 100 FlowControl Request\r\n\r\n\r\n";
+        let stalled =
+            b"HMSG in.1 1 68 68\r\nNATS/1.0 100 Idle Heartbeat\r\nNats-Consumer-Stalled: fc.y.0123456\r\n\r\n\r\n";
+        let created = b"MSG in.api 0 2\r\n{}\r\n";
+        let bytes =
+            [&created[..], &message(1, &value), control, &message(2, &value), stalled].concat();
+        let said = b"PUB fc.x 0\r\n\r\nPUB fc.y.0123456 0\r\n\r\n";
+        check_feed(&mut feed(), &bytes, Ok((2, said)));
+    }
+
+    #[test]
+    fn no_wrong_bit_panics() {
+        let control = b"HMSG in.1 1 fc.x 36 36\r\nNATS/1.0 100 FlowControl Request\r\n\r\n\r\n";
+        bear_feed(feed, &[&message(1, b"12345678")[..], control, b"PING\r\n"].concat());
+        let acknowledged =
+            b"MSG _INBOX.a.0000000000000001 1 23\r\n{\"stream\":\"a\", \"seq\":7}\r\n";
+        bear(acknowledged, |rest| published(0).0.decode(rest, &mut Vec::new()));
+    }
+
+    #[test]
+    fn a_consumer_that_is_not_made_or_ends_is_a_failure() {
+        let refused = b"MSG in.api 0 28\r\n{\"error\":{\"err_code\":10059}}\r\n";
+        check_feed(&mut feed(), refused, Err("error 10059"));
+        let ended = b"HMSG in.1 1 33 33\r\nNATS/1.0 409 Consumer Deleted\r\n\r\n\r\n";
+        check_feed(&mut feed(), ended, Err("409 Consumer Deleted"));
+        check_feed(&mut feed(), &message(3, b"12345678"), Err("not asked for"));
+    }
+
+    #[test]
+    fn who_reads_asks_for_a_consumer_of_each_stream() {
+        let said = String::from_utf8(feed().begin().unwrap()).unwrap();
+        for part in ["CREATE.a-00000 ", "CREATE.a-00002 ", ".1 1\r\n", ".2 2\r\n", "\"all\""] {
+            assert!(said.contains(part), "no {part:?} in {said}");
+        }
+    }
+}

@@ -7,10 +7,10 @@
 use std::net::{SocketAddr, TcpStream};
 
 use crate::failure::Failure;
-use crate::payload::{self, HEAD_BYTES, NTH_AT, Random, TIME_BYTES};
+use crate::payload::{self, HEAD_BYTES, NTH_AT, Origin, Random, TIME_BYTES};
 use crate::protocol::partition_name;
 use crate::rabbit_stream::{self, Published, RabbitStream, Said};
-use crate::scene::plan::Topic;
+use crate::scene::plan::{Producers, Topic};
 use crate::scene::subscriber::{Feed, Sink, Subscriber};
 use crate::scene::wire::{self, Answer, Reading, Request, Writing};
 
@@ -38,12 +38,7 @@ impl wire::Session for Session {
         random: &mut Random,
     ) -> Result<(TcpStream, Box<dyn wire::Publisher>), Failure> {
         let Writing { topic, producers, origin } = *writing;
-        let values = (0..producers.record_count)
-            .map(|_| payload::value(random, producers.value_bytes, origin))
-            .collect::<Vec<_>>();
-        let has_nth = HEAD_BYTES <= producers.value_bytes;
-        let published = rabbit_stream::publish(&values);
-        let publisher = Publisher { published, has_nth };
+        let publisher = Publisher::new(producers, origin, random);
         let mut broker = RabbitStream::connect(self.address)?;
         for number in 0..small(usize::try_from(topic.partition_count).unwrap_or(0))? {
             let stream = partition_name(&topic.name, usize::from(number));
@@ -78,6 +73,16 @@ fn small(count: usize) -> Result<u8, Failure> {
 struct Publisher {
     published: Published,
     has_nth: bool,
+}
+
+impl Publisher {
+    fn new(producers: &Producers, origin: Origin, random: &mut Random) -> Self {
+        let values = (0..producers.record_count)
+            .map(|_| payload::value(random, producers.value_bytes, origin))
+            .collect::<Vec<_>>();
+        let has_nth = HEAD_BYTES <= producers.value_bytes;
+        Self { published: rabbit_stream::publish(&values), has_nth }
+    }
 }
 
 impl wire::Publisher for Publisher {
@@ -168,5 +173,101 @@ impl Feed for StreamFeed {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::Origin;
+    use crate::scene::testing::{bear, bear_feed, check_feed, request, writing};
+    use crate::scene::wire::Publisher as _;
+
+    fn publisher() -> Publisher {
+        let (_, producers) = writing(2, 16);
+        let origin = Origin { scene: 1, producer: 2 };
+        Publisher::new(&producers, origin, &mut Random::from_seed(1))
+    }
+
+    /// A frame of the broker: its key, and what comes behind its version.
+    fn frame(key: u16, rest: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(4 + rest.len()).unwrap();
+        [&length.to_be_bytes()[..], &key.to_be_bytes(), &[0, 1], rest].concat()
+    }
+
+    #[test]
+    fn a_request_has_the_publisher_of_its_partition_and_numbers_values() {
+        let mut publisher = publisher();
+        publisher.encode(&request(0x100, 12));
+        let mut want = vec![12, 0, 0, 0, 2];
+        for (id, nth) in [(0x200_u64, 5_u32), (0x201, 6)] {
+            want.extend(id.to_be_bytes());
+            want.extend([0, 0, 0, 21, 0, 0x53, 0x75, 0xa0, 16]);
+            want.extend(7_u64.to_be_bytes());
+            want.extend([0, 1, 0, 2]);
+            want.extend(nth.to_be_bytes());
+        }
+        assert_eq!(publisher.bytes(), frame(2, &want));
+    }
+
+    #[test]
+    fn confirms_and_errors_are_of_values() {
+        let ids = [4_u64.to_be_bytes(), 2_u64.to_be_bytes()].concat();
+        let confirm = frame(3, &[&[0, 0, 0, 0, 2][..], &ids].concat());
+        let error = frame(4, &[&[0, 0, 0, 0, 1][..], &ids[..8], &[0, 18]].concat());
+        let bytes = [confirm, frame(23, &[]), error].concat();
+        let (mut rest, mut answers) = (bytes.as_slice(), Vec::new());
+        publisher().decode(&mut rest, &mut answers).unwrap();
+        let value = |number, error_code| Answer::Value { number, error_code };
+        assert_eq!(
+            (answers.as_slice(), rest.len()),
+            (&[value(4, 0), value(2, 0), value(4, 18)][..], 0)
+        );
+        let response = frame(0x8001, &[0, 0, 0, 0, 0, 1]);
+        assert!(publisher().decode(&mut response.as_slice(), &mut answers).is_err());
+    }
+
+    fn feed() -> StreamFeed {
+        StreamFeed { streams: vec!["a-00000".to_owned(), "a-00002".to_owned()], has_all: true }
+    }
+
+    fn deliver(subscription: u8, values: &[[u8; 8]]) -> Vec<u8> {
+        let message =
+            |value: &[u8; 8]| [&[0, 0, 0, 13, 0, 0x53, 0x75, 0xa0, 8][..], value].concat();
+        let data: Vec<u8> = values.iter().flat_map(message).collect();
+        let count = u16::try_from(values.len()).unwrap().to_be_bytes();
+        let length = u32::try_from(data.len()).unwrap().to_be_bytes();
+        let crc = crc32fast::hash(&data).to_be_bytes();
+        let head = [&[subscription, 0x50, 0][..], &count, &[0; 28], &crc, &length, &[0; 8]];
+        frame(8, &[head.concat(), data].concat())
+    }
+
+    #[test]
+    fn records_of_a_chunk_are_delivered_and_credit_is_given_back() {
+        let value = 7_u64.to_be_bytes();
+        let subscribed = frame(0x8007, &[0, 0, 0, 0, 0, 1]);
+        let bytes = [subscribed, deliver(0, &[value, value]), deliver(1, &[value])].concat();
+        let said = [rabbit_stream::credit(0), rabbit_stream::credit(1)].concat();
+        check_feed(&mut feed(), &bytes, Ok((3, &said)));
+    }
+
+    #[test]
+    fn no_wrong_bit_panics() {
+        bear_feed(feed, &deliver(1, &[7_u64.to_be_bytes()]));
+        let confirm = frame(3, &[&[0, 0, 0, 0, 1][..], &[7; 8]].concat());
+        bear(&confirm, |rest| publisher().decode(rest, &mut Vec::new()));
+    }
+
+    #[test]
+    fn a_subscription_that_is_refused_or_strange_is_a_failure() {
+        check_feed(&mut feed(), &frame(0x8007, &[0, 0, 0, 0, 0, 2]), Err("code 2"));
+        check_feed(&mut feed(), &deliver(2, &[]), Err("not asked"));
+        check_feed(&mut feed(), &frame(3, &[0, 0, 0, 0, 0]), Err("not asked"));
+    }
+
+    #[test]
+    fn more_streams_than_a_byte_counts_are_refused() {
+        assert_eq!(small(255).ok(), Some(255));
+        assert!(small(256).is_err());
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Sink<'a> {
     delivered: &'a mut Vec<Delivered>,
     /// To the broker.
     said: &'a mut Vec<u8>,
+    /// Of the last record of each partition.
+    last_intended: &'a mut [Moment],
     intended: Moment,
     count: u64,
     byte_count: usize,
@@ -45,10 +47,31 @@ pub(super) struct Subscriber<F> {
     received: Vec<u8>,
     filled: usize,
     said: Vec<u8>,
-    last_intended: Moment,
+    /// Of the last record of each partition.
+    last_intended: Vec<Moment>,
 }
 
-impl Sink<'_> {
+impl<'a> Sink<'a> {
+    pub(super) const fn new(
+        continuity: &'a mut Continuity,
+        delivered: &'a mut Vec<Delivered>,
+        said: &'a mut Vec<u8>,
+        last_intended: &'a mut [Moment],
+    ) -> Self {
+        let (intended, count, byte_count) = (Moment::BOOT, 0, 0);
+        Self { continuity, delivered, said, last_intended, intended, count, byte_count }
+    }
+
+    /// Whether there was a value.
+    pub(super) fn finish(mut self) -> bool {
+        self.end_run();
+        let has_values = 0 < self.byte_count;
+        if has_values {
+            self.delivered.push(Delivered::Bytes(self.byte_count));
+        }
+        has_values
+    }
+
     /// A record of the consumer's `nth` partition.
     pub(super) fn value(&mut self, nth_partition: usize, value: &[u8]) {
         self.head(nth_partition, value, value.len());
@@ -56,7 +79,7 @@ impl Sink<'_> {
 
     /// The same, of whose value only the front is here. Records of the same time are told as one.
     pub(super) fn head(&mut self, nth_partition: usize, front: &[u8], value_bytes: usize) {
-        self.byte_count += value_bytes;
+        self.byte_count = self.byte_count.saturating_add(value_bytes);
         let Some(head) = Head::of(front) else { return };
         self.continuity.on_record(nth_partition, head);
         let moment = Moment::BOOT.plus_ns(head.intended_ns);
@@ -64,6 +87,7 @@ impl Sink<'_> {
             self.end_run();
         }
         self.intended = moment;
+        self.last_intended[nth_partition] = moment;
         self.count += 1;
     }
 
@@ -98,7 +122,7 @@ impl<F: Feed> Subscriber<F> {
             received: vec![0; RECEIVED_BYTES_AT_FIRST],
             filled: 0,
             said: Vec::new(),
-            last_intended: Moment::BOOT,
+            last_intended: vec![Moment::BOOT; partitions.count],
         })
     }
 
@@ -174,20 +198,14 @@ impl<F: Feed> Consumer for Subscriber<F> {
         self.filled += count;
         let mut rest = &self.received[..self.filled];
         let Self { continuity, said, last_intended, .. } = self;
-        let intended = *last_intended;
-        let mut sink = Sink { continuity, delivered, said, intended, count: 0, byte_count: 0 };
+        let mut sink = Sink::new(continuity, delivered, said, last_intended);
         self.feed.decode(&mut rest, &mut sink)?;
-        sink.end_run();
-        let byte_count = sink.byte_count;
-        *last_intended = sink.intended;
+        let has_values = sink.finish();
         let rest_bytes = rest.len();
         self.received.copy_within(self.filled - rest_bytes..self.filled, 0);
         self.filled = rest_bytes;
         self.write()?;
-        if 0 < byte_count {
-            delivered.push(Delivered::Bytes(byte_count));
-        }
-        Ok(match (0 < byte_count, is_drained) {
+        Ok(match (has_values, is_drained) {
             (true, true) => Read::Answer(now),
             (true, false) => Read::PartWhole(now),
             (false, true) => Read::All,
@@ -203,8 +221,8 @@ impl<F: Feed> Consumer for Subscriber<F> {
         None
     }
 
-    fn last_intended(&self) -> Moment {
-        self.last_intended
+    fn last_intended(&self, nth_partition: usize) -> Moment {
+        self.last_intended[nth_partition]
     }
 }
 
@@ -279,7 +297,7 @@ mod tests {
         let mut said = [0; 8];
         peer.read_exact(&mut said).unwrap();
         assert_eq!(&said, b"beginaaa");
-        assert_eq!(subscriber.last_intended(), Moment::BOOT.plus_ns(6));
+        assert_eq!(subscriber.last_intended(0), Moment::BOOT.plus_ns(6));
         assert_eq!(subscriber.receive(|| NOW, &mut seen).unwrap(), Read::All);
     }
 

@@ -72,7 +72,7 @@ pub(super) struct Published {
     /// Of requests.
     pub(super) acknowledged_count: u64,
     pub(super) unanswered_count: u64,
-    /// By Kafka's codes.
+    /// By the codes of its protocol.
     pub(super) errors: BTreeMap<i16, u64>,
     pub(super) gap_longest_ns: u64,
     pub(super) seconds: Vec<Second>,

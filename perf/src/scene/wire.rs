@@ -139,8 +139,8 @@ pub(super) trait Consumer {
     /// Whether everything has been read that was there at that time; `None` as above.
     fn has_read_all_of(&self, moment: Moment) -> Option<bool>;
 
-    /// When the last record that it read was meant to be sent.
-    fn last_intended(&self) -> Moment;
+    /// When the last record that it read of its `nth` partition was meant to be sent.
+    fn last_intended(&self, nth_partition: usize) -> Moment;
 }
 
 /// Records that came together and were meant to be sent together; or errors.

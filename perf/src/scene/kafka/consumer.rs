@@ -293,8 +293,8 @@ impl wire::Consumer for Consumer {
         Some(moment <= self.ends_seen_by)
     }
 
-    fn last_intended(&self) -> Moment {
-        self.positions.all.iter().map(|it| it.intended).max().unwrap_or(Moment::BOOT)
+    fn last_intended(&self, nth_partition: usize) -> Moment {
+        self.positions.all[nth_partition].intended
     }
 }
 
