@@ -20,6 +20,7 @@ pub mod fetch_session;
 pub mod frame;
 pub mod group_offsets;
 pub mod header;
+pub mod metadata;
 pub mod outgoing;
 pub mod produce;
 pub mod request;

@@ -24,6 +24,15 @@ pub enum Piece<R> {
     Records(Records<R>),
 }
 
+impl<R> Piece<R> {
+    const fn byte_count(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Records(records) => records.byte_count,
+        }
+    }
+}
+
 /// Record bytes that lie elsewhere: a slice of memory, a range of a file, or several of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Records<R> {
@@ -66,8 +75,8 @@ impl Records<Bytes> {
 #[derive(Debug)]
 pub struct Outgoing<R> {
     writer: Writer,
-    /// Where in the written bytes records come, in order.
-    cuts: Vec<(usize, Records<R>)>,
+    /// Where in the written bytes something else comes, in order.
+    cuts: Vec<(usize, Piece<R>)>,
 }
 
 impl<R> Outgoing<R> {
@@ -94,7 +103,14 @@ impl<R> Outgoing<R> {
     /// Records come here.
     pub fn records(&mut self, records: Records<R>) {
         if records.byte_count > 0 {
-            self.cuts.push((self.writer.byte_count(), records));
+            self.cuts.push((self.writer.byte_count(), Piece::Records(records)));
+        }
+    }
+
+    /// Bytes that were written elsewhere come here, as they are.
+    pub fn chunk(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.cuts.push((self.writer.byte_count(), Piece::Bytes(bytes)));
         }
     }
 
@@ -102,18 +118,20 @@ impl<R> Outgoing<R> {
     /// If the frame has 2^31 bytes or more: who answers a fetch bounds its records.
     #[must_use]
     pub fn finish(self) -> Vec<Piece<R>> {
-        let record_bytes: usize = self.cuts.iter().map(|(_, records)| records.byte_count).sum();
+        let cut_bytes: usize = self.cuts.iter().map(|(_, piece)| piece.byte_count()).sum();
         let mut bytes = self.writer.into_bytes();
-        let frame_bytes = bytes.len() - PREFIX_BYTES + record_bytes;
+        let frame_bytes = bytes.len() - PREFIX_BYTES + cut_bytes;
         let prefix = i32::try_from(frame_bytes).expect("answers are bounded").to_be_bytes();
         bytes[..PREFIX_BYTES].copy_from_slice(&prefix);
 
         let bytes = Bytes::from(bytes);
         let mut pieces = Vec::with_capacity(self.cuts.len() * 2 + 1);
         let mut start = 0;
-        for (end, records) in self.cuts {
-            pieces.push(Piece::Bytes(bytes.slice(start..end)));
-            pieces.push(Piece::Records(records));
+        for (end, piece) in self.cuts {
+            if start < end {
+                pieces.push(Piece::Bytes(bytes.slice(start..end)));
+            }
+            pieces.push(piece);
             start = end;
         }
         if start < bytes.len() {

@@ -16,9 +16,8 @@ use kafka_protocol::messages::{
     ElectLeadersResponse, FindCoordinatorResponse, HeartbeatResponse,
     IncrementalAlterConfigsResponse, InitProducerIdResponse, JoinGroupResponse, LeaveGroupResponse,
     ListConfigResourcesResponse, ListGroupsResponse, ListOffsetsResponse,
-    ListPartitionReassignmentsResponse, MetadataResponse, OffsetCommitResponse,
-    OffsetDeleteResponse, OffsetFetchResponse, OffsetForLeaderEpochResponse, SyncGroupResponse,
-    UpdateFeaturesResponse,
+    ListPartitionReassignmentsResponse, OffsetCommitResponse, OffsetDeleteResponse,
+    OffsetFetchResponse, OffsetForLeaderEpochResponse, SyncGroupResponse, UpdateFeaturesResponse,
 };
 use kafka_protocol::protocol::Encodable;
 
@@ -28,16 +27,13 @@ use crate::header::Reply;
 use crate::outgoing::{Inexpressible, Outgoing, Piece};
 use crate::produce::ProduceResponse;
 
-/// What generated code calls operations that nobody asked for.
-const NO_OPERATIONS: i32 = i32::MIN;
-
-/// All but those of Produce and Fetch are Kafka's generated structs. `R` is where records lie.
+/// All but those of Produce and Fetch are Kafka's generated structs. `R` is where records lie. That of Metadata
+/// is not here: it is never in one piece (`metadata.rs`).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response<R> {
     Produce(ProduceResponse),
     Fetch(FetchResponse<R>),
     ListOffsets(ListOffsetsResponse),
-    Metadata(MetadataResponse),
     ApiVersions(ApiVersionsResponse),
     CreateTopics(CreateTopicsResponse),
     DeleteTopics(DeleteTopicsResponse),
@@ -84,7 +80,6 @@ impl<R> Response<R> {
             Self::Produce(_) => ApiKey::Produce,
             Self::Fetch(_) => ApiKey::Fetch,
             Self::ListOffsets(_) => ApiKey::ListOffsets,
-            Self::Metadata(_) => ApiKey::Metadata,
             Self::ApiVersions(_) => ApiKey::ApiVersions,
             Self::CreateTopics(_) => ApiKey::CreateTopics,
             Self::DeleteTopics(_) => ApiKey::DeleteTopics,
@@ -140,10 +135,6 @@ impl<R> Response<R> {
             Self::Fetch(body) => body.encode(&mut frame, reply.version),
             Self::ListOffsets(mut body) => {
                 fit_list_offsets(&mut body, reply.version);
-                generated(&mut frame, reply, &body)?;
-            }
-            Self::Metadata(mut body) => {
-                fit_metadata(&mut body, reply.version);
                 generated(&mut frame, reply, &body)?;
             }
             Self::CreateTopics(body) => generated(&mut frame, reply, &body)?,
@@ -222,20 +213,6 @@ fn fit_list_offsets(body: &mut ListOffsetsResponse, version: i16) {
     }
 }
 
-fn fit_metadata(body: &mut MetadataResponse, version: i16) {
-    if !(8..=10).contains(&version) {
-        body.cluster_authorized_operations = NO_OPERATIONS;
-    }
-    for topic in &mut body.topics {
-        if version < 8 {
-            topic.topic_authorized_operations = NO_OPERATIONS;
-        }
-        if version < 12 {
-            topic.name.get_or_insert_default();
-        }
-    }
-}
-
 fn fit_delete_topics(body: &mut DeleteTopicsResponse, version: i16) {
     if version < 6 {
         body.responses.iter_mut().for_each(|topic| {
@@ -288,9 +265,8 @@ mod tests {
     use kafka_protocol::messages::list_offsets_response::{
         ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
     };
-    use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
     use kafka_protocol::messages::{
-        DeleteTopicsResponse, DescribeClusterResponse, ListOffsetsResponse, MetadataResponse,
+        DeleteTopicsResponse, DescribeClusterResponse, FindCoordinatorResponse, ListOffsetsResponse,
     };
     use kafka_protocol::protocol::StrBytes;
 
@@ -319,12 +295,6 @@ mod tests {
 
     #[test]
     fn fields_and_nulls_fit_every_version() {
-        let topic =
-            MetadataResponseTopic::default().with_name(None).with_topic_authorized_operations(1);
-        let body = MetadataResponse::default();
-        let body = body.with_cluster_authorized_operations(1).with_topics(vec![topic]);
-        check(&Response::Metadata(body));
-
         let topic = DeletableTopicResult::default().with_name(None);
         check(&Response::DeleteTopics(DeleteTopicsResponse::default().with_responses(vec![topic])));
 
@@ -340,9 +310,9 @@ mod tests {
     #[test]
     fn a_text_too_long_for_its_version_is_no_crash() {
         let long = StrBytes::from_string("x".repeat(40_000));
-        let body = MetadataResponse::default().with_cluster_id(Some(long));
-        let response = Response::<Bytes>::Metadata(body);
-        let reply = Reply { api: response.api(), version: 5, correlation_id: 0 };
+        let body = FindCoordinatorResponse::default().with_error_message(Some(long));
+        let response = Response::<Bytes>::FindCoordinator(body);
+        let reply = Reply { api: response.api(), version: 1, correlation_id: 0 };
         assert_eq!(response.encode(reply), Err(Inexpressible));
     }
 }

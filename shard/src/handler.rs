@@ -98,6 +98,11 @@ pub async fn answer<I: Io>(
     let (decoded, element_count) = decoded.map_err(|_error| Close(Cause::Request))?;
     connection.hold_decoded(shard, request, element_count);
     request.stages.end(Stage::Parsed, shard.io.now());
+    if let Body::Metadata(body) = decoded {
+        let frame = metadata::answer(shard, connection, request, body).await;
+        request.stages.end(Stage::Appended, shard.io.now());
+        return Ok(Answered::Frame(frame));
+    }
     let mut response = respond(shard, connection, request, decoded).await;
     if request.header.api != ApiKey::Fetch {
         charge_time(shard, connection, request);
@@ -178,7 +183,7 @@ async fn respond<I: Io>(
 ) -> Response<Records<I>> {
     let version = request.header.version;
     match body {
-        Body::Produce(_) => unreachable!("produce has its own way"),
+        Body::Produce(_) | Body::Metadata(_) => unreachable!("they have their own ways"),
         Body::Fetch(body) => Response::Fetch(fetch::answer(shard, connection, request, body).await),
         Body::ListOffsets(body) => Response::ListOffsets(offsets::list(shard, body, version).await),
         Body::DeleteRecords(body) => {
@@ -186,9 +191,6 @@ async fn respond<I: Io>(
         }
         Body::OffsetForLeaderEpoch(body) => {
             Response::OffsetForLeaderEpoch(offsets::epoch_ends(shard, body).await)
-        }
-        Body::Metadata(body) => {
-            Response::Metadata(metadata::answer(shard, connection, request, body).await)
         }
         Body::DescribeCluster(body) => {
             Response::DescribeCluster(metadata::describe_cluster(shard, connection, &body, version))

@@ -69,6 +69,9 @@ pub const RECEIVE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Bytes of an answer, or of a file, that are sent before other tasks run.
 pub const SEND_SLICE_BYTES: u64 = 256 * 1024;
+/// Bytes of an answer that are written before other tasks run. Past `SHORT_SLICES` of them the rest is written
+/// in the slow lane.
+pub const ANSWER_SLICE_BYTES: usize = 64 * 1024;
 /// Bytes of answers that the kernel takes of a connection before it can send them.
 pub const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 

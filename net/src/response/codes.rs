@@ -39,7 +39,6 @@ impl<R> Response<R> {
             Self::ListOffsets(body) => partition_codes!(body.topics, raw),
             Self::DeleteRecords(body) => partition_codes!(body.topics, raw),
             Self::OffsetForLeaderEpoch(body) => partition_codes!(body.topics, raw),
-            Self::Metadata(body) => all_codes!(body.topics, raw),
             Self::DescribeLogDirs(body) => all_codes!(body.results, raw),
             Self::CreateTopics(body) => codes!(body.topics, raw),
             Self::DeleteTopics(body) => codes!(body.responses, raw),
@@ -106,11 +105,13 @@ fn fetch_codes<R>(body: &FetchResponse<R>, mut each: impl FnMut(ErrorCode)) {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use kafka_protocol::messages::leave_group_response::MemberResponse;
     use kafka_protocol::messages::list_offsets_response::{
         ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
     };
-    use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
-    use kafka_protocol::messages::{InitProducerIdResponse, ListOffsetsResponse, MetadataResponse};
+    use kafka_protocol::messages::{
+        InitProducerIdResponse, LeaveGroupResponse, ListOffsetsResponse,
+    };
     use kafka_protocol::protocol::StrBytes;
 
     use super::Response;
@@ -131,9 +132,9 @@ mod tests {
             &Response::InitProducerId(InitProducerIdResponse::default().with_error_code(3)),
             &[3],
         );
-        let topic = |code| MetadataResponseTopic::default().with_error_code(code);
-        let body = MetadataResponse::default().with_topics(vec![topic(0), topic(17)]);
-        check(&Response::Metadata(body), &[0, 0, 17]);
+        let member = |code| MemberResponse::default().with_error_code(code);
+        let body = LeaveGroupResponse::default().with_members(vec![member(0), member(25)]);
+        check(&Response::LeaveGroup(body), &[0, 0, 25]);
         let partition = ListOffsetsPartitionResponse::default().with_error_code(42);
         let topic = ListOffsetsTopicResponse::default().with_partitions(vec![partition]);
         let body = ListOffsetsResponse::default().with_topics(vec![topic.clone(), topic]);

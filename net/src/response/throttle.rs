@@ -9,7 +9,6 @@ impl<R> Response<R> {
             Self::Produce(body) => &mut body.throttle_ms,
             Self::Fetch(body) => &mut body.throttle_ms,
             Self::ListOffsets(body) => &mut body.throttle_time_ms,
-            Self::Metadata(body) => &mut body.throttle_time_ms,
             Self::ApiVersions(body) => &mut body.throttle_time_ms,
             Self::CreateTopics(body) => &mut body.throttle_time_ms,
             Self::DeleteTopics(body) => &mut body.throttle_time_ms,

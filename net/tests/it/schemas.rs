@@ -1,6 +1,7 @@
 //! The schemas agree with the generated code, in both directions, for every API and version.
 
 use bytes::Bytes;
+use kafka_protocol::messages::MetadataResponse;
 use kafka_protocol::protocol::Encodable;
 use net::api::ApiKey;
 use net::client::decode_response as read;
@@ -83,17 +84,18 @@ fn encoded(version: i16, body: &impl Encodable) -> Vec<u8> {
     bytes
 }
 
-/// A response as a client of ours decodes it.
+/// A response as a client of ours decodes it. `None` of Metadata's: the broker writes none from a struct, and
+/// what it writes is compared with generated code in `net/src/metadata.rs`.
 pub(crate) fn response(
     api: ApiKey,
     version: i16,
     body: &Bytes,
-) -> Result<Response<Bytes>, DecodeError> {
-    Ok(match api {
+) -> Result<Option<Response<Bytes>>, DecodeError> {
+    Ok(Some(match api {
         ApiKey::Produce => Response::Produce(net::client::decode_produce(version, body)?),
         ApiKey::Fetch => Response::Fetch(net::client::decode_fetch(version, body)?),
         ApiKey::ListOffsets => Response::ListOffsets(read(api, version, body)?),
-        ApiKey::Metadata => Response::Metadata(read(api, version, body)?),
+        ApiKey::Metadata => return read::<MetadataResponse>(api, version, body).map(|_| None),
         ApiKey::ApiVersions => Response::ApiVersions(read(api, version, body)?),
         ApiKey::CreateTopics => Response::CreateTopics(read(api, version, body)?),
         ApiKey::DeleteTopics => Response::DeleteTopics(read(api, version, body)?),
@@ -143,7 +145,7 @@ pub(crate) fn response(
         ApiKey::DescribeTopicPartitions => {
             Response::DescribeTopicPartitions(read(api, version, body)?)
         }
-    })
+    }))
 }
 
 /// What is sent after the header.
@@ -184,8 +186,9 @@ proptest! {
             let message = message(schema, version, api.layout(version), &mut random);
             let clean = Bytes::from(message.clean);
 
-            let mut decoded = response(api, version, &clean).unwrap();
+            let decoded = response(api, version, &clean).unwrap();
             let same = response(api, version, &Bytes::from(message.noisy)).unwrap();
+            let Some((mut decoded, same)) = decoded.zip(same) else { continue };
             assert!(body(decoded.clone(), version) == clean, "{api:?} {version}");
             assert!(body(same, version) == clean, "{api:?} {version}");
             decoded.set_throttle_ms(7);
