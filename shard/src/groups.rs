@@ -28,7 +28,10 @@ use replication::topics::OFFSETS_TOPIC_NAME;
 
 use crate::groups::lag::Measure;
 use crate::io::{Class, Io, Nanos};
-use crate::limits::{DECOMPRESSED_BYTES_MAX, GROUP_BATCH_BYTES_MAX, GROUP_RETRY, GROUP_TELL_EVERY};
+use crate::limits::{
+    DECOMPRESSED_BYTES_MAX, GROUP_BATCH_BYTES_MAX, GROUP_REPLAY_SHARES_MIN, GROUP_RETRY,
+    GROUP_TELL_EVERY,
+};
 use crate::message::{Message, ProduceItem, ReadError, Reply};
 use crate::metrics::Metric;
 use crate::partition::{Condition, Partition};
@@ -57,7 +60,29 @@ pub struct Groups<I: Io> {
     bytes_max: u64,
     /// When the log was told that it is.
     told_at: Cell<Option<Nanos>>,
+    /// What those take whose records are being read.
+    loading_bytes: Cell<u64>,
     lag: Measure,
+}
+
+/// What one coordinator takes while its records are read.
+struct Loading<'a, I: Io> {
+    groups: &'a Groups<I>,
+    bytes: u64,
+}
+
+impl<I: Io> Loading<'_, I> {
+    fn set(&mut self, bytes: u64) {
+        let others = self.groups.loading_bytes.get() - self.bytes;
+        self.groups.loading_bytes.set(others + bytes);
+        self.bytes = bytes;
+    }
+}
+
+impl<I: Io> Drop for Loading<'_, I> {
+    fn drop(&mut self) {
+        self.set(0);
+    }
 }
 
 /// One partition's coordinator, and what waits for it.
@@ -91,12 +116,26 @@ pub struct GroupOffset {
 impl<I: Io> Groups<I> {
     pub fn new(bytes_max: u64) -> Self {
         let (seats, changed, told_at) = (RefCell::default(), Bell::default(), Cell::default());
-        Self { seats, changed, bytes_max, told_at, lag: Measure::default() }
+        let (loading_bytes, lag) = (Cell::new(0), Measure::default());
+        Self { seats, changed, bytes_max, told_at, loading_bytes, lag }
     }
 
-    /// What they take of memory, about.
+    /// What they take of memory, about; also those whose records are being read.
     pub fn bytes(&self) -> u64 {
-        self.seats.borrow().values().map(Seat::bytes).sum()
+        self.seats.borrow().values().map(Seat::bytes).sum::<u64>() + self.loading_bytes.get()
+    }
+
+    /// What they may take when records are read.
+    ///
+    /// A log has what coordinators of this broker wrote while all of them were within `bytes_max` of each
+    /// shard, together within so much of all shards; and compaction leaves a part of that. At any record of
+    /// it, what was read so far was so once, or is a part of what was. So whatever the number of cores was
+    /// and is, all that was accepted is read again, and on few cores also with a quarter of the memory. What
+    /// says more than that was not accepted by anybody: who says that it is Kafka's admin client may write
+    /// any record, as many as there is disk for.
+    fn replay_bytes_max(&self, shard_count: usize) -> u64 {
+        let shares = u64::try_from(shard_count).expect("cores are few");
+        self.bytes_max * shares.max(GROUP_REPLAY_SHARES_MIN)
     }
 
     /// Whether there is no memory for what a request would add.
@@ -386,7 +425,17 @@ impl<I: Io> Shard<I> {
                 seat.sitter = Sitter::Absent(Absence::Unable);
                 Ok(())
             }
-            Ok(mut coordinator) => {
+            Ok(None) => {
+                tracing::error!(
+                    partition = ?id,
+                    bytes_max = self.groups.replay_bytes_max(self.shard_count()),
+                    "the records of groups say more than there is memory for, so these groups are not \
+                     served; nothing is lost: raise odradek.memory and start again"
+                );
+                seat.sitter = Sitter::Absent(Absence::Unable);
+                Ok(())
+            }
+            Ok(Some(mut coordinator)) => {
                 coordinator.begin(self.group_now(), &self.group_limits(), &self.image());
                 seat.sitter = Sitter::Present(Box::new(coordinator));
                 drop(seats);
@@ -401,8 +450,13 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    async fn replay_groups(&self, partition: &Rc<Partition<I>>) -> Result<Coordinator, ReadError> {
+    /// `None` if there is no memory for what they say.
+    async fn replay_groups(
+        &self,
+        partition: &Rc<Partition<I>>,
+    ) -> Result<Option<Coordinator>, ReadError> {
         let mut coordinator = Coordinator::default();
+        let mut loading = Loading { groups: &self.groups, bytes: 0 };
         let end = partition.readable_end().offset;
         let mut offset = partition.with_log(|log| log.log_start());
         while offset < end {
@@ -417,9 +471,13 @@ impl<I: Io> Shard<I> {
                     Err(error) => skip(partition.id(), at, error),
                 }
             }
+            loading.set(coordinator.bytes());
+            if self.groups.replay_bytes_max(self.shard_count()) < self.groups.bytes() {
+                return Ok(None);
+            }
             offset = next;
         }
-        Ok(coordinator)
+        Ok(Some(coordinator))
     }
 
     /// The batch with `offset` or the first one after it, and where the next one begins.

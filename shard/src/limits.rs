@@ -190,6 +190,8 @@ pub const EVENTS_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Groups of a shard, their members and offsets, may take one in so many of its bytes for logs. It is memory
 /// beside them.
 pub const GROUP_SHARE: usize = 8;
+/// Of so many shards they may take the part at least when their records are read: it may have been more before.
+pub const GROUP_REPLAY_SHARES_MIN: u64 = 4;
 /// Between two lines of the log that say that there is no memory for more.
 pub const GROUP_TELL_EVERY: Duration = Duration::from_secs(60);
 /// Records of groups past which another batch begins.

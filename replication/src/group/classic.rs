@@ -13,6 +13,7 @@ mod crossing;
 mod invited;
 mod member;
 mod memory;
+mod mend;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -109,32 +109,34 @@ impl Step<'_> {
 }
 
 impl Coordinator {
-    /// The next record of the partition.
+    /// The next record of the partition. It may say anything; what it takes is counted in `bytes` at once.
     pub fn replay(&mut self, record: GroupRecord) {
         match record {
-            GroupRecord::Offset { group, topic, partition, to: Some(committed) } => {
-                self.group(&group, Timestamp::NONE).offsets.insert(topic, partition, committed);
+            GroupRecord::Offset { group: name, topic, partition, to: Some(committed) } => {
+                self.group(&name, Timestamp::NONE).offsets.insert(topic, partition, committed);
+                self.recount(&name);
             }
-            GroupRecord::Offset { group, topic, partition, to: None } => {
-                if let Some(group) = self.groups.get_mut(&group) {
+            GroupRecord::Offset { group: name, topic, partition, to: None } => {
+                if let Some(group) = self.groups.get_mut(&name) {
                     group.offsets.remove(&topic, partition);
+                    self.recount(&name);
                 }
             }
             GroupRecord::Classic { group, to } => {
                 let name = Arc::clone(&group);
                 let members = match to {
-                    Some(snapshot) => ClassicGroup::restore(name, snapshot),
+                    Some(snapshot) => ClassicGroup::restore(name, snapshot.mended()),
                     None => ClassicGroup::new(name, Timestamp::NONE),
                 };
-                let group = self.group(&group, Timestamp::NONE);
+                let name = group;
+                let group = self.group(&name, Timestamp::NONE);
                 group.members = Members::Classic(members);
                 if Bug::GroupOffsetsNotRestored.is_on() {
                     group.offsets = Offsets::default();
                 }
+                self.recount_members(&name);
             }
-            GroupRecord::Consumer { group, record } => {
-                self.written.entry(group).or_default().replay(record);
-            }
+            GroupRecord::Consumer { group, record } => self.replay_consumer(group, record),
         }
     }
 

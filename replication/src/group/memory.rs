@@ -13,6 +13,8 @@ use crate::group::subscription::Subscription;
 pub(crate) const GROUP_BYTES: u64 = 1_280;
 /// A member that has said nothing, with its alarm.
 pub(crate) const MEMBER_BYTES: u64 = 1_024;
+/// A part of what is written down of a group, while records are replayed.
+pub(crate) const PART_BYTES: u64 = 256;
 /// An id that was given away.
 pub(crate) const INVITED_BYTES: u64 = 512;
 /// A topic of which offsets are committed: two tables, mostly with one entry.

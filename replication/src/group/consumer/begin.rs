@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::group::assignment::{Assignment, Tenure};
+use crate::group::consumer::memory::Weighed;
 use crate::group::consumer::{ConsumerGroup, Target};
 use crate::group::consumer_record::{
     ConsumerRecord, Current, GroupEpoch, MemberState, Profile, ResolvedRegex, TargetEpoch,
 };
 use crate::group::coordinator::Step;
 use crate::group::member::Member;
+use crate::group::memory::{PART_BYTES, len};
 
 /// What the records of one group say so far.
 #[derive(Debug, Default)]
@@ -23,18 +25,25 @@ pub(crate) struct Written {
     profiles: BTreeMap<Arc<str>, Profile>,
     currents: BTreeMap<Arc<str>, Current>,
     resolved: BTreeMap<Arc<str>, ResolvedRegex>,
+    /// What they take of memory, about: each part by itself, also one whose member never shows up.
+    bytes: u64,
 }
 
 impl Written {
     pub(crate) fn replay(&mut self, record: ConsumerRecord) {
+        let bytes = &mut self.bytes;
         match record {
             ConsumerRecord::Group(to) => self.epoch = to,
             ConsumerRecord::TargetEpoch(to) => self.target_epoch = to.unwrap_or_default(),
-            ConsumerRecord::Target { member, to } => set(&mut self.targets, member, to),
-            ConsumerRecord::Member { member, to } => set(&mut self.profiles, member, to),
-            ConsumerRecord::Current { member, to } => set(&mut self.currents, member, to),
-            ConsumerRecord::Regex { regex, to } => set(&mut self.resolved, regex, to),
+            ConsumerRecord::Target { member, to } => set(&mut self.targets, bytes, member, to),
+            ConsumerRecord::Member { member, to } => set(&mut self.profiles, bytes, member, to),
+            ConsumerRecord::Current { member, to } => set(&mut self.currents, bytes, member, to),
+            ConsumerRecord::Regex { regex, to } => set(&mut self.resolved, bytes, regex, to),
         }
+    }
+
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// After all records. `None` if the group is not there, or is of the other protocol.
@@ -69,7 +78,10 @@ impl Written {
     }
 }
 
-fn set<T>(map: &mut BTreeMap<Arc<str>, T>, key: Arc<str>, to: Option<T>) {
+fn set<T: Weighed>(map: &mut BTreeMap<Arc<str>, T>, bytes: &mut u64, key: Arc<str>, to: Option<T>) {
+    let of = |value: &T| PART_BYTES + 2 * len(key.len()) + value.bytes();
+    *bytes += to.as_ref().map_or(0, of);
+    *bytes -= map.get(&key).map_or(0, of);
     match to {
         Some(value) => map.insert(key, value),
         None => map.remove(&key),

@@ -1,16 +1,17 @@
 //! What a group of the consumer protocol takes of memory, about.
 
+use crate::group::assignment::Assignment;
 use crate::group::consumer::ConsumerGroup;
-use crate::group::consumer_record::Profile;
+use crate::group::consumer_record::{Current, Profile, ResolvedRegex};
 use crate::group::member::Member;
 use crate::group::memory::{
-    MEMBER_BYTES, of_protocols, of_subscription, of_tenure, of_text, of_texts,
+    ASSIGNED_BYTES, MEMBER_BYTES, len, of_protocols, of_subscription, of_tenure, of_text, of_texts,
 };
 
 impl ConsumerGroup {
     pub(crate) fn bytes(&self) -> u64 {
         let members = self.members.iter().map(|(id, member)| of_text(id) + member.bytes());
-        let regexes = self.resolved.iter().map(|(it, to)| of_text(it) + of_texts(&to.topics));
+        let regexes = self.resolved.iter().map(|(it, to)| of_text(it) + to.bytes());
         members.chain(regexes).sum()
     }
 
@@ -23,11 +24,35 @@ impl ConsumerGroup {
 impl Member {
     fn bytes(&self) -> u64 {
         let Self { profile, current, clocks: _ } = self;
-        profile.bytes() + of_tenure(&current.assigned) + of_tenure(&current.revoking)
+        profile.bytes() + current.bytes()
     }
 }
 
-impl Profile {
+/// A part of what is written down of a group.
+pub(super) trait Weighed {
+    /// What it takes of memory, about.
+    fn bytes(&self) -> u64;
+}
+
+impl Weighed for Assignment {
+    fn bytes(&self) -> u64 {
+        len(self.count()) * ASSIGNED_BYTES
+    }
+}
+
+impl Weighed for Current {
+    fn bytes(&self) -> u64 {
+        of_tenure(&self.assigned) + of_tenure(&self.revoking)
+    }
+}
+
+impl Weighed for ResolvedRegex {
+    fn bytes(&self) -> u64 {
+        of_texts(&self.topics)
+    }
+}
+
+impl Weighed for Profile {
     fn bytes(&self) -> u64 {
         MEMBER_BYTES
             + of_texts([&self.client_id, &self.client_host])

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::group::consumer::begin::Written;
+use crate::group::consumer_record::ConsumerRecord;
 use crate::group::coordinator::{Coordinator, Group};
 use crate::group::members::Members;
 use crate::group::memory::{
@@ -95,6 +97,18 @@ impl Coordinator {
             });
         }
         growth
+    }
+
+    /// Of a group of the consumer protocol, which is put together when all records are replayed.
+    pub(super) fn replay_consumer(&mut self, group: Arc<str>, record: ConsumerRecord) {
+        let of_group = GROUP_BYTES + of_text(&group);
+        let written = self.written.entry(group).or_insert_with(|| {
+            self.bytes += of_group;
+            Written::default()
+        });
+        let before = written.bytes();
+        written.replay(record);
+        self.bytes = self.bytes + written.bytes() - before;
     }
 
     /// A group's members, or what they say, may be others than before.
