@@ -438,7 +438,7 @@ fn nullable(reader: &mut Reader<'_>) -> Result<Option<Arc<str>>, RecordError> {
 }
 
 fn names(reader: &mut Reader<'_>) -> Result<BTreeSet<Arc<str>>, RecordError> {
-    Ok(reader.list(|it| it.text().map(Arc::from))?.into_iter().collect())
+    Ok(reader.list(|it| it.long_text().map(Arc::from))?.into_iter().collect())
 }
 
 fn partition(reader: &mut Reader<'_>) -> Result<PartitionIndex, RecordError> {

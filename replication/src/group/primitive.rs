@@ -10,6 +10,10 @@
 //! ```
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used)]
 
+/// The longest text, but for names that are never written plainly: there is no room for more then, and what
+/// is read may be written anew.
+const TEXT_BYTES_MAX: i64 = 32_767;
+
 /// How a version writes lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
@@ -70,10 +74,22 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn nullable_text(&mut self) -> Result<Option<&'a str>, RecordError> {
+        self.text_up_to(TEXT_BYTES_MAX)
+    }
+
+    /// One that is never written plainly.
+    pub(crate) fn long_text(&mut self) -> Result<&'a str, RecordError> {
+        self.text_up_to(i64::MAX)?.ok_or(RecordError::OutOfRange)
+    }
+
+    fn text_up_to(&mut self, bytes_max: i64) -> Result<Option<&'a str>, RecordError> {
         let length = match self.layout {
             Layout::Plain => i64::from(self.i16()?),
             Layout::Flexible => self.compact_length()?,
         };
+        if length > bytes_max {
+            return Err(RecordError::OutOfRange);
+        }
         let Some(bytes) = self.counted(length)? else { return Ok(None) };
         std::str::from_utf8(bytes).map(Some).or(Err(RecordError::NotUtf8))
     }
