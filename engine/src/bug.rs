@@ -106,10 +106,18 @@ pub enum Bug {
     RebalanceDoesNotWait,
     /// A static member is known by its lasting name alone: who was replaced is still it.
     StaticIdNotChecked,
+    /// A member is given a partition before its owner has given it up.
+    OwnerNotAwaited,
+    /// A heartbeat of an epoch that a member does not have is followed.
+    MemberEpochNotChecked,
+    /// A member commits, for an epoch that is over, what it does not have.
+    TenureNotChecked,
+    /// The reload of a coordinator begins each member of the consumer protocol with no epoch.
+    MemberEpochForgotten,
 }
 
 impl Bug {
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 51] = [
         Self::AckBeforeFlush,
         Self::WriteErrorIgnored,
         Self::HighWatermarkAhead,
@@ -157,6 +165,10 @@ impl Bug {
         Self::HeartbeatNotCounted,
         Self::RebalanceDoesNotWait,
         Self::StaticIdNotChecked,
+        Self::OwnerNotAwaited,
+        Self::MemberEpochNotChecked,
+        Self::TenureNotChecked,
+        Self::MemberEpochForgotten,
     ];
 
     /// The one with this name.

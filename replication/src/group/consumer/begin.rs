@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use engine::bug::Bug;
+
 use crate::group::assignment::{Assignment, Tenure};
 use crate::group::consumer::memory::Weighed;
 use crate::group::consumer::{ConsumerGroup, Target};
@@ -60,7 +62,7 @@ impl Written {
             let is_twice = |it: &(_, _)| current.revoking.since(it.0, it.1).is_some();
             let is_doubted = current.owned().any(|it| owners.is_others(&id, it.0, it.1))
                 || current.assigned.to_assignment().iter().any(|it| is_twice(&it));
-            if is_doubted {
+            if is_doubted || Bug::MemberEpochForgotten.is_on() {
                 current = Current { assigned: Tenure::default(), ..Current::default() };
             }
             group.owners.take(&id, &Current::default(), &current);
