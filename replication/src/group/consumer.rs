@@ -615,7 +615,7 @@ impl ConsumerGroup {
         Some(member)
     }
 
-    /// A member has this lasting name no longer, if it was the one that was known under it.
+    /// Takes this lasting name from the member that is known under it, if that is `id`.
     fn forget_instance(&mut self, instance: Option<&str>, id: &Arc<str>) {
         if let Some(instance) = instance
             && self.instances.get(instance) == Some(id)
