@@ -19,7 +19,6 @@ mod settling;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use engine::bug::Bug;
 use engine::id::{PartitionIndex, TopicId};
 
 use crate::group::answer::{Beat, ConsumerDescription, DescribedConsumer, GroupError, GroupState};
@@ -174,7 +173,7 @@ impl ConsumerGroup {
     ) -> Result<(), GroupError> {
         let current = &self.members.get(member).ok_or(GroupError::UnknownMember)?.current;
         let since = partition.and_then(|(topic, partition)| current.since(topic, partition));
-        let has_had = since.is_some_and(|it| it <= epoch) || Bug::TenureNotChecked.is_on();
+        let has_had = since.is_some_and(|it| it <= epoch);
         if has_had { Ok(()) } else { Err(self.stale(member)) }
     }
 
