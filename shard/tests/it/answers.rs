@@ -31,6 +31,7 @@ use net::topic::TopicRef;
 use shard::io::{Class, Io};
 use shard::metrics::{Kind, Snapshot, Stage};
 use shard::sim::broker::Started;
+use shard::sim::disk::Crash;
 use shard::sim::wire::Wire;
 use shard::sim::{Ended, SimIo, World, broker};
 
@@ -56,9 +57,33 @@ pub(crate) fn play_in<F: Future<Output = ()> + 'static>(
 ) {
     let mut world = World::new(1);
     let node = world.node(SHARD_COUNT, arena_bytes);
+    live(&mut world, node, settings, scene);
+}
+
+/// As `play_in`; then the broker is killed, and the second scene is with what it left.
+#[track_caller]
+pub(crate) fn play_twice<F: Future<Output = ()> + 'static, G: Future<Output = ()> + 'static>(
+    arena_bytes: usize,
+    first: impl FnOnce(Client) -> F,
+    second: impl FnOnce(Client) -> G,
+) {
+    let mut world = World::new(1);
+    let node = world.node(SHARD_COUNT, arena_bytes);
+    live(&mut world, node, &[], first);
+    world.crash(node, Crash::Process);
+    live(&mut world, node, &[], second);
+}
+
+#[track_caller]
+fn live<F: Future<Output = ()> + 'static>(
+    world: &mut World,
+    node: usize,
+    settings: &[(&str, &str)],
+    scene: impl FnOnce(Client) -> F,
+) {
     let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
     let settings: Vec<(String, String)> = settings.iter().map(owned).collect();
-    let started = broker::start_with(&world, node, SHARD_COUNT, broker::config(&settings));
+    let started = broker::start_with(world, node, SHARD_COUNT, broker::config(&settings));
     let io = world.outside();
     let is_done = Rc::new(Cell::new(false));
     let (scene, done) =

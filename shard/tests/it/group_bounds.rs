@@ -33,7 +33,7 @@ fn text(text: &str) -> StrBytes {
 }
 
 /// A first group makes the topic of all of them.
-async fn begin(client: &Client) {
+pub(crate) async fn begin(client: &Client) {
     client.create("t", PARTITIONS).await;
     let request = FindCoordinatorRequest::default().with_key(text("any"));
     loop {
@@ -48,7 +48,12 @@ async fn begin(client: &Client) {
 }
 
 /// Commits the same offset of so many partitions.
-async fn commit(client: &Client, group: &str, partition_count: i32, metadata: &str) -> ErrorCode {
+pub(crate) async fn commit(
+    client: &Client,
+    group: &str,
+    partition_count: i32,
+    metadata: &str,
+) -> ErrorCode {
     let partition = |index| {
         OffsetCommitRequestPartition::default()
             .with_partition_index(index)
@@ -77,6 +82,12 @@ fn join(group: &str, metadata_bytes: u64) -> JoinGroupRequest {
         .with_rebalance_timeout_ms(1_800_000)
         .with_protocol_type(text("consumer"))
         .with_protocols(vec![protocol])
+}
+
+/// Of a member that comes without an id.
+pub(crate) async fn join_code(client: &Client, group: &str) -> ErrorCode {
+    let answer: JoinGroupResponse = client.ask(ApiKey::JoinGroup, 5, &join(group, 1)).await;
+    ErrorCode::new(answer.error_code)
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod full;
 mod group_bounds;
 mod group_configs;
 mod group_offsets;
+mod group_records;
 mod lags;
 mod mailbox;
 mod paces;
