@@ -49,9 +49,7 @@ impl wire::Session for Session {
         let mut amqp = Amqp::connect(self.address)?;
         amqp.prefetch()?;
         let feed = QueueFeed { queues, coming: None };
-        let subscriber = Subscriber::new(amqp.into_stream(), feed, partitions, continuity)
-            .map_err(|error| Failure::io("prepare a connection", error))?;
-        Ok(Box::new(subscriber))
+        Ok(Box::new(Subscriber::new(amqp.into_stream(), feed, partitions, continuity)?))
     }
 
     fn ends(&mut self, _topic: &Topic) -> Result<Option<Vec<i64>>, Failure> {

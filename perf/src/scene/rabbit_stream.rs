@@ -53,9 +53,7 @@ impl wire::Session for Session {
         let streams = partitions.all().map(|it| partition_name(&topic.name, it)).collect();
         let feed = StreamFeed { streams, has_all: is_there_from_the_start };
         let stream = RabbitStream::connect(self.address)?.into_stream();
-        let subscriber = Subscriber::new(stream, feed, partitions, continuity)
-            .map_err(|error| Failure::io("prepare a connection", error))?;
-        Ok(Box::new(subscriber))
+        Ok(Box::new(Subscriber::new(stream, feed, partitions, continuity)?))
     }
 
     fn ends(&mut self, _topic: &Topic) -> Result<Option<Vec<i64>>, Failure> {

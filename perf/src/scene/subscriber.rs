@@ -4,7 +4,7 @@
 //! What the protocol is, its feed knows. Memory grows to the largest message and stays. Where logs end
 //! such brokers do not say: whoever counts compares with what was acknowledged.
 
-use std::io::{self, ErrorKind, Read as _, Write};
+use std::io::{ErrorKind, Read as _};
 use std::net::TcpStream;
 
 use crate::clock::Moment;
@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::payload::Head;
 use crate::scene::cast::Behind;
 use crate::scene::continuity::Continuity;
-use crate::scene::wire::{Consumer, Delivered, Partitions, Read};
+use crate::scene::wire::{self, Consumer, Delivered, Partitions, Read};
 
 const RECEIVED_BYTES_AT_FIRST: usize = 256 << 10;
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -111,9 +111,9 @@ impl<F: Feed> Subscriber<F> {
         feed: F,
         partitions: Partitions,
         continuity: Continuity,
-    ) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
+    ) -> Result<Self, Failure> {
+        let prepared = stream.set_nodelay(true).and_then(|()| stream.set_nonblocking(true));
+        prepared.map_err(|error| Failure::io("prepare a connection", error))?;
         Ok(Self {
             stream,
             feed,
@@ -174,14 +174,8 @@ impl<F: Feed> Consumer for Subscriber<F> {
     }
 
     fn write(&mut self) -> Result<(), Failure> {
-        while !self.said.is_empty() {
-            match self.stream.write(&self.said) {
-                Ok(count) => drop(self.said.drain(..count)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Failure::io("ask for records", error)),
-            }
-        }
+        let count = wire::write_some(&mut self.stream, &self.said)?;
+        self.said.drain(..count);
         Ok(())
     }
 
@@ -228,6 +222,7 @@ impl<F: Feed> Consumer for Subscriber<F> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::net::TcpListener;
 
     use rustix::event::{PollFd, PollFlags, poll};

@@ -3,6 +3,7 @@
 //! A scene knows times, requests and values; a protocol knows bytes. Bytes come from a peer that may
 //! be wrong: what makes no sense is a failure in words, and nothing panics on it.
 
+use std::io::{ErrorKind, Write as _};
 use std::net::TcpStream;
 
 use crate::batch::Stamp;
@@ -161,4 +162,18 @@ pub(super) enum Read {
     All,
     /// All, and something was whole at this time.
     Answer(Moment),
+}
+
+/// Asks for records, as far as the socket takes the bytes now: how many it took.
+pub(super) fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize, Failure> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match stream.write(&bytes[written..]) {
+            Ok(count) => written += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(Failure::io("ask for records", error)),
+        }
+    }
+    Ok(written)
 }

@@ -4,7 +4,7 @@
 //! It knows no clock. What has been delivered is handed out as times and counts, so that whoever
 //! counts need not see records. Memory grows to the largest answer and stays.
 
-use std::io::{self, ErrorKind, Read as _, Write};
+use std::io::{self, ErrorKind, Read as _};
 use std::net::TcpStream;
 
 use crate::clock::Moment;
@@ -246,16 +246,8 @@ impl wire::Consumer for Consumer {
     }
 
     fn write(&mut self) -> Result<(), Failure> {
-        while let Some(rest) = self.query.bytes().get(self.written_bytes..)
-            && !rest.is_empty()
-        {
-            match self.stream.write(rest) {
-                Ok(count) => self.written_bytes += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Failure::io("ask for records", error)),
-            }
-        }
+        let rest = &self.query.bytes()[self.written_bytes..];
+        self.written_bytes += wire::write_some(&mut self.stream, rest)?;
         Ok(())
     }
 
@@ -369,6 +361,7 @@ impl Reading<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::net::TcpListener;
     use std::time::Duration;
 
