@@ -151,7 +151,7 @@ fn back(response: FetchResponse<Bytes>, version: i16) -> FetchResponse<Bytes> {
     let mut frame = Outgoing::response(Reply { api: ApiKey::Fetch, version, correlation_id: 1 });
     response.encode(&mut frame, version);
     let mut sent = Vec::new();
-    for piece in frame.finish() {
+    for piece in frame.finish().expect("it is bounded") {
         match piece {
             Piece::Bytes(bytes) => sent.extend_from_slice(&bytes),
             Piece::Records(records) => sent.extend_from_slice(records.handle()),

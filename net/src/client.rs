@@ -128,8 +128,8 @@ fn begin(api: ApiKey, envelope: &Envelope) -> Outgoing<Bytes> {
 }
 
 fn whole(frame: Outgoing<Bytes>) -> Bytes {
-    let mut pieces = frame.finish();
-    assert!(pieces.len() == 1, "a request holds its records");
+    let pieces = frame.finish().ok().filter(|it| it.len() == 1);
+    let mut pieces = pieces.expect("a request holds its records, and its writer bounds them");
     match pieces.remove(0) {
         Piece::Bytes(bytes) => bytes,
         Piece::Records(records) => records.into_handle(),

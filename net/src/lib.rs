@@ -12,6 +12,7 @@
 
 pub mod api;
 pub mod api_versions;
+pub mod chunks;
 pub mod client;
 pub mod codec;
 pub mod error_code;
@@ -20,6 +21,7 @@ pub mod fetch_session;
 pub mod frame;
 pub mod group_offsets;
 pub mod header;
+pub mod items;
 pub mod metadata;
 pub mod outgoing;
 pub mod produce;

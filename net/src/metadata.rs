@@ -13,12 +13,11 @@
 //!             | offline [i32] (from 5)
 //! ```
 
-use bytes::Bytes;
-
 use crate::api::ApiKey;
+use crate::chunks::Chunks;
 use crate::error_code::ErrorCode;
 use crate::header::Reply;
-use crate::outgoing::{Outgoing, Piece};
+use crate::outgoing::{Inexpressible, Outgoing, Piece};
 use crate::writer::Writer;
 
 const INTERNAL_FROM: i16 = 1;
@@ -80,9 +79,7 @@ pub struct Partition<R> {
 pub struct Topics {
     reply: Reply,
     count: usize,
-    chunks: Vec<Bytes>,
-    /// What comes after the chunks.
-    open: Writer,
+    chunks: Chunks,
 }
 
 impl Topics {
@@ -91,13 +88,12 @@ impl Topics {
     #[must_use]
     pub fn new(reply: Reply) -> Self {
         assert!(reply.api == ApiKey::Metadata, "an answer is of the API that was asked");
-        let open = Writer::new(reply.api.layout(reply.version));
-        Self { reply, count: 0, chunks: Vec::new(), open }
+        Self { reply, count: 0, chunks: Chunks::new(reply.api.layout(reply.version)) }
     }
 
     /// A topic begins: exactly so many partitions follow, and its end.
     pub fn begin(&mut self, topic: &Topic<'_>, partition_count: usize) {
-        let (version, writer) = (self.reply.version, &mut self.open);
+        let (version, writer) = (self.reply.version, self.chunks.writer());
         self.count += 1;
         writer.i16(topic.error.get());
         if version >= NULL_NAMES_FROM {
@@ -115,7 +111,7 @@ impl Topics {
     }
 
     pub fn partition<R: ExactSizeIterator<Item = i32>>(&mut self, partition: Partition<R>) {
-        let (version, writer) = (self.reply.version, &mut self.open);
+        let (version, writer) = (self.reply.version, self.chunks.writer());
         writer.i16(ErrorCode::NONE.get());
         writer.i32(partition.index);
         writer.i32(partition.leader);
@@ -133,35 +129,28 @@ impl Topics {
     }
 
     pub fn end(&mut self) {
+        let writer = self.chunks.writer();
         if self.reply.version >= TOPIC_OPERATIONS_FROM {
-            self.open.i32(NO_OPERATIONS);
+            writer.i32(NO_OPERATIONS);
         }
-        self.open.end_struct();
+        writer.end_struct();
     }
 
-    /// What was written since the last chunk.
-    #[must_use]
-    pub const fn open_bytes(&self) -> usize {
-        self.open.byte_count()
+    pub const fn chunks(&mut self) -> &mut Chunks {
+        &mut self.chunks
     }
 
-    /// What was written becomes a chunk: it is not moved any more. The next one is about as large.
-    pub fn end_chunk(&mut self) {
-        let next = Writer::with_capacity(self.open.layout(), self.open.byte_count());
-        let chunk = std::mem::replace(&mut self.open, next);
-        self.chunks.push(Bytes::from(chunk.into_bytes()));
-    }
-
-    /// The frame to send: what is not in a chunk yet is copied into it.
-    #[must_use]
-    pub fn answer<R>(self, head: &Head<'_>) -> Vec<Piece<R>> {
+    /// The frame to send.
+    ///
+    /// # Errors
+    /// If it is more than a frame can carry: close the connection.
+    pub fn answer<R>(self, head: &Head<'_>) -> Result<Vec<Piece<R>>, Inexpressible> {
         let version = self.reply.version;
         let mut frame = Outgoing::response(self.reply);
         write_head(frame.writer(), version, head);
         frame.writer().count(self.count);
-        self.chunks.into_iter().for_each(|chunk| frame.chunk(chunk));
+        self.chunks.put_into(&mut frame);
         let writer = frame.writer();
-        writer.raw(&self.open.into_bytes());
         if (8..=10).contains(&version) {
             writer.i32(NO_OPERATIONS);
         }
@@ -233,7 +222,7 @@ mod tests {
             let (replicas, in_sync) = ([7, 8].into_iter(), [7, 8].into_iter());
             topics.partition(Partition { index, leader: 7, leader_epoch: 4, replicas, in_sync });
             if cuts {
-                topics.end_chunk();
+                topics.chunks().end_chunk();
             }
         }
         topics.end();
@@ -241,7 +230,7 @@ mod tests {
         topics.begin(&Topic { error, name: None, id: [0; 16], is_internal: false }, 0);
         topics.end();
         let broker = Broker { id: 7, host: "h", port: 9, rack: Some("r") };
-        topics.answer(&Head { brokers: vec![broker], ..HEAD })
+        topics.answer(&Head { brokers: vec![broker], ..HEAD }).unwrap()
     }
 
     /// The same as generated code writes it.
@@ -300,21 +289,5 @@ mod tests {
                 assert_eq!((id, &*body), (5, &*generated(version)), "version {version}");
             }
         }
-    }
-
-    #[test]
-    fn a_chunk_is_sent_from_where_it_was_written() {
-        let mut topics = Topics::new(reply(12));
-        let name = "n".repeat(200);
-        let topic =
-            Topic { error: ErrorCode::NONE, name: Some(&name), id: [1; 16], is_internal: false };
-        topics.begin(&topic, 0);
-        topics.end();
-        topics.end_chunk();
-        let chunk = topics.chunks[0].clone();
-        let pieces = topics.answer::<Bytes>(&HEAD);
-        let is_same = |piece: &Piece<Bytes>| matches!(piece, Piece::Bytes(bytes) if bytes.as_ptr() == chunk.as_ptr());
-        assert_eq!(pieces.iter().filter(|it| is_same(it)).count(), 1);
-        assert_eq!(pieces.len(), 3);
     }
 }

@@ -13,7 +13,7 @@ use crate::writer::Writer;
 /// Enough for most answers and small requests.
 const FRAME_BYTES_EXPECTED: usize = 256;
 
-/// The message says something that its version cannot say.
+/// The message says something that its version cannot say, or more than one frame can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inexpressible;
 
@@ -114,15 +114,14 @@ impl<R> Outgoing<R> {
         }
     }
 
-    /// # Panics
-    /// If the frame has 2^31 bytes or more: who answers a fetch bounds its records.
-    #[must_use]
-    pub fn finish(self) -> Vec<Piece<R>> {
+    /// # Errors
+    /// If the frame has 2^31 bytes or more: close the connection.
+    pub fn finish(self) -> Result<Vec<Piece<R>>, Inexpressible> {
         let cut_bytes: usize = self.cuts.iter().map(|(_, piece)| piece.byte_count()).sum();
         let mut bytes = self.writer.into_bytes();
         let frame_bytes = bytes.len() - PREFIX_BYTES + cut_bytes;
-        let prefix = i32::try_from(frame_bytes).expect("answers are bounded").to_be_bytes();
-        bytes[..PREFIX_BYTES].copy_from_slice(&prefix);
+        let prefix = i32::try_from(frame_bytes).or(Err(Inexpressible))?;
+        bytes[..PREFIX_BYTES].copy_from_slice(&prefix.to_be_bytes());
 
         let bytes = Bytes::from(bytes);
         let mut pieces = Vec::with_capacity(self.cuts.len() * 2 + 1);
@@ -137,7 +136,7 @@ impl<R> Outgoing<R> {
         if start < bytes.len() {
             pieces.push(Piece::Bytes(bytes.slice(start..)));
         }
-        pieces
+        Ok(pieces)
     }
 
     fn prefixed() -> Self {
@@ -151,7 +150,7 @@ impl<R> Outgoing<R> {
 mod tests {
     use bytes::Bytes;
 
-    use super::{Outgoing, Piece, Records};
+    use super::{Inexpressible, Outgoing, Piece, Records};
     use crate::api::ApiKey;
     use crate::header::Reply;
 
@@ -168,6 +167,14 @@ mod tests {
             Piece::Records(Records::new("here", 1000)),
             Piece::Bytes(Bytes::from_static(b"c")),
         ];
-        assert_eq!(frame.finish(), want);
+        assert_eq!(frame.finish(), Ok(want));
+    }
+
+    #[test]
+    fn a_frame_that_its_size_cannot_say_is_none() {
+        let mut frame =
+            Outgoing::response(Reply { api: ApiKey::Fetch, version: 4, correlation_id: 1 });
+        frame.records(Records::new("here", 1 << 31));
+        assert_eq!(frame.finish(), Err(Inexpressible));
     }
 }

@@ -10,14 +10,14 @@ use kafka_protocol::messages::{
     AlterReplicaLogDirsResponse, ApiVersionsResponse, ConsumerGroupDescribeResponse,
     ConsumerGroupHeartbeatResponse, CreatePartitionsResponse, CreateTopicsResponse,
     DeleteGroupsResponse, DeleteRecordsResponse, DeleteTopicsResponse,
-    DescribeClientQuotasResponse, DescribeClusterResponse, DescribeConfigsResponse,
-    DescribeGroupsResponse, DescribeLogDirsResponse, DescribeProducersResponse,
-    DescribeQuorumResponse, DescribeTopicPartitionsResponse, DescribeUserScramCredentialsResponse,
-    ElectLeadersResponse, FindCoordinatorResponse, HeartbeatResponse,
-    IncrementalAlterConfigsResponse, InitProducerIdResponse, JoinGroupResponse, LeaveGroupResponse,
-    ListConfigResourcesResponse, ListGroupsResponse, ListOffsetsResponse,
-    ListPartitionReassignmentsResponse, OffsetCommitResponse, OffsetDeleteResponse,
-    OffsetFetchResponse, OffsetForLeaderEpochResponse, SyncGroupResponse, UpdateFeaturesResponse,
+    DescribeClientQuotasResponse, DescribeClusterResponse, DescribeGroupsResponse,
+    DescribeLogDirsResponse, DescribeProducersResponse, DescribeQuorumResponse,
+    DescribeTopicPartitionsResponse, DescribeUserScramCredentialsResponse, ElectLeadersResponse,
+    FindCoordinatorResponse, HeartbeatResponse, IncrementalAlterConfigsResponse,
+    InitProducerIdResponse, JoinGroupResponse, LeaveGroupResponse, ListConfigResourcesResponse,
+    ListGroupsResponse, ListOffsetsResponse, ListPartitionReassignmentsResponse,
+    OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchResponse, OffsetForLeaderEpochResponse,
+    SyncGroupResponse, UpdateFeaturesResponse,
 };
 use kafka_protocol::protocol::Encodable;
 
@@ -27,8 +27,8 @@ use crate::header::Reply;
 use crate::outgoing::{Inexpressible, Outgoing, Piece};
 use crate::produce::ProduceResponse;
 
-/// All but those of Produce and Fetch are Kafka's generated structs. `R` is where records lie. That of Metadata
-/// is not here: it is never in one piece (`metadata.rs`).
+/// All but those of Produce and Fetch are Kafka's generated structs. `R` is where records lie. Those of Metadata
+/// and DescribeConfigs are not here: they are never in one piece (`metadata.rs`, `items.rs`).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response<R> {
     Produce(ProduceResponse),
@@ -40,7 +40,6 @@ pub enum Response<R> {
     DeleteRecords(DeleteRecordsResponse),
     InitProducerId(InitProducerIdResponse),
     OffsetForLeaderEpoch(OffsetForLeaderEpochResponse),
-    DescribeConfigs(DescribeConfigsResponse),
     AlterConfigs(AlterConfigsResponse),
     DescribeLogDirs(DescribeLogDirsResponse),
     CreatePartitions(CreatePartitionsResponse),
@@ -86,7 +85,6 @@ impl<R> Response<R> {
             Self::DeleteRecords(_) => ApiKey::DeleteRecords,
             Self::InitProducerId(_) => ApiKey::InitProducerId,
             Self::OffsetForLeaderEpoch(_) => ApiKey::OffsetForLeaderEpoch,
-            Self::DescribeConfigs(_) => ApiKey::DescribeConfigs,
             Self::AlterConfigs(_) => ApiKey::AlterConfigs,
             Self::DescribeLogDirs(_) => ApiKey::DescribeLogDirs,
             Self::CreatePartitions(_) => ApiKey::CreatePartitions,
@@ -123,7 +121,7 @@ impl<R> Response<R> {
     /// The frame to send. Fields that the version does not have are left out.
     ///
     /// # Errors
-    /// If a text is longer than the version can carry: close the connection.
+    /// If a text is longer than the version can carry, or all than a frame can: close the connection.
     ///
     /// # Panics
     /// If it answers a request of another API.
@@ -150,7 +148,6 @@ impl<R> Response<R> {
             Self::DeleteRecords(body) => generated(&mut frame, reply, &body)?,
             Self::InitProducerId(body) => generated(&mut frame, reply, &body)?,
             Self::OffsetForLeaderEpoch(body) => generated(&mut frame, reply, &body)?,
-            Self::DescribeConfigs(body) => generated(&mut frame, reply, &body)?,
             Self::AlterConfigs(body) => generated(&mut frame, reply, &body)?,
             Self::DescribeLogDirs(body) => generated(&mut frame, reply, &body)?,
             Self::CreatePartitions(body) => generated(&mut frame, reply, &body)?,
@@ -190,7 +187,7 @@ impl<R> Response<R> {
             Self::ListConfigResources(body) => generated(&mut frame, reply, &body)?,
             Self::DescribeTopicPartitions(body) => generated(&mut frame, reply, &body)?,
         }
-        Ok(frame.finish())
+        frame.finish()
     }
 }
 

@@ -3,6 +3,7 @@
 //! A part is kept for small answers, so that they need not wait for who takes nothing. Of the rest an answer
 //! has a share of what is left. One whose first batch does not fit waits in a line, and while somebody waits
 //! there an answer has one batch only: who takes answers gets one soon, however many do not.
+//! What an answer holds is known when it is made: of those that may be long one is made at a time.
 //! Invariant: who is let in from the line is counted from then on, so what is left is not given twice.
 
 use std::cell::RefCell;
@@ -11,6 +12,7 @@ use std::collections::VecDeque;
 use crate::limits::{ANSWER_PARTS, SMALL_ANSWER_BYTES, SMALL_ANSWERS_SHARE};
 use crate::permits::Permits;
 use crate::signal::{self, Promise};
+use crate::turnstile::Turnstile;
 
 /// One per shard.
 pub struct Answers {
@@ -18,6 +20,8 @@ pub struct Answers {
     /// What large answers may hold together.
     large_bytes_max: u64,
     line: RefCell<VecDeque<Waiting>>,
+    /// The long answer that is being made.
+    long: Turnstile,
 }
 
 /// A connection that has room for the first batch of its answer when it is told so.
@@ -32,12 +36,41 @@ impl Answers {
     #[must_use]
     pub fn new(bytes_max: u64) -> Self {
         let large_bytes_max = bytes_max - bytes_max / SMALL_ANSWERS_SHARE;
-        Self { permits: Permits::new(bytes_max), large_bytes_max, line: RefCell::default() }
+        Self {
+            permits: Permits::new(bytes_max),
+            large_bytes_max,
+            line: RefCell::default(),
+            long: Turnstile::default(),
+        }
     }
 
     /// Until an answer of `connection` can be made at all, or `is_over`.
     pub async fn wait(&self, connection: u64, is_over: impl Fn() -> bool) {
         self.permits.wait(connection, is_over).await;
+    }
+
+    /// Until an answer of `connection` that may be long can be made, alone, or `is_over`; `end_long` is called
+    /// when it is made.
+    pub async fn begin_long(&self, connection: u64, is_over: impl Fn() -> bool) {
+        loop {
+            self.permits.wait(connection, &is_over).await;
+            self.long.enter().await;
+            // The one before has its bytes now.
+            if self.permits.lets(connection) || is_over() {
+                return;
+            }
+            self.long.leave();
+        }
+    }
+
+    pub fn end_long(&self) {
+        self.long.leave();
+    }
+
+    /// What one answer may hold that is not of records.
+    #[must_use]
+    pub const fn long_bytes_max(&self) -> u64 {
+        self.large_bytes_max
     }
 
     /// What one answer may have, besides the rest of its first batch.
@@ -202,6 +235,26 @@ mod tests {
         assert_eq!(second.as_mut().poll(&mut context), Poll::Ready(false));
         assert_eq!(answers.used_bytes(), LARGE_BYTES_MAX + BATCH);
         assert!(answers.line.borrow().is_empty());
+    }
+
+    #[test]
+    fn long_answers_are_made_one_after_the_other_each_when_the_one_before_is_counted() {
+        let answers = Answers::new(BYTES_MAX);
+        let mut context = Context::from_waker(Waker::noop());
+        let is_ready = Poll::Ready(());
+        let mut first = pin!(answers.begin_long(1, || false));
+        let mut second = pin!(answers.begin_long(2, || false));
+        let mut third = pin!(answers.begin_long(3, || false));
+        assert_eq!(first.as_mut().poll(&mut context), is_ready);
+        assert_eq!(second.as_mut().poll(&mut context), Poll::Pending);
+        answers.end_long();
+        answers.take(BYTES_MAX);
+        // It is the elder: one can always go on, but only one.
+        assert_eq!(second.as_mut().poll(&mut context), is_ready);
+        answers.end_long();
+        assert_eq!(third.as_mut().poll(&mut context), Poll::Pending);
+        answers.give_back(BYTES_MAX);
+        assert_eq!(third.as_mut().poll(&mut context), is_ready);
     }
 
     #[test]

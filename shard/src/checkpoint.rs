@@ -35,30 +35,6 @@ pub fn checkpoint_path(shard: usize, generation: u64) -> String {
     format!("checkpoint/{shard}.{generation}")
 }
 
-/// Lets one checkpoint be made at a time. One per shard.
-#[derive(Default)]
-pub struct Turnstile {
-    is_taken: Cell<bool>,
-    left: Bell,
-}
-
-impl Turnstile {
-    async fn enter(&self) {
-        loop {
-            let left = self.left.next();
-            if !self.is_taken.replace(true) {
-                return;
-            }
-            left.wait().await;
-        }
-    }
-
-    fn leave(&self) {
-        self.is_taken.set(false);
-        self.left.ring();
-    }
-}
-
 /// Makes a checkpoint whenever one is due.
 pub async fn run<I: Io>(shard: Rc<Shard<I>>) {
     // One was due, and found no room.

@@ -109,6 +109,12 @@ impl<I: Io> Connection<I> {
         self.listener
     }
 
+    /// Nothing more is taken from its peer, or sent to it.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.is_ending.get()
+    }
+
     /// The peer's address, without its port, as Kafka shows it.
     #[must_use]
     pub fn peer_host(&self, shard: &Shard<I>) -> String {

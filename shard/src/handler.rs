@@ -98,22 +98,53 @@ pub async fn answer<I: Io>(
     let (decoded, element_count) = decoded.map_err(|_error| Close(Cause::Request))?;
     connection.hold_decoded(shard, request, element_count);
     request.stages.end(Stage::Parsed, shard.io.now());
-    if let Body::Metadata(body) = decoded {
-        let frame = metadata::answer(shard, connection, request, body).await;
-        request.stages.end(Stage::Appended, shard.io.now());
-        return Ok(Answered::Frame(frame));
+    let is_long = may_be_long(&shard.image(), &decoded);
+    if is_long {
+        shard.answers.begin_long(connection.id(), || connection.is_ending()).await;
     }
-    let mut response = respond(shard, connection, request, decoded).await;
+    let frame = match decoded {
+        Body::Metadata(body) => metadata::answer(shard, connection, request, body).await,
+        Body::DescribeConfigs(body) => configs::describe(shard, connection, request, body).await,
+        body => answer_whole(shard, connection, request, body).await,
+    };
+    if is_long {
+        shard.answers.end_long();
+    }
+    request.stages.end(Stage::Appended, shard.io.now());
+    frame.map(Answered::Frame)
+}
+
+/// Whether an answer may be much longer than its request.
+fn may_be_long(image: &Image, body: &Body) -> bool {
+    match body {
+        Body::Metadata(body) => metadata::may_be_long(image, body),
+        Body::OffsetFetch(body) => group_offsets::may_be_long(body),
+        Body::ListGroups(_)
+        | Body::DescribeGroups(_)
+        | Body::ConsumerGroupDescribe(_)
+        | Body::DescribeConfigs(_)
+        | Body::DescribeLogDirs(_)
+        | Body::DescribeProducers(_)
+        | Body::DescribeClientQuotas(_)
+        | Body::ListConfigResources(_) => true,
+        _ => false,
+    }
+}
+
+/// An answer that is a struct before it is a frame.
+async fn answer_whole<I: Io>(
+    shard: &Rc<Shard<I>>,
+    connection: &Rc<Connection<I>>,
+    request: &mut Request,
+    body: Body,
+) -> Result<Frame<I>, Close> {
+    let mut response = respond(shard, connection, request, body).await;
     if request.header.api != ApiKey::Fetch {
         charge_time(shard, connection, request);
     }
     response.set_throttle_ms(throttle_ms(request));
-    request.stages.end(Stage::Appended, shard.io.now());
-    let mut recorder = shard.recorder.borrow_mut();
-    response.codes(|code| recorder.on_error(code.get()));
-    drop(recorder);
-    let frame = response.encode(request.header.reply());
-    frame.map(Answered::Frame).map_err(|_error| Close(Cause::Answer))
+    response.codes(|code| shard.recorder.borrow_mut().on_error(code.get()));
+    response.encode(request.header.reply()).map_err(|_error| Close(Cause::Answer))
 }
 
 /// Lets the client pay for the work that its request was.
@@ -183,7 +214,9 @@ async fn respond<I: Io>(
 ) -> Response<Records<I>> {
     let version = request.header.version;
     match body {
-        Body::Produce(_) | Body::Metadata(_) => unreachable!("they have their own ways"),
+        Body::Produce(_) | Body::Metadata(_) | Body::DescribeConfigs(_) => {
+            unreachable!("they have their own ways")
+        }
         Body::Fetch(body) => Response::Fetch(fetch::answer(shard, connection, request, body).await),
         Body::ListOffsets(body) => Response::ListOffsets(offsets::list(shard, body, version).await),
         Body::DeleteRecords(body) => {
@@ -272,8 +305,7 @@ async fn respond_to_admin<I: Io>(
         Body::DescribeTopicPartitions(body) => {
             Response::DescribeTopicPartitions(topic_partitions::describe(shard, body).await)
         }
-        Body::DescribeConfigs(_)
-        | Body::AlterConfigs(_)
+        Body::AlterConfigs(_)
         | Body::IncrementalAlterConfigs(_)
         | Body::DescribeClientQuotas(_)
         | Body::AlterClientQuotas(_)
@@ -289,6 +321,7 @@ async fn respond_to_admin<I: Io>(
         | Body::DeleteRecords(_)
         | Body::OffsetForLeaderEpoch(_)
         | Body::Metadata(_)
+        | Body::DescribeConfigs(_)
         | Body::DescribeCluster(_)
         | Body::InitProducerId(_)
         | Body::FindCoordinator(_)
@@ -334,9 +367,6 @@ async fn respond_to_change<I: Io>(
 /// How the cluster is configured, and whose use of it is bounded.
 async fn respond_of_configs<I: Io>(shard: &Rc<Shard<I>>, body: Body) -> Response<Records<I>> {
     match body {
-        Body::DescribeConfigs(body) => {
-            Response::DescribeConfigs(configs::describe(shard, body).await)
-        }
         Body::AlterConfigs(body) => Response::AlterConfigs(configs::alter(shard, body).await),
         Body::DescribeClientQuotas(body) => {
             Response::DescribeClientQuotas(quotas::describe(shard, body).await)

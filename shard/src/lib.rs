@@ -54,4 +54,5 @@ pub mod sim;
 pub mod socket;
 pub mod tail;
 pub mod timer;
+pub mod turnstile;
 pub mod writer;

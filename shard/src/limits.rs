@@ -69,6 +69,9 @@ pub const RECEIVE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Bytes of an answer, or of a file, that are sent before other tasks run.
 pub const SEND_SLICE_BYTES: u64 = 256 * 1024;
+/// Topics and partitions, or offsets, that a short answer tells of. Of those that may be longer one is made at a
+/// time on each shard: what they hold is counted when they are made.
+pub const SHORT_ENTRIES_MAX: usize = 1024;
 /// Bytes of an answer that are written before other tasks run. Past `SHORT_SLICES` of them the rest is written
 /// in the slow lane.
 pub const ANSWER_SLICE_BYTES: usize = 64 * 1024;

@@ -36,12 +36,14 @@ impl Permits {
 
     /// Until `connection` may hold more, or `is_over`.
     pub async fn wait(&self, connection: u64, is_over: impl Fn() -> bool) {
-        while self.used_bytes.get() >= self.bytes_max && !is_over() {
-            if self.lead(connection) {
-                return;
-            }
+        while !self.lets(connection) && !is_over() {
             self.freed.next().wait().await;
         }
+    }
+
+    /// Whether `connection` may hold more now.
+    pub fn lets(&self, connection: u64) -> bool {
+        self.used_bytes.get() < self.bytes_max || self.lead(connection)
     }
 
     /// Whether `connection` is the one that may go on although memory is used up. It is if no other is.

@@ -19,7 +19,6 @@ use replication::placement::Placement;
 
 use crate::accounts::Accounts;
 use crate::answers::Answers;
-use crate::checkpoint::Turnstile;
 use crate::commit::Commit;
 use crate::compactor::Compacting;
 use crate::connections::Connections;
@@ -46,6 +45,7 @@ use crate::room::Room;
 use crate::route::{Lanes, Letter, ReplyTo, Route};
 use crate::signal::{self, Answer, Bell, Promise};
 use crate::timer::Timers;
+use crate::turnstile::Turnstile;
 
 /// What the shard does with requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,7 @@ pub struct Shard<I: Io> {
     pub cold_reads: ColdReads,
     pub timers: Rc<Timers<I>>,
     pub commit: Commit<I>,
+    /// One checkpoint is made at a time.
     pub checkpoints: Turnstile,
     pub recorder: RefCell<Recorder>,
     /// What the disk has left.

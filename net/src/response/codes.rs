@@ -43,7 +43,6 @@ impl<R> Response<R> {
             Self::CreateTopics(body) => codes!(body.topics, raw),
             Self::DeleteTopics(body) => codes!(body.responses, raw),
             Self::CreatePartitions(body) => codes!(body.results, raw),
-            Self::DescribeConfigs(body) => codes!(body.results, raw),
             Self::AlterConfigs(body) => codes!(body.responses, raw),
             Self::IncrementalAlterConfigs(body) => codes!(body.responses, raw),
             Self::ApiVersions(body) => raw(body.error_code),

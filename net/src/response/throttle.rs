@@ -15,7 +15,6 @@ impl<R> Response<R> {
             Self::DeleteRecords(body) => &mut body.throttle_time_ms,
             Self::InitProducerId(body) => &mut body.throttle_time_ms,
             Self::OffsetForLeaderEpoch(body) => &mut body.throttle_time_ms,
-            Self::DescribeConfigs(body) => &mut body.throttle_time_ms,
             Self::AlterConfigs(body) => &mut body.throttle_time_ms,
             Self::DescribeLogDirs(body) => &mut body.throttle_time_ms,
             Self::CreatePartitions(body) => &mut body.throttle_time_ms,

@@ -300,7 +300,7 @@ fn fetch_responses_agree_in_every_version() {
         let reply = Reply { api: ApiKey::Fetch, version, correlation_id: 1 };
         let mut frame = Outgoing::response(reply);
         fetch_response(version).encode(&mut frame, version);
-        let pieces = frame.finish();
+        let pieces = frame.finish().expect("it is small");
         let handle = Piece::Records(Records::from_bytes(Bytes::from_static(b"records")));
         assert!(pieces.contains(&handle), "records are not copied");
         let sent: Vec<u8> = pieces

@@ -40,7 +40,7 @@ fn response_body(api: ApiKey, version: i16, random: &mut Random) -> Bytes {
             let mut frame = Outgoing::response(Reply { api, version, correlation_id: 0 });
             fetch_response(version).encode(&mut frame, version);
             let header_bytes = if version < 12 { 8 } else { 9 };
-            let pieces = frame.finish();
+            let pieces = frame.finish().expect("it is small");
             let bytes = pieces.iter().flat_map(|piece| match piece {
                 Piece::Bytes(bytes) => bytes,
                 Piece::Records(records) => records.handle(),

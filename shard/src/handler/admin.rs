@@ -3,7 +3,7 @@
 //! `execute_…` runs on the controller; its counterpart sends the request there. A duration beside an answer is
 //! for how long its client must wait then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -386,34 +386,47 @@ pub async fn describe_log_dirs<I: Io>(
         };
         log_bytes.extend(bytes);
     }
-    let wanted: Option<BTreeMap<StrBytes, Vec<i32>>> = request
-        .topics
-        .map(|topics| topics.into_iter().map(|topic| (topic.topic.0, topic.partitions)).collect());
+    let mut pauses = Pauses::new(&shard.io);
+    let mut wanted: Option<BTreeMap<StrBytes, BTreeSet<i32>>> =
+        request.topics.is_some().then(BTreeMap::new);
+    for topic in request.topics.into_iter().flatten() {
+        let indexes = wanted.get_or_insert_default().entry(topic.topic.0).or_default();
+        for index in topic.partitions {
+            pauses.next().await;
+            indexes.insert(index);
+        }
+    }
     let image = shard.image();
-    let topics = image.topics().filter_map(|topic| {
+    let mut topics = Vec::new();
+    for topic in image.topics() {
+        pauses.next().await;
         let name = text(topic.name().as_str());
-        let wanted = match &wanted {
-            None => None,
-            Some(wanted) => Some(wanted.get(&name)?),
-        };
-        let partitions: Vec<_> = crate::removal::partition_ids(topic)
-            .filter(|id| wanted.is_none_or(|wanted| wanted.contains(&id.index.wire())))
-            .filter_map(|id| {
-                let bytes = i64::try_from(*log_bytes.get(&id)?).unwrap_or(i64::MAX);
-                let partition = DescribeLogDirsPartition::default();
-                Some(partition.with_partition_index(id.index.wire()).with_partition_size(bytes))
-            })
-            .collect();
-        let described = DescribeLogDirsTopic::default().with_name(TopicName(name));
-        (!partitions.is_empty()).then(|| described.with_partitions(partitions))
-    });
+        let wanted = wanted.as_ref().map(|wanted| wanted.get(&name));
+        if wanted.is_some_and(|it| it.is_none()) {
+            continue;
+        }
+        let mut partitions = Vec::new();
+        for id in crate::removal::partition_ids(topic) {
+            pauses.next().await;
+            let index = id.index.wire();
+            let is_wanted = wanted.flatten().is_none_or(|it| it.contains(&index));
+            let Some(bytes) = log_bytes.get(&id).filter(|_| is_wanted) else { continue };
+            let partition = DescribeLogDirsPartition::default().with_partition_index(index);
+            let bytes = i64::try_from(*bytes).unwrap_or(i64::MAX);
+            partitions.push(partition.with_partition_size(bytes));
+        }
+        if !partitions.is_empty() {
+            let described = DescribeLogDirsTopic::default().with_name(TopicName(name));
+            topics.push(described.with_partitions(partitions));
+        }
+    }
     let space = shard.io.space().await;
     let known = |bytes: fn(&Space) -> u64| {
         space.as_ref().map_or(-1, |space| i64::try_from(bytes(space)).unwrap_or(i64::MAX))
     };
     let result = DescribeLogDirsResult::default()
         .with_log_dir(text(&*shard.config.data_dir))
-        .with_topics(topics.collect())
+        .with_topics(topics)
         .with_total_bytes(known(|space| space.total_bytes))
         .with_usable_bytes(known(|space| space.usable_bytes));
     DescribeLogDirsResponse::default().with_results(vec![result])

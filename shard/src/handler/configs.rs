@@ -5,72 +5,116 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse as IncrementalResponse;
 use kafka_protocol::messages::list_config_resources_response::ConfigResource;
 use kafka_protocol::messages::{
-    AlterConfigsRequest, AlterConfigsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
+    AlterConfigsRequest, AlterConfigsResponse, DescribeConfigsRequest,
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, ListConfigResourcesRequest,
     ListConfigResourcesResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 use net::error_code::ErrorCode;
+use net::items::Items;
 use replication::config::alter::{self, Alteration, Change, Replacement};
 use replication::config::describe::{
     self, BROKER, BROKER_LOGGER, CLIENT_METRICS, Entry, GROUP, TOPIC,
 };
 use replication::event::Event;
+use replication::image::Image;
 use replication::refusal::Refusal;
 
+use crate::cause::Cause;
+use crate::connection::{Connection, Frame, Request};
 use crate::controller::{Command, Outcome};
-use crate::handler::{reason_code, text};
+use crate::handler::{Close, charge_time, reason_code, text, throttle_ms};
 use crate::io::Io;
+use crate::lane::Sliced;
+use crate::limits::ANSWER_SLICE_BYTES;
 use crate::shard::Shard;
 
-/// A resource that is named twice is described once: an answer is no larger than all there is.
+/// A resource at a time, into the chunks that are sent: of all topics it is many megabytes. One that is named
+/// twice is described once: an answer is no larger than all there is. Past what answers may hold the rest is
+/// refused.
 pub async fn describe<I: Io>(
-    shard: &Shard<I>,
-    request: DescribeConfigsRequest,
-) -> DescribeConfigsResponse {
+    shard: &Rc<Shard<I>>,
+    connection: &Connection<I>,
+    request: &mut Request,
+    mut body: DescribeConfigsRequest,
+) -> Result<Frame<I>, Close> {
     let image = shard.image();
     let mut named = BTreeSet::new();
-    let mut results = Vec::new();
-    for resource in request.resources {
+    let bytes_max = shard.answers.long_bytes_max();
+    let mut items = Items::new(request.header.reply());
+    let mut sliced = Sliced::new(&shard.io, &shard.lane);
+    for resource in std::mem::take(&mut body.resources) {
         if !named.insert((resource.resource_type, resource.resource_name.clone())) {
             continue;
         }
         // A resource has so many configs that each is a slice of its own.
-        shard.io.yield_now().await;
-        let keys = resource.configuration_keys.unwrap_or_default();
-        let keys: Vec<&str> = keys.iter().map(StrBytes::as_str).collect();
-        let kind = resource.resource_type;
-        let described = describe::describe(&image, kind, &resource.resource_name, &keys);
-        let result = DescribeConfigsResult::default()
-            .with_resource_type(kind)
-            .with_resource_name(resource.resource_name);
-        results.push(match described {
-            Ok(entries) => {
-                let entries = entries.iter();
-                let configs = entries.map(|entry| {
-                    let mut shown = shown(entry);
-                    if !request.include_synonyms {
-                        shown.synonyms.clear();
-                    }
-                    if !request.include_documentation {
-                        shown.documentation = None;
-                    }
-                    shown
-                });
-                result.with_error_message(Some(text(""))).with_configs(configs.collect())
+        let write = || -> Result<(), Close> {
+            let result = if u64::try_from(items.byte_count()).is_ok_and(|it| it < bytes_max) {
+                described(&image, resource, &body)
+            } else {
+                too_many(resource)
+            };
+            shard.recorder.borrow_mut().on_error(result.error_code);
+            items.push(&result).map_err(|_error| Close(Cause::Answer))?;
+            if items.chunks().open_bytes() >= ANSWER_SLICE_BYTES {
+                items.chunks().end_chunk();
             }
-            Err(refusal) => result
-                .with_error_code(reason_code(refusal.reason).get())
-                .with_error_message(Some(text(refusal.message))),
-        });
+            Ok(())
+        };
+        sliced.next(write).await?;
     }
-    DescribeConfigsResponse::default().with_results(results)
+    charge_time(shard, connection, request);
+    items.answer(throttle_ms(request)).map_err(|_error| Close(Cause::Answer))
+}
+
+fn too_many(resource: DescribeConfigsResource) -> DescribeConfigsResult {
+    let message =
+        "The answer is too long. Ask for fewer resources, or fewer of their configs, at a time.";
+    DescribeConfigsResult::default()
+        .with_error_code(ErrorCode::POLICY_VIOLATION.get())
+        .with_error_message(Some(text(message)))
+        .with_resource_type(resource.resource_type)
+        .with_resource_name(resource.resource_name)
+}
+
+/// What `body` asks of one resource.
+fn described(
+    image: &Image,
+    resource: DescribeConfigsResource,
+    body: &DescribeConfigsRequest,
+) -> DescribeConfigsResult {
+    let keys = resource.configuration_keys.unwrap_or_default();
+    let keys: Vec<&str> = keys.iter().map(StrBytes::as_str).collect();
+    let kind = resource.resource_type;
+    let described = describe::describe(image, kind, &resource.resource_name, &keys);
+    let result = DescribeConfigsResult::default()
+        .with_resource_type(kind)
+        .with_resource_name(resource.resource_name);
+    match described {
+        Ok(entries) => {
+            let configs = entries.iter().map(|entry| {
+                let mut shown = shown(entry);
+                if !body.include_synonyms {
+                    shown.synonyms.clear();
+                }
+                if !body.include_documentation {
+                    shown.documentation = None;
+                }
+                shown
+            });
+            result.with_error_message(Some(text(""))).with_configs(configs.collect())
+        }
+        Err(refusal) => result
+            .with_error_code(reason_code(refusal.reason).get())
+            .with_error_message(Some(text(refusal.message))),
+    }
 }
 
 fn shown(entry: &Entry) -> DescribeConfigsResourceResult {

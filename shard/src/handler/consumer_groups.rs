@@ -19,8 +19,8 @@ use replication::image::Image;
 use uuid::Uuid;
 
 use crate::connection::{Connection, Request};
-use crate::handler::groups::{Asking, identity, short};
-use crate::handler::{absence_code, group_code, text};
+use crate::handler::groups::{Asking, ask_each, identity, short};
+use crate::handler::{Pauses, absence_code, group_code, text};
 use crate::io::Io;
 use crate::shard::Shard;
 
@@ -113,6 +113,7 @@ fn present_beat(beat: Beat) -> ConsumerGroupHeartbeatResponse {
         .with_assignment(assignment)
 }
 
+/// A group that is named twice is described once: an answer is no larger than all there is.
 pub async fn describe<I: Io>(
     shard: &Rc<Shard<I>>,
     body: ConsumerGroupDescribeRequest,
@@ -120,9 +121,11 @@ pub async fn describe<I: Io>(
     let ask = |name: &GroupId| {
         Asking::send(shard, name, Asked::DescribeConsumer { group: name.as_str().into() })
     };
-    let calls: Vec<_> = body.group_ids.iter().map(ask).collect();
+    let calls = ask_each(shard, body.group_ids, ask).await;
+    let mut pauses = Pauses::new(&shard.io);
     let mut groups = Vec::with_capacity(calls.len());
-    for (name, call) in body.group_ids.into_iter().zip(calls) {
+    for (name, call) in calls {
+        pauses.next().await;
         let refuse = |code: ErrorCode, message: String| {
             described::DescribedGroup::default()
                 .with_error_code(code.get())

@@ -1,6 +1,6 @@
 //! OffsetCommit, OffsetFetch, OffsetDelete and FindCoordinator: what groups have read, and who knows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -39,8 +39,9 @@ use uuid::Uuid;
 use crate::connection::Connection;
 use crate::controller::Command;
 use crate::handler::groups::{Asking, group_name, identity, seat_of, short};
-use crate::handler::{absence_code, find_topic, group_code, text};
+use crate::handler::{Pauses, absence_code, find_topic, group_code, text};
 use crate::io::Io;
+use crate::limits::SHORT_ENTRIES_MAX;
 use crate::shard::Shard;
 
 // OffsetCommit.
@@ -53,12 +54,14 @@ pub async fn commit<I: Io>(
     body: OffsetCommitRequest,
     version: i16,
 ) -> OffsetCommitResponse {
+    let mut pauses = Pauses::new(&shard.io);
     let mut results: Vec<Vec<ErrorCode>> = Vec::with_capacity(body.topics.len());
     let mut offsets = Vec::new();
     let mut places = Vec::new();
     for (topic, at) in body.topics.iter().zip(0..) {
         let mut codes = Vec::with_capacity(topic.partitions.len());
         for (partition, place) in topic.partitions.iter().zip(0..) {
+            pauses.next().await;
             match asked_offset(shard, topic, partition, version) {
                 Ok(offset) => {
                     offsets.push(offset);
@@ -78,20 +81,21 @@ pub async fn commit<I: Io>(
             Err(code) => *code,
         };
     }
-    let topics =
-        body.topics.into_iter().zip(results).filter(|(topic, _)| !topic.partitions.is_empty());
-    let topics = topics.map(|(topic, codes)| {
-        let partitions = topic.partitions.iter().zip(codes).map(|(partition, code)| {
-            OffsetCommitResponsePartition::default()
-                .with_partition_index(partition.partition_index)
-                .with_error_code(code.get())
-        });
-        OffsetCommitResponseTopic::default()
-            .with_name(topic.name.clone())
-            .with_topic_id(topic.topic_id)
-            .with_partitions(partitions.collect())
-    });
-    OffsetCommitResponse::default().with_topics(topics.collect())
+    let mut topics = Vec::with_capacity(body.topics.len());
+    for (topic, codes) in body.topics.into_iter().zip(results) {
+        let mut partitions = Vec::with_capacity(codes.len());
+        for (partition, code) in topic.partitions.iter().zip(codes) {
+            pauses.next().await;
+            let result = OffsetCommitResponsePartition::default()
+                .with_partition_index(partition.partition_index);
+            partitions.push(result.with_error_code(code.get()));
+        }
+        if !partitions.is_empty() {
+            let result = OffsetCommitResponseTopic::default().with_name(topic.name);
+            topics.push(result.with_topic_id(topic.topic_id).with_partitions(partitions));
+        }
+    }
+    OffsetCommitResponse::default().with_topics(topics)
 }
 
 /// The codes of `offsets`, in order, or one for all of them.
@@ -168,36 +172,35 @@ const FETCH_ERROR_FROM: i16 = 2;
 /// Which partitions of a topic are asked for.
 type Wanted = Option<Vec<(Arc<str>, Vec<i32>)>>;
 
+/// Whether the answer is of all offsets of a group, or of many.
+pub fn may_be_long(body: &OffsetFetchRequest) -> bool {
+    let of_one = body.topics.iter().flatten().map(|it| it.partition_indexes.len());
+    let topics = body.groups.iter().filter_map(|it| it.topics.as_ref()).flatten();
+    let named: usize = of_one.chain(topics.map(|it| it.partition_indexes.len())).sum();
+    let is_all = body.groups.is_empty() && body.topics.is_none()
+        || body.groups.iter().any(|it| it.topics.is_none());
+    is_all || named > SHORT_ENTRIES_MAX
+}
+
+/// A partition that is named twice is answered once, and a group that is named twice is refused the second time:
+/// an answer is no larger than all there is.
 pub async fn fetch<I: Io>(
     shard: &Rc<Shard<I>>,
     body: OffsetFetchRequest,
     version: i16,
 ) -> OffsetFetchResponse {
     if version >= FETCH_MANY_FROM {
-        let image = shard.image();
-        let calls = body.groups.iter().map(|group| ask_group(shard, &image, group, version));
-        let calls: Vec<_> = calls.collect();
-        let mut groups = Vec::with_capacity(calls.len());
-        for (group, call) in body.groups.into_iter().zip(calls) {
-            let found = OffsetFetchResponseGroup::default().with_group_id(group.group_id);
-            groups.push(match found_offsets(call).await {
-                Ok(offsets) if version >= TOPIC_IDS_FROM => {
-                    let topics = group.topics.as_deref().unwrap_or_default();
-                    found.with_topics(present_by_id(&image, offsets, topics))
-                }
-                Ok(offsets) => found.with_topics(present_many(offsets)),
-                Err(code) => found.with_error_code(code.get()),
-            });
-        }
-        return OffsetFetchResponse::default().with_groups(groups);
+        return OffsetFetchResponse::default().with_groups(fetch_many(shard, body, version).await);
     }
     let wanted: Wanted = body.topics.as_ref().map(|topics| {
         let topics = topics.iter();
         topics.map(|it| (it.name.as_str().into(), it.partition_indexes.clone())).collect()
     });
-    let call = send_fetch(shard, &body.group_id, None, wanted);
+    let call = send_fetch(shard, &body.group_id, None, wanted).await;
     match found_offsets(call).await {
-        Ok(offsets) => OffsetFetchResponse::default().with_topics(present_one(offsets)),
+        Ok(offsets) => {
+            OffsetFetchResponse::default().with_topics(present_one(shard, offsets).await)
+        }
         Err(code) if version >= FETCH_ERROR_FROM => {
             OffsetFetchResponse::default().with_error_code(code.get())
         }
@@ -205,7 +208,37 @@ pub async fn fetch<I: Io>(
     }
 }
 
-fn ask_group<I: Io>(
+async fn fetch_many<I: Io>(
+    shard: &Rc<Shard<I>>,
+    body: OffsetFetchRequest,
+    version: i16,
+) -> Vec<OffsetFetchResponseGroup> {
+    let image = shard.image();
+    let mut named = BTreeSet::new();
+    let mut calls = Vec::with_capacity(body.groups.len());
+    for group in &body.groups {
+        calls.push(if named.insert(&group.group_id) {
+            ask_group(shard, &image, group, version).await
+        } else {
+            Err(ErrorCode::INVALID_REQUEST)
+        });
+    }
+    let mut groups = Vec::with_capacity(calls.len());
+    for (group, call) in body.groups.iter().zip(calls) {
+        let found = OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone());
+        groups.push(match found_offsets(call).await {
+            Ok(offsets) if version >= TOPIC_IDS_FROM => {
+                let wanted = group.topics.as_deref().unwrap_or_default();
+                found.with_topics(present_by_id(shard, &image, offsets, wanted).await)
+            }
+            Ok(offsets) => found.with_topics(present_many(shard, offsets).await),
+            Err(code) => found.with_error_code(code.get()),
+        });
+    }
+    groups
+}
+
+async fn ask_group<I: Io>(
     shard: &Rc<Shard<I>>,
     image: &Image,
     group: &OffsetFetchRequestGroup,
@@ -224,25 +257,40 @@ fn ask_group<I: Io>(
         topics.filter_map(|it| Some((name(it)?, it.partition_indexes.clone()))).collect()
     });
     let member = group.member_id.as_ref().map(|id| (id.as_str().into(), group.member_epoch));
-    send_fetch(shard, &group.group_id, member, wanted)
+    send_fetch(shard, &group.group_id, member, wanted).await
 }
 
-fn send_fetch<I: Io>(
+async fn send_fetch<I: Io>(
     shard: &Rc<Shard<I>>,
     group: &GroupId,
     member: Option<(Arc<str>, i32)>,
     wanted: Wanted,
 ) -> Result<Asking<I>, ErrorCode> {
-    let partitions = wanted.map(|topics| {
-        let each = topics.into_iter().flat_map(|(topic, indexes)| {
-            let indexes = indexes.into_iter().filter_map(PartitionIndex::checked);
-            indexes.map(move |index| (Arc::clone(&topic), index))
-        });
-        each.collect()
-    });
     let name = short(&group.0).or(Err(ErrorCode::INVALID_GROUP_ID))?;
+    let partitions = match wanted {
+        Some(topics) => Some(each_once(shard, topics).await),
+        None => None,
+    };
     let fetch = Fetch { group: Arc::clone(&name), member, partitions };
     Ok(Asking::send(shard, &name, Asked::Fetch(fetch)))
+}
+
+async fn each_once<I: Io>(
+    shard: &Shard<I>,
+    topics: Vec<(Arc<str>, Vec<i32>)>,
+) -> Vec<(Arc<str>, PartitionIndex)> {
+    let mut pauses = Pauses::new(&shard.io);
+    let mut named = BTreeSet::new();
+    let mut partitions = Vec::new();
+    for (topic, indexes) in topics {
+        for index in indexes.into_iter().filter_map(PartitionIndex::checked) {
+            pauses.next().await;
+            if named.insert((Arc::clone(&topic), index)) {
+                partitions.push((Arc::clone(&topic), index));
+            }
+        }
+    }
+    partitions
 }
 
 async fn found_offsets<I: Io>(
@@ -264,36 +312,43 @@ fn by_topic(offsets: Vec<FoundOffset>) -> BTreeMap<Arc<str>, Vec<FoundOffset>> {
     topics
 }
 
-fn present_many(offsets: Vec<FoundOffset>) -> Vec<OffsetFetchResponseTopics> {
-    let topics = by_topic(offsets).into_iter().map(|(topic, offsets)| {
-        let partitions = offsets.into_iter().map(|it| {
+async fn present_many<I: Io>(
+    shard: &Shard<I>,
+    offsets: Vec<FoundOffset>,
+) -> Vec<OffsetFetchResponseTopics> {
+    let mut pauses = Pauses::new(&shard.io);
+    let mut topics = Vec::new();
+    for (topic, offsets) in by_topic(offsets) {
+        let mut partitions = Vec::with_capacity(offsets.len());
+        for it in offsets {
+            pauses.next().await;
             let partition = OffsetFetchResponsePartitions::default()
                 .with_partition_index(it.partition.wire())
                 .with_committed_offset(-1)
                 .with_metadata(Some(text("")));
-            match it.committed {
+            partitions.push(match it.committed {
                 None => partition,
                 Some(committed) => partition
                     .with_committed_offset(committed.offset)
                     .with_committed_leader_epoch(committed.leader_epoch.get())
                     .with_metadata(Some(text(&*committed.metadata))),
-            }
-        });
-        OffsetFetchResponseTopics::default()
-            .with_name(TopicName(text(&*topic)))
-            .with_partitions(partitions.collect())
-    });
-    topics.collect()
+            });
+        }
+        let found = OffsetFetchResponseTopics::default().with_name(TopicName(text(&*topic)));
+        topics.push(found.with_partitions(partitions));
+    }
+    topics
 }
 
 /// Topics that were asked for and are not there come last. What the group has of a topic that was deleted
 /// since has no id to say it by, and is left out.
-fn present_by_id(
+async fn present_by_id<I: Io>(
+    shard: &Shard<I>,
     image: &Image,
     offsets: Vec<FoundOffset>,
     wanted: &[OffsetFetchRequestTopics],
 ) -> Vec<OffsetFetchResponseTopics> {
-    let found = present_many(offsets).into_iter().filter_map(|topic| {
+    let found = present_many(shard, offsets).await.into_iter().filter_map(|topic| {
         let id = image.topic(&topic.name)?.id();
         Some(topic.with_topic_id(Uuid::from_bytes(id.get())))
     });
@@ -317,8 +372,11 @@ const fn topic_id(id: Uuid) -> TopicId {
     TopicId::new(id.into_bytes())
 }
 
-fn present_one(offsets: Vec<FoundOffset>) -> Vec<OffsetFetchResponseTopic> {
-    let topics = present_many(offsets).into_iter().map(|topic| {
+async fn present_one<I: Io>(
+    shard: &Shard<I>,
+    offsets: Vec<FoundOffset>,
+) -> Vec<OffsetFetchResponseTopic> {
+    let topics = present_many(shard, offsets).await.into_iter().map(|topic| {
         let partitions = topic.partitions.into_iter().map(|it| {
             OffsetFetchResponsePartition::default()
                 .with_partition_index(it.partition_index)
@@ -366,9 +424,11 @@ pub async fn delete<I: Io>(
         let index = PartitionIndex::checked(index)?;
         image.topic(topic)?.partition(index).map(|_| index)
     };
+    let mut pauses = Pauses::new(&shard.io);
     let mut partitions = Vec::new();
     for topic in &body.topics {
         for partition in &topic.partitions {
+            pauses.next().await;
             if let Some(index) = is_known(&topic.name, partition.partition_index) {
                 partitions.push((Arc::from(topic.name.as_str()), index));
             }
@@ -385,6 +445,7 @@ pub async fn delete<I: Io>(
     for topic in body.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
+            pauses.next().await;
             let index = partition.partition_index;
             let code = match is_known(&topic.name, index).and_then(|_| deleted.next()) {
                 None => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
@@ -415,8 +476,10 @@ pub async fn find_coordinator<I: Io>(
 ) -> FindCoordinatorResponse {
     let is_many = version >= FIND_MANY_FROM;
     let keys = if is_many { body.coordinator_keys } else { vec![body.key] };
+    let mut pauses = Pauses::new(&shard.io);
     let mut coordinators = Vec::with_capacity(keys.len());
     for key in keys {
+        pauses.next().await;
         let found = find_one(shard, connection, body.key_type, &key).await;
         let coordinator = Coordinator::default().with_key(key).with_error_message(Some(text("")));
         coordinators.push(match found {

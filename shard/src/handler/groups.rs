@@ -2,6 +2,7 @@
 //!
 //! A request that names several groups is split, and its parts go to their coordinators at once.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ use replication::topics::OFFSETS_TOPIC_NAME;
 
 use crate::connection::{Connection, Request};
 use crate::groups::Absence;
-use crate::handler::{absence_code, group_code, text};
+use crate::handler::{Pauses, absence_code, group_code, text};
 use crate::io::Io;
 use crate::message::{Message, Reply};
 use crate::removal;
@@ -343,6 +344,7 @@ pub async fn list<I: Io>(shard: &Rc<Shard<I>>, body: ListGroupsRequest) -> ListG
 /// First version that says that a group is not there; below it, it is dead.
 const NOT_FOUND_FROM: i16 = 6;
 
+/// A group that is named twice is described once: an answer is no larger than all there is.
 pub async fn describe<I: Io>(
     shard: &Rc<Shard<I>>,
     body: DescribeGroupsRequest,
@@ -350,9 +352,11 @@ pub async fn describe<I: Io>(
 ) -> DescribeGroupsResponse {
     let ask =
         |name: &GroupId| Asking::send(shard, name, Asked::Describe { group: name.as_str().into() });
-    let calls: Vec<_> = body.groups.iter().map(ask).collect();
+    let calls = ask_each(shard, body.groups, ask).await;
+    let mut pauses = Pauses::new(&shard.io);
     let mut groups = Vec::with_capacity(calls.len());
-    for (name, call) in body.groups.into_iter().zip(calls) {
+    for (name, call) in calls {
+        pauses.next().await;
         let described = match call.wait().await {
             Ok(Answer::Describe(Some(description))) => present_group(description),
             Ok(Answer::Describe(None)) => unknown_group(&name, version),
@@ -362,6 +366,25 @@ pub async fn describe<I: Io>(
         groups.push(described.with_group_id(name).with_authorized_operations(NO_OPERATIONS));
     }
     DescribeGroupsResponse::default().with_groups(groups)
+}
+
+/// Asks about each of `names` once, in their order.
+pub async fn ask_each<I: Io>(
+    shard: &Rc<Shard<I>>,
+    names: Vec<GroupId>,
+    ask: impl Fn(&GroupId) -> Asking<I>,
+) -> Vec<(GroupId, Asking<I>)> {
+    let mut pauses = Pauses::new(&shard.io);
+    let mut named = BTreeSet::new();
+    let mut calls = Vec::with_capacity(names.len());
+    for name in names {
+        pauses.next().await;
+        if named.insert(name.clone()) {
+            let call = ask(&name);
+            calls.push((name, call));
+        }
+    }
+    calls
 }
 
 fn unknown_group(name: &GroupId, version: i16) -> DescribedGroup {
@@ -397,14 +420,13 @@ pub async fn delete<I: Io>(
     shard: &Rc<Shard<I>>,
     body: DeleteGroupsRequest,
 ) -> DeleteGroupsResponse {
-    let mut names = body.groups_names;
-    names.sort();
-    names.dedup();
     let ask =
         |name: &GroupId| Asking::send(shard, name, Asked::Delete { group: name.as_str().into() });
-    let calls: Vec<_> = names.iter().map(ask).collect();
+    let calls = ask_each(shard, body.groups_names, ask).await;
+    let mut pauses = Pauses::new(&shard.io);
     let mut results = Vec::with_capacity(calls.len());
-    for (name, call) in names.into_iter().zip(calls) {
+    for (name, call) in calls {
+        pauses.next().await;
         let code = match call.wait().await {
             Ok(Answer::Delete(Ok(()))) => ErrorCode::NONE,
             Ok(Answer::Delete(Err(error))) => group_code(error),

@@ -17,12 +17,13 @@ use replication::topic_name;
 use uuid::Uuid;
 
 use crate::accounts::toll::{Asker, Strictness};
+use crate::cause::Cause;
 use crate::connection::{Connection, Frame, Request};
 use crate::controller::Command;
-use crate::handler::{charge_time, text, throttle_ms};
+use crate::handler::{Close, charge_time, text, throttle_ms};
 use crate::io::Io;
 use crate::lane::{Lane, Sliced};
-use crate::limits::ANSWER_SLICE_BYTES;
+use crate::limits::{ANSWER_SLICE_BYTES, SHORT_ENTRIES_MAX};
 use crate::shard::Shard;
 
 /// "Not asked for".
@@ -34,7 +35,7 @@ pub async fn answer<I: Io>(
     connection: &Rc<Connection<I>>,
     request: &mut Request,
     body: MetadataRequest,
-) -> Frame<I> {
+) -> Result<Frame<I>, Close> {
     let version = request.header.version;
     let topics = Topics::new(request.header.reply());
     let is_all = body.topics.as_ref().is_none_or(|topics| version == 0 && topics.is_empty());
@@ -65,6 +66,23 @@ pub async fn answer<I: Io>(
     finish(shard, connection, request, topics, is_sound)
 }
 
+/// Whether the answer is of many topics, or of a topic with many partitions.
+pub fn may_be_long(image: &Image, body: &MetadataRequest) -> bool {
+    let Some(topics) = body.topics.as_ref().filter(|it| !it.is_empty()) else {
+        return image.partition_count() > SHORT_ENTRIES_MAX;
+    };
+    let partitions = |it: &MetadataRequestTopic| {
+        let name = it.name.as_ref().filter(|_| it.topic_id.is_nil());
+        let topic = match name {
+            Some(name) => image.topic(name),
+            None => image.topic_by_id(TopicId::new(*it.topic_id.as_bytes())),
+        };
+        topic.map_or(1, |it| it.partitions().len())
+    };
+    topics.len() > SHORT_ENTRIES_MAX
+        || topics.iter().map(partitions).sum::<usize>() > SHORT_ENTRIES_MAX
+}
+
 /// What stands around the topics.
 fn finish<I: Io>(
     shard: &Shard<I>,
@@ -72,14 +90,15 @@ fn finish<I: Io>(
     request: &Request,
     topics: Topics,
     is_sound: bool,
-) -> Frame<I> {
+) -> Result<Frame<I>, Close> {
     let image = shard.image();
     let throttle_ms = throttle_ms(request);
     if !is_sound {
         let error = ErrorCode::UNKNOWN_SERVER_ERROR;
         shard.recorder.borrow_mut().on_error(error.get());
         let (brokers, cluster_id, controller_id) = (Vec::new(), None, -1);
-        return topics.answer(&Head { throttle_ms, brokers, cluster_id, controller_id, error });
+        let head = Head { throttle_ms, brokers, cluster_id, controller_id, error };
+        return topics.answer(&head).map_err(|_error| Close(Cause::Answer));
     }
     let brokers = image.brokers().filter_map(|broker| {
         let endpoint = broker.endpoint(shard.listener_name(connection.listener()))?;
@@ -91,13 +110,14 @@ fn finish<I: Io>(
         })
     });
     let cluster_id = shard.cluster_id();
-    topics.answer(&Head {
+    let head = Head {
         throttle_ms,
         brokers: brokers.collect(),
         cluster_id: Some(&cluster_id),
         controller_id: image.node().get(),
         error: ErrorCode::NONE,
-    })
+    };
+    topics.answer(&head).map_err(|_error| Close(Cause::Answer))
 }
 
 async fn list<'a, I: Io>(
@@ -159,7 +179,7 @@ impl<'a, E: Iterator<Item = Entry<'a>>> Listing<'a, E> {
 
     /// As many topics and partitions as a slice holds. A chunk of the answer is a slice, but for the last.
     fn write_slice(&mut self) -> Rest {
-        while self.topics.open_bytes() < ANSWER_SLICE_BYTES {
+        while self.topics.chunks().open_bytes() < ANSWER_SLICE_BYTES {
             if let Some((topic, next)) = self.open.take() {
                 self.go_on(topic, next);
                 continue;
@@ -178,7 +198,7 @@ impl<'a, E: Iterator<Item = Entry<'a>>> Listing<'a, E> {
                 }
             }
         }
-        self.topics.end_chunk();
+        self.topics.chunks().end_chunk();
         Rest::Some
     }
 
@@ -345,7 +365,7 @@ mod tests {
             Piece::Bytes(bytes) => bytes.len(),
             Piece::Records(_) => panic!("topics are no records"),
         };
-        topics.answer(&head).into_iter().map(bytes).collect()
+        topics.answer(&head).expect("some megabytes").into_iter().map(bytes).collect()
     }
 
     #[test]

@@ -325,7 +325,7 @@ impl<I: Io> Pending<I> {
         self.response.throttle_ms = handler::throttle_ms(request);
         let mut frame = Outgoing::response(header.reply());
         self.response.encode(frame.writer(), header.version);
-        Ok(frame.finish())
+        frame.finish().map_err(|_error| Close(Cause::Answer))
     }
 
     fn place(&mut self, produced: &Produced) {

@@ -29,6 +29,7 @@ use net::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, SESSIO
 use net::produce::{ProducePartition, ProduceRequest, ProduceResponse, ProduceTopic};
 use net::topic::TopicRef;
 use shard::io::{Class, Io};
+use shard::limits::ANSWER_SLICE_BYTES;
 use shard::metrics::{Kind, Snapshot, Stage};
 use shard::sim::broker::Started;
 use shard::sim::disk::Crash;
@@ -437,6 +438,36 @@ fn configs_that_are_asked_for_twice_are_answered_once() {
         let results: Vec<_> =
             answer.results.iter().map(|it| (it.resource_name.as_str(), it.error_code)).collect();
         assert_eq!(results, [("t", 0), ("u", 3)]);
+    });
+}
+
+#[test]
+fn configs_of_many_topics_come_in_one_answer_in_the_order_asked() {
+    const TOPIC_COUNT: usize = 100;
+    play(&[], async |client: Client| {
+        let names: Vec<String> = (0..TOPIC_COUNT).map(|index| format!("t{index}")).collect();
+        for name in &names {
+            client.create(name, 1).await;
+        }
+        let resource = |name: &String| {
+            DescribeConfigsResource::default()
+                .with_resource_type(2)
+                .with_resource_name(StrBytes::from_string(name.clone()))
+                .with_configuration_keys(None)
+        };
+        let request = DescribeConfigsRequest::default()
+            .with_include_synonyms(true)
+            .with_include_documentation(true)
+            .with_resources(names.iter().map(resource).collect());
+        let answer: DescribeConfigsResponse =
+            client.ask(ApiKey::DescribeConfigs, 4, &request).await;
+        let mut bytes = Vec::new();
+        answer.encode(&mut bytes, 4).unwrap();
+        assert!(bytes.len() > 4 * ANSWER_SLICE_BYTES, "it is in several chunks");
+        let described: Vec<_> = answer.results.iter().map(|it| it.resource_name.as_str()).collect();
+        assert_eq!(described, names);
+        let configs = answer.results.iter().map(|it| &it.configs);
+        assert!(configs.clone().all(|it| *it == answer.results[0].configs && it.len() > 30));
     });
 }
 

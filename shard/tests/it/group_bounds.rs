@@ -8,10 +8,15 @@ use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
+use kafka_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopics,
+};
+use kafka_protocol::messages::offset_fetch_response::OffsetFetchResponseGroup;
 use kafka_protocol::messages::{
-    DeleteGroupsRequest, DeleteGroupsResponse, FindCoordinatorRequest, FindCoordinatorResponse,
-    GroupId, JoinGroupRequest, JoinGroupResponse, OffsetCommitRequest, OffsetCommitResponse,
-    TopicName,
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DeleteGroupsRequest,
+    DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, GroupId, JoinGroupRequest, JoinGroupResponse, OffsetCommitRequest,
+    OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use net::api::ApiKey;
@@ -147,4 +152,45 @@ fn a_member_that_waits_for_others_holds_no_memory_of_requests() {
             }
         },
     );
+}
+
+#[test]
+fn what_is_named_many_times_is_told_once() {
+    const TIMES: usize = 3_000;
+    play_in(ARENA_BYTES, &[], async |client: Client| {
+        begin(&client).await;
+        assert_eq!(commit(&client, "g", 2, &"m".repeat(4_000)).await, ErrorCode::NONE);
+        let group = || GroupId(text("g"));
+
+        let request = DescribeGroupsRequest::default().with_groups(vec![group(); TIMES]);
+        let answer: DescribeGroupsResponse = client.ask(ApiKey::DescribeGroups, 5, &request).await;
+        assert_eq!(answer.groups.len(), 1);
+        let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group(); TIMES]);
+        let answer: ConsumerGroupDescribeResponse =
+            client.ask(ApiKey::ConsumerGroupDescribe, 0, &request).await;
+        assert_eq!(answer.groups.len(), 1);
+
+        let indexes = [0, 1].repeat(TIMES);
+        let topic = OffsetFetchRequestTopics::default()
+            .with_name(TopicName(text("t")))
+            .with_partition_indexes(indexes);
+        let of_topic = OffsetFetchRequestGroup::default()
+            .with_group_id(group())
+            .with_topics(Some(vec![topic.clone(), topic]));
+        let of_all = OffsetFetchRequestGroup::default().with_group_id(group()).with_topics(None);
+        let mut groups = vec![of_all; TIMES];
+        groups[0] = of_topic;
+        let request = OffsetFetchRequest::default().with_groups(groups);
+        let answer: OffsetFetchResponse = client.ask(ApiKey::OffsetFetch, 8, &request).await;
+        let [first, others @ ..] = &*answer.groups else { panic!("an answer for each group") };
+        let partitions = first.topics.iter().flat_map(|it| &it.partitions);
+        let found: Vec<_> =
+            partitions.map(|it| (it.partition_index, it.committed_offset)).collect();
+        assert_eq!(found, [(0, 7), (1, 7)]);
+        assert_eq!(others.len(), TIMES - 1);
+        let is_refused = |it: &OffsetFetchResponseGroup| {
+            it.error_code == ErrorCode::INVALID_REQUEST.get() && it.topics.is_empty()
+        };
+        assert!(others.iter().all(is_refused));
+    });
 }
