@@ -65,7 +65,8 @@ pub enum Keys {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validation {
     Full,
-    /// The topic trusts its producers: records are not opened, unless they are to be compressed anew.
+    /// The topic trusts its producers: records are not opened, unless they are to be compressed anew, or need
+    /// keys, without which compaction would not keep them.
     Headers,
 }
 
@@ -367,7 +368,9 @@ impl Admission {
         let summary = check_header(&view, rules)?;
         let compression = rules.other_than(summary.codec);
         let stage = match rules.validation {
-            Validation::Headers if compression.is_none() => Stage::Done,
+            Validation::Headers if compression.is_none() && rules.keys == Keys::Optional => {
+                Stage::Done
+            }
             Validation::Full | Validation::Headers => {
                 let stream = RecordStream::new(&batch, &view, rules.decompressed_bytes_max);
                 Stage::Records(stream.map_err(refusal)?)
@@ -1070,6 +1073,17 @@ mod tests {
         assert_eq!((stored(&admitted), admitted.patch), (rubbish, None));
         assert_eq!(admit(&with(21, &[0, 0x20]), &rules).err(), Some(Refusal::Control));
         assert_eq!(stored(&admit(&with(21, &[0, 8]), &rules).expect("sound"))[22], 0);
+    }
+
+    #[test]
+    fn trusted_producers_need_keys_too() {
+        let rules = Rules { validation: Validation::Headers, keys: Keys::Required, ..RULES };
+        let mut builder = BatchBuilder::new();
+        for key in [Some(&b"k"[..]), None] {
+            builder.push(Timestamp::new(NOW), key, None, &[]);
+        }
+        let refusal = check_offenders(&builder.build(), &rules, &[1]);
+        assert!(matches!(refusal, Refusal::NullKeys(_)));
     }
 
     #[test]

@@ -83,8 +83,44 @@ says "^LeaderId: +$node$" "^HighWatermark: +[0-9]+$" "^CurrentVoters:.*\"id\": $
 run MetadataQuorumCommand describe --replication
 says "^$node[[:space:]].*Leader"
 run FeatureCommand describe
+says "group.version.*FinalizedVersionLevel: 1"
 run BrokerApiVersionsCommand
 says "DescribeTopicPartitions\(75\)"
+
+# Groups of both protocols: with a member, without it, with other offsets, with none, and gone.
+groups() { run org.apache.kafka.tools.consumer.group.ConsumerGroupCommand "$@"; }
+lag() { # GROUP: of all partitions, as the last description says
+  awk -v group="$1" '$1 == group { sum += $6 } END { print sum + 0 }' "$work/said"
+}
+for protocol in classic consumer; do
+  group=$topic-$protocol
+  "$here/../suites/kafka.sh" tool org.apache.kafka.tools.VerifiableConsumer --bootstrap-server "$broker" --topic "$topic" \
+    --group-id "$group" --group-protocol "$protocol" --reset-policy earliest >"$work/consumer" 2>&1 &
+  member=$!
+  until grep -q '"name":"offsets_committed"' "$work/consumer" &&
+    [ "$(sed -nE 's/.*"name":"records_consumed".*"count":([0-9]+),"partitions".*/\1/p' "$work/consumer" | paste -sd+ | bc)" = 399 ]; do
+    kill -0 "$member" || say "no consumer of $protocol: $(cat "$work/consumer")"
+    sleep 0.1
+  done
+  groups --describe --group "$group" --state --verbose
+  says "^$group .* Stable +.*1$"
+  groups --describe --group "$group" --members
+  says "^$group +[^ ]+ +/[^ ]+ +[^ ]+ +4"
+  kill "$member"; wait "$member" || true
+  groups --describe --group "$group" --state
+  says "^$group .* Empty +0"
+  groups --describe --group "$group"
+  [ "$(lag "$group")" = 0 ] || say "a lag where all is read: $(cat "$work/said")"
+  groups --reset-offsets --group "$group" --topic "$topic" --to-earliest --execute
+  groups --describe --group "$group" --offsets
+  [ "$(lag "$group")" = 399 ] || say "another lag than all there is: $(cat "$work/said")"
+  groups --delete-offsets --group "$group" --topic "$topic:$full"
+  says "$topic +$full +Successful"
+  groups --list --state empty
+  says "^$group +.*Empty"
+  groups --delete --group "$group"
+  says "Deletion of requested consumer groups \\('$group'\\) was successful"
+done
 
 # Configs of topics and brokers.
 run kafka.admin.ConfigCommand --alter --entity-type topics --entity-name "$topic" --add-config retention.ms=123456789

@@ -214,7 +214,7 @@ pub static TOPIC_KEYS: &[Definition] = &[
         &[],
         "full opens every batch and checks each record, as Kafka does; headers trusts the \
          topic's producers and checks only the header and checksum of a batch that is in the \
-         topic's codec.",
+         topic's codec. A compacted topic's are opened all the same, for their keys.",
     )
     .checked(Check::In(&["full", "headers"])),
     key(
