@@ -110,6 +110,8 @@ pub struct GroupLimits {
 /// What it says of groups of the consumer protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConsumerLimits {
+    /// Whether there may be any.
+    pub is_offered: bool,
     /// Members of one group.
     pub members_max: usize,
     /// Of members of which nobody asks for one.

@@ -16,7 +16,8 @@ use crate::config::resource::{GetArguments, SetArguments, UnsetArguments};
 use crate::failure::Failure;
 use crate::table::Table;
 
-mod resource;
+pub(crate) mod resource;
+pub(crate) mod warnings;
 
 const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 

@@ -20,22 +20,17 @@ use kafka_protocol::protocol::StrBytes;
 use serde_json::{Map, Value, json};
 
 use crate::cluster::{Cluster, Creation, explain, nodes, topic_name};
-use crate::command::{BrokerArguments, assignment, print, remark};
+use crate::command::{BrokerArguments, assignment, print};
+use crate::config::resource::Kind;
+use crate::config::warnings::warn;
 use crate::failure::Failure;
 use crate::offsets::{self, Answers, At};
 use crate::report::{OutputArguments, Report};
 use crate::table::{Table, printable};
-use crate::topic::warnings::warnings;
-
-pub(crate) mod warnings;
 
 const TIMEOUT_MS: i32 = 30_000;
 /// Kafka's number for a topic among the kinds of things that have configs.
 const RESOURCE_TOPIC: i8 = 2;
-/// Kafka's number for a broker among them.
-const RESOURCE_BROKER: i8 = 4;
-/// A broker that has this config is ours.
-const OWN_CONFIG: &str = "odradek.cores";
 /// Kafka's number for "set on this topic" among the sources of a config's value.
 const SOURCE_TOPIC: i8 = 1;
 const OPERATION_SET: i8 = 0;
@@ -184,33 +179,6 @@ pub(crate) fn run(verb: &Verb) -> Result<(), Failure> {
     }
 }
 
-/// Says what configs do not do, if some change was made and the broker is one that we can speak for.
-pub(crate) fn warn(
-    cluster: &mut Cluster,
-    report: &Report,
-    configs: &[(String, String)],
-) -> Result<(), Failure> {
-    let warnings = warnings(configs);
-    let is_done = report.rows.iter().any(|(_, result)| result.is_ok());
-    if is_done && !warnings.is_empty() && is_ours(cluster)? {
-        for warning in &warnings {
-            remark(&printable(warning));
-        }
-    }
-    Ok(())
-}
-
-fn is_ours(cluster: &mut Cluster) -> Result<bool, Failure> {
-    let resource = DescribeConfigsResource::default()
-        .with_resource_type(RESOURCE_BROKER)
-        .with_resource_name(text(&cluster.controller().to_string()))
-        .with_configuration_keys(Some(vec![text(OWN_CONFIG)]));
-    let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
-    let response = cluster.call_controller(&request, 4)?;
-    let mut configs = response.results.iter().flat_map(|result| &result.configs);
-    Ok(configs.any(|config| config.name.as_str() == OWN_CONFIG))
-}
-
 fn create(arguments: &CreateArguments) -> Result<(), Failure> {
     let mut cluster = arguments.broker.connect()?;
     let configs: Vec<CreatableTopicConfig> = arguments
@@ -257,7 +225,7 @@ fn create(arguments: &CreateArguments) -> Result<(), Failure> {
         (topic.name.0.to_string(), result)
     });
     let report = Report { rows: rows.collect() };
-    warn(&mut cluster, &report, &arguments.config)?;
+    warn(&mut cluster, &report, Kind::Topic, &arguments.config)?;
     report.finish(&arguments.output)
 }
 
@@ -534,7 +502,7 @@ fn alter(arguments: &AlterArguments) -> Result<(), Failure> {
         }
     }
     let report = Report { rows };
-    warn(&mut cluster, &report, &arguments.config)?;
+    warn(&mut cluster, &report, Kind::Topic, &arguments.config)?;
     report.finish(&arguments.output)
 }
 

@@ -235,7 +235,9 @@ fn groups(layers: &Layers) -> GroupLimits {
     let int = |name| i32::try_from(number(name)).unwrap_or(i32::MAX);
     let assignors = layers.value("group.consumer.assignors").unwrap_or_default();
     let assignors: Vec<_> = assignors.split(',').filter_map(Assignor::of_name).collect();
+    let protocols = layers.value("group.coordinator.rebalance.protocols").unwrap_or_default();
     let consumer = ConsumerLimits {
+        is_offered: protocols.split(',').any(|it| it == "consumer"),
         members_max: count("group.consumer.max.size"),
         assignor: assignors.first().copied().unwrap_or(Assignor::Uniform),
         offers_all_assignors: assignors.len() > 1,

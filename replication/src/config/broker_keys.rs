@@ -125,6 +125,14 @@ static HONOURED: &[Definition] = &[
     )
     .checked(Check::AtLeast(1))
     .updated(Update::ClusterWide),
+    key(
+        "group.coordinator.rebalance.protocols",
+        Kind::List,
+        Some("classic,consumer,streams"),
+        "The protocols of groups: without consumer, ConsumerGroupHeartbeat and ConsumerGroupDescribe are \
+         refused (UNSUPPORTED_VERSION). Streams and share groups are not served yet, whether they are named or not.",
+    )
+    .checked(Check::InWith(&["classic", "consumer", "share", "streams"], "classic")),
     key("group.initial.rebalance.delay.ms", Kind::Int, Some("3000"), "How long the first member of an empty group waits for others.")
     .checked(Check::AtLeast(0)),
     key("group.max.session.timeout.ms", Kind::Int, Some("1800000"), "The longest time for which a member may be silent.")

@@ -36,6 +36,8 @@ pub enum Check {
     Ratio,
     /// One of these, in exactly this case; of a list, each of them at most once.
     In(&'static [&'static str]),
+    /// Likewise, of a list in which the second must be.
+    InWith(&'static [&'static str], &'static str),
     /// `*`, `none`, or pairs of partition and broker.
     ThrottledReplicas,
     /// Pairs of an address and a number.
@@ -213,7 +215,7 @@ impl Definition {
     fn list(&self, text: &str) -> Result<String, String> {
         let items = split(text);
         match self.check {
-            Check::In(values) => {
+            Check::In(values) | Check::InWith(values, _) => {
                 if let Some(stranger) = items.iter().find(|it| !values.contains(it)) {
                     return Err(format!(
                         "\"{stranger}\" is not one of the permitted values: {}",
@@ -225,6 +227,11 @@ impl Definition {
                 };
                 if items.iter().enumerate().any(repeated) {
                     return Err("values must not be duplicated".to_owned());
+                }
+                if let Check::InWith(_, needed) = self.check
+                    && !items.contains(&needed)
+                {
+                    return Err(format!("\"{needed}\" must be one of them"));
                 }
             }
             Check::ThrottledReplicas if !throttles(&items) => {
@@ -341,6 +348,11 @@ mod tests {
         check(Kind::List, policies, "delete,", None);
         check(Kind::List, policies, "delete,delete", None);
         check(Kind::List, policies, "Delete", None);
+        let protocols = Check::InWith(&["classic", "consumer"], "classic");
+        check(Kind::List, protocols, "consumer, classic", Some("consumer,classic"));
+        check(Kind::List, protocols, "classic", Some("classic"));
+        check(Kind::List, protocols, "consumer", None);
+        check(Kind::List, protocols, "classic,other", None);
         check(Kind::List, Check::ThrottledReplicas, "*", Some("*"));
         check(Kind::List, Check::ThrottledReplicas, "0:1, 1:2", Some("0:1,1:2"));
         check(Kind::List, Check::ThrottledReplicas, "0:", None);

@@ -34,7 +34,10 @@ pub static GROUP_KEYS: &[GroupKey] = &[
         .inheriting(&[same("group.consumer.session.timeout.ms")])
         .least("group.consumer.min.session.timeout.ms")
         .most("group.consumer.max.session.timeout.ms"),
-    idle("share.assignment.interval.ms", Kind::Int, "1000", SHARES),
+    idle("share.assignment.interval.ms", Kind::Int, "1000", SHARES)
+        .inheriting(&[same("group.share.assignment.interval.ms")])
+        .least("group.share.min.assignment.interval.ms")
+        .most("group.share.max.assignment.interval.ms"),
     idle("share.auto.offset.reset", Kind::Text, "latest", SHARES),
     idle("share.delivery.count.limit", Kind::Int, "5", SHARES)
         .inheriting(&[same("group.share.delivery.count.limit")])
@@ -60,7 +63,9 @@ pub static GROUP_KEYS: &[GroupKey] = &[
         .least("group.share.min.session.timeout.ms")
         .most("group.share.max.session.timeout.ms"),
     idle("streams.assignment.interval.ms", Kind::Int, "1000", STREAMS)
-        .inheriting(&[same("group.streams.assignment.interval.ms")]),
+        .inheriting(&[same("group.streams.assignment.interval.ms")])
+        .least("group.streams.min.assignment.interval.ms")
+        .most("group.streams.max.assignment.interval.ms"),
     idle("streams.heartbeat.interval.ms", Kind::Int, "5000", STREAMS)
         .inheriting(&[same("group.streams.heartbeat.interval.ms")])
         .least("group.streams.min.heartbeat.interval.ms")

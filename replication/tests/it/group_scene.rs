@@ -34,6 +34,7 @@ pub(crate) const LIMITS: GroupLimits = GroupLimits {
     consumer: ConsumerLimits {
         members_max: 1_000,
         assignor: Assignor::Uniform,
+        is_offered: true,
         offers_all_assignors: true,
         migration: Migration::Bidirectional,
         timing: ConsumerTiming {

@@ -38,7 +38,11 @@ pub async fn heartbeat<I: Io>(
     request: &Request,
     body: ConsumerGroupHeartbeatRequest,
 ) -> ConsumerGroupHeartbeatResponse {
-    let asked = asked_heartbeat(shard, connection, request, body);
+    let asked = if is_offered(shard) {
+        asked_heartbeat(shard, connection, request, body)
+    } else {
+        Err(ErrorCode::UNSUPPORTED_VERSION)
+    };
     let beat = match asked {
         Ok(asked) => {
             let name = Arc::clone(&asked.group);
@@ -56,6 +60,11 @@ pub async fn heartbeat<I: Io>(
             .with_error_code(code.get())
             .with_error_message(Some(text(code.to_string()))),
     }
+}
+
+/// `group.coordinator.rebalance.protocols`
+fn is_offered<I: Io>(shard: &Shard<I>) -> bool {
+    shard.image().broker_config().groups.consumer.is_offered
 }
 
 fn asked_heartbeat<I: Io>(
@@ -131,7 +140,12 @@ pub async fn describe<I: Io>(
                 .with_error_code(code.get())
                 .with_error_message(Some(text(message)))
         };
-        let group = match call.wait().await {
+        let answer = call.wait().await;
+        let group = match answer {
+            _ if !is_offered(shard) => {
+                let code = ErrorCode::UNSUPPORTED_VERSION;
+                refuse(code, code.to_string())
+            }
             Ok(Answer::DescribeConsumer(Some(found))) => present_group(&shard.image(), found),
             Ok(Answer::DescribeConsumer(None)) => {
                 let message = format!("Group {} not found.", name.as_str());

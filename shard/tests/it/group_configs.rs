@@ -128,3 +128,25 @@ fn a_silent_member_is_gone_after_its_groups_own_time() {
         );
     });
 }
+
+#[test]
+fn without_the_consumer_protocol_its_requests_are_refused() {
+    const UNSUPPORTED_VERSION: i16 = 35;
+    let settings = [("group.coordinator.rebalance.protocols", "classic")];
+    play(&settings, async |client: Client| {
+        let request = ConsumerGroupHeartbeatRequest::default()
+            .with_group_id(GroupId(text("g")))
+            .with_member_id(text("m"))
+            .with_rebalance_timeout_ms(5_000)
+            .with_subscribed_topic_names(Some(vec![topic("t")]))
+            .with_topic_partitions(Some(Vec::new()));
+        let answer: ConsumerGroupHeartbeatResponse =
+            client.ask(ApiKey::ConsumerGroupHeartbeat, 1, &request).await;
+        assert_eq!(answer.error_code, UNSUPPORTED_VERSION);
+        let request =
+            ConsumerGroupDescribeRequest::default().with_group_ids(vec![GroupId(text("g"))]);
+        let answer: ConsumerGroupDescribeResponse =
+            client.ask(ApiKey::ConsumerGroupDescribe, 1, &request).await;
+        assert_eq!(answer.groups[0].error_code, UNSUPPORTED_VERSION);
+    });
+}

@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, explain};
 use crate::command::{BrokerArguments, ChangeArguments, assignment, print};
+use crate::config::warnings::warn;
 use crate::failure::Failure;
 use crate::report::{OutputArguments, Report};
 use crate::table::Table;
-use crate::topic::warn;
 
 const OPERATION_SET: i8 = 0;
 const OPERATION_DELETE: i8 = 1;
@@ -29,7 +29,7 @@ const HIDDEN: &str = "(hidden)";
 
 /// What has configs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Kind {
+pub(crate) enum Kind {
     Topic,
     Broker,
     Group,
@@ -37,7 +37,7 @@ enum Kind {
 
 impl Kind {
     /// Kafka's number.
-    const fn id(self) -> i8 {
+    pub(crate) const fn id(self) -> i8 {
         match self {
             Self::Topic => 2,
             Self::Broker => 4,
@@ -226,9 +226,7 @@ pub(super) fn set(arguments: &SetArguments) -> Result<(), Failure> {
         arguments.configs.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let report =
         change(&mut cluster, &arguments.resource, &arguments.change, changes.collect(), &done)?;
-    if arguments.resource.kind == Kind::Topic {
-        warn(&mut cluster, &report, &arguments.configs)?;
-    }
+    warn(&mut cluster, &report, arguments.resource.kind, &arguments.configs)?;
     report.finish(&arguments.change.output)
 }
 
