@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, ApiVersionsResponse, BrokerId, CreateTopicsRequest, FindCoordinatorRequest,
-    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse,
-    ProducerId as WireProducerId, TopicName,
+    ApiVersionsRequest, ApiVersionsResponse, BrokerId, CreatePartitionsRequest,
+    CreateTopicsRequest, FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest,
+    MetadataRequest, MetadataResponse, ProducerId as WireProducerId, TopicName,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 use net::api::ApiKey;
@@ -32,6 +33,7 @@ const RESPONSE_BYTES_MAX: usize = 256 << 20;
 /// Versions whose fields are filled in here.
 const METADATA_LAST: i16 = 12;
 const CREATE_TOPICS_LAST: i16 = 7;
+const CREATE_PARTITIONS_LAST: i16 = 3;
 const LIST_OFFSETS_LAST: i16 = 7;
 const INIT_PRODUCER_ID_LAST: i16 = 4;
 const FIND_COORDINATOR_LAST: i16 = 3;
@@ -39,6 +41,8 @@ const FIND_COORDINATOR_LAST: i16 = 3;
 const TOPIC_WAIT: Duration = Duration::from_secs(120);
 const TOPIC_PAUSE: Duration = Duration::from_millis(20);
 const CREATE_TIMEOUT_MS: i32 = 120_000;
+/// One request makes at most so many partitions: Kafka's controller refuses more than 10,000 records at once.
+const CREATED_MAX: i32 = 5_000;
 /// Asks ListOffsets for the end of the log, and for its start.
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -263,7 +267,7 @@ impl Broker {
         };
         let creatable = CreatableTopic::default()
             .with_name(topic_name(topic.name))
-            .with_num_partitions(topic.partition_count)
+            .with_num_partitions(topic.partition_count.min(CREATED_MAX))
             .with_replication_factor(1)
             .with_configs(topic.configs.iter().map(config).collect());
         let request = CreateTopicsRequest::default()
@@ -280,7 +284,36 @@ impl Broker {
                 )));
             }
         }
+        let mut count = CREATED_MAX;
+        while count < topic.partition_count {
+            count = topic.partition_count.min(count + CREATED_MAX);
+            self.grow_topic(topic.name, count)?;
+        }
         Ok(())
+    }
+
+    /// A topic that was made just now may not be known everywhere yet.
+    fn grow_topic(&mut self, name: &str, count: i32) -> Result<(), Failure> {
+        let grown = CreatePartitionsTopic::default().with_name(topic_name(name)).with_count(count);
+        let request = CreatePartitionsRequest::default()
+            .with_topics(vec![grown.with_assignments(None)])
+            .with_timeout_ms(CREATE_TIMEOUT_MS);
+        let deadline = Moment::now().plus(TOPIC_WAIT);
+        loop {
+            let response = self.call(&request, CREATE_PARTITIONS_LAST)?;
+            let errors =
+                response.results.iter().map(|it| ResponseError::try_from_code(it.error_code));
+            match errors.flatten().next() {
+                None | Some(ResponseError::InvalidPartitions) => return Ok(()), // It has them.
+                Some(error) if error.is_retriable() && Moment::now() < deadline => {
+                    pause(TOPIC_PAUSE);
+                }
+                Some(error) => {
+                    let why = format!("cannot give topic {name} {count} partitions: {error:?}");
+                    return Err(Failure::new(why));
+                }
+            }
+        }
     }
 
     fn has_leaders(&mut self, name: &str) -> Result<bool, Failure> {

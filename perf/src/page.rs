@@ -32,7 +32,7 @@ mod strip;
 mod summary;
 mod survey;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tick;
 mod timeline;
 

@@ -36,7 +36,7 @@ impl Protocol {
         }
     }
 
-    /// Creates what is missing.
+    /// Creates what is missing, and waits until it is served.
     pub(crate) fn ensure_topics(
         self,
         address: SocketAddr,
@@ -45,7 +45,8 @@ impl Protocol {
         match self {
             Self::Kafka => {
                 let mut broker = Broker::connect(address)?;
-                topics.iter().try_for_each(|topic| broker.ensure_topic(topic))
+                topics.iter().try_for_each(|topic| broker.ensure_topic(topic))?;
+                topics.iter().try_for_each(|topic| broker.until_served(topic))
             }
             Self::Nats => {
                 let mut nats = Nats::connect(address)?;

@@ -12,7 +12,6 @@ use crate::placement::Placement;
 use crate::protocol::Protocol;
 use crate::results::{self, Durability};
 use crate::target::instance::Instance;
-use crate::target::nats::Flush;
 use crate::target::rabbitmq::Queues;
 use crate::workload::form::Form;
 
@@ -25,6 +24,10 @@ mod rabbitmq;
 
 /// Below this in the repository lies what starts Kafka.
 const KAFKA_SCRIPT: &str = "tools/suites/kafka.sh";
+
+/// How often a broker looks for what retention lets go, its key and its value: every 10 s, where the default of
+/// both is five minutes, so that a run of minutes sees it.
+const RETENTION_LOOKS: (&str, &str) = ("log.retention.check.interval.ms", "10000");
 
 /// Targets that need nothing else to be named.
 const NAMES: [&str; 7] =
@@ -44,6 +47,13 @@ pub(crate) enum Target {
     RabbitMq(Queues),
     /// HOST:PORT of one that somebody else started.
     Address(String),
+}
+
+/// Whether it flushes before it acknowledges.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Flush {
+    Never,
+    Always,
 }
 
 /// Where an instance lives for one run.
@@ -130,16 +140,9 @@ impl Target {
         fitness::unfit(self.protocol(), form)
     }
 
-    /// Of every topic that is made on it.
-    pub(crate) fn topic_configs(&self) -> Vec<(String, String)> {
-        match self {
-            Self::KafkaFlush => vec![("flush.messages".to_owned(), "1".to_owned())],
-            Self::Odradek { .. }
-            | Self::Kafka
-            | Self::RabbitMq(_)
-            | Self::Nats { .. }
-            | Self::Address(_) => Vec::new(),
-        }
+    /// Of Kafka.
+    const fn flush(&self) -> Flush {
+        if matches!(self, Self::KafkaFlush) { Flush::Always } else { Flush::Never }
     }
 
     /// Until it answers, and until it has ended, on a machine that does nothing else.
@@ -153,13 +156,13 @@ impl Target {
 
     /// What the results say of it.
     pub(crate) fn describe(&self, placement: &Placement) -> Result<results::Target, Failure> {
-        let (title, version, mut configs) = match self {
+        let (title, version, configs) = match self {
             Self::Odradek { binary, .. } => {
                 let version = odradek::version(&odradek::binary(binary.as_deref())?)?;
                 ("Odradek".to_owned(), version, odradek::configs(placement))
             }
             Self::Kafka | Self::KafkaFlush => {
-                let configs = kafka::configs();
+                let configs = kafka::configs(self.flush());
                 ("Apache Kafka".to_owned(), kafka::version(&repository()?)?, configs)
             }
             Self::RabbitMq(queues) => {
@@ -172,8 +175,6 @@ impl Target {
             }
             Self::Address(address) => (format!("broker at {address}"), String::new(), Vec::new()),
         };
-        let of_topics = self.topic_configs();
-        configs.extend(of_topics.into_iter().map(|(key, value)| (format!("topic {key}"), value)));
         Ok(results::Target {
             key: self.key().to_owned(),
             title,
@@ -190,7 +191,7 @@ impl Target {
             Self::Odradek { binary, .. } => {
                 odradek::start(&odradek::binary(binary.as_deref())?, site)
             }
-            Self::Kafka | Self::KafkaFlush => kafka::start(&repository()?, site),
+            Self::Kafka | Self::KafkaFlush => kafka::start(&repository()?, self.flush(), site),
             Self::RabbitMq(queues) => rabbitmq::start(*queues, site),
             Self::Nats { binary, flush } => nats::start(binary.as_deref(), *flush, site),
             Self::Address(address) => Ok(Instance::elsewhere(resolve(address)?)),

@@ -163,7 +163,6 @@ mod tests {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             protocol: Protocol::Kafka,
             broker: None,
-            topic_configs: &[("flush.messages".to_owned(), "1".to_owned())],
             reached: &|_| Some(200.0),
             spins: false,
         };
@@ -185,8 +184,6 @@ mod tests {
                 assert!(plans.iter().all(has_paces), "{key}");
                 let mut producers = plans.iter().flat_map(|plan| &plan.producers);
                 assert!(producers.all(|it| 0 < it.count && 0 < it.record_count), "{key}");
-                let mut topics = plans.iter().flat_map(|plan| &plan.topics);
-                assert!(topics.all(|it| it.configs[0].1 == "1"), "{key}");
             }
         }
     }

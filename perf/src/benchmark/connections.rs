@@ -53,6 +53,8 @@ pub(super) fn measure(started: &Started<'_>, step: &Step, run: &mut Run) -> Resu
     let count = scaled(float_of(profile.idle_connections));
     let idle = open(address, count, process, run)?;
     add_scene(started, step, beside, run)?;
+    let left = idle.iter().filter(|it| is_open(it)).count();
+    run.numbers.insert("idle_left_count".to_owned(), float_of(left));
     drop(idle);
     let per_second = scaled(float(profile.connects_per_second));
     storm(address, per_second, Duration::from_secs(profile.seconds), run)?;
@@ -97,7 +99,9 @@ fn open(
     run.numbers.insert("connects_per_second".to_owned(), float(count) / seconds);
     if let (Some(before), Some(after)) = (before, resident()?) {
         let grown = after.resident_bytes.saturating_sub(before.resident_bytes);
-        let per_connection = float(grown) / float(count);
+        // The broker may have closed some already.
+        let there = after.fd_count.saturating_sub(before.fd_count).max(1);
+        let per_connection = float(grown) / float(there);
         run.numbers.insert("resident_bytes_per_connection".to_owned(), per_connection);
         run.numbers.insert("broker_fd_count".to_owned(), float(after.fd_count));
     }
@@ -122,6 +126,12 @@ fn connect(to: SocketAddr, from: Option<SocketAddr>) -> std::io::Result<TcpStrea
     }
     socket.connect(&to.into())?;
     Ok(socket.into())
+}
+
+/// Whether the broker has not closed it, which sends nothing that it was not asked.
+fn is_open(stream: &TcpStream) -> bool {
+    let is_empty = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
+    stream.set_nonblocking(true).is_ok() && stream.peek(&mut [0]).is_err_and(|it| is_empty(&it))
 }
 
 /// Connects at their times, whatever the broker does; each waits for its answer before the next. What

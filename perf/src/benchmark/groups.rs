@@ -34,7 +34,7 @@ pub(super) fn measure(started: &Started<'_>, step: &Step, run: &mut Run) -> Resu
         topic: Topic {
             name: &format!("{}-{}", topic.name, step.key),
             partition_count: topic.partitions,
-            configs: &started.target().topic_configs(),
+            configs: &[],
         },
         protocol: group.protocol,
         member_count: members(group.members),

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::benchmark::turn::Started;
-use crate::clock::pause;
+use crate::clock::{Moment, pause};
 use crate::failure::Failure;
 use crate::process::Process;
 use crate::report::Report;
@@ -53,7 +53,12 @@ pub(super) fn measure(
     report.put("stop_ms", stopped.as_secs_f64() * 1_000.0);
     let running = start::again(&plan, End::Stop, &mut report)?;
     let process = Some(running.process()?);
-    under_load(started, &load, process, || drop(running))?; // Kills.
+    let killed = under_load(started, &load, process, || {
+        let start = Moment::now();
+        drop(running); // Kills.
+        Moment::now().since(start)
+    })?;
+    report.put("kill_ms", killed.as_secs_f64() * 1_000.0);
     drop(start::again(&plan, End::Kill, &mut report)?);
     run.numbers.extend(report.rows().iter().cloned());
     run.void.extend(report.void().iter().cloned());

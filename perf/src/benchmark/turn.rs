@@ -280,7 +280,6 @@ impl<'a> Started<'a> {
     pub(super) fn script(&self, step: &Step) -> Result<scene::plan::Plan, Failure> {
         let instance = self.instance.as_ref().expect("only a restart takes the instance");
         let (plan, target) = (self.plan(), self.target());
-        let topic_configs = target.topic_configs();
         let runs = &self.benchmark.results.runs;
         let reached = |workload: &str| {
             let here = reference::reached(runs, workload, target.key());
@@ -292,7 +291,6 @@ impl<'a> Started<'a> {
             address: instance.address,
             protocol: target.protocol(),
             broker: instance.process()?,
-            topic_configs: &topic_configs,
             reached: &reached,
             spins: plan.placement.spins(),
         };

@@ -25,7 +25,7 @@ Examples:
   perf run --profile full --seconds 1800 --reached W3=40MB/s W12           half an hour each
 
 Targets: odradek (the program beside this one), NAME=PATH of a build of it, kafka (Apache Kafka with
-its defaults), kafka-flush (flush.messages=1), rabbitmq-quorum, rabbitmq-stream, nats (JetStream),
+its defaults), kafka-flush (it flushes each message), rabbitmq-quorum, rabbitmq-stream, nats (JetStream),
 nats-sync (sync_interval: always; from 2.10), nats=PATH and nats-sync=PATH of another build of NATS,
 HOST:PORT of any broker of Kafka's protocol. All but the last are started and stopped here, each time
 with an empty data directory. The durability class stands beside each: D1 acknowledges from the page

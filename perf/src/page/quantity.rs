@@ -35,7 +35,7 @@ const LABELS: [(&str, &str); 26] = [
     ("steal_percent", "stolen by other machines, percent"),
     ("sample_count", "samples"),
     ("interference", "p99.9 while draining / before"),
-    ("goodput_percent", "goodput, percent of the peak"),
+    ("goodput_percent", "goodput, percent of what is offered"),
     ("drift_percent", "drift of the throughput, percent"),
     ("beside_per_alone", "p99 beside idle connections / alone"),
     ("minute_p99.9_max_per_median", "p99.9 by minute: largest / median"),

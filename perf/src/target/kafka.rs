@@ -11,17 +11,23 @@ use std::process::{Command, Stdio};
 use crate::failure::Failure;
 use crate::protocol::Protocol;
 use crate::target::instance::{Instance, free_port};
-use crate::target::{KAFKA_SCRIPT, Site, first_line};
+use crate::target::{Flush, KAFKA_SCRIPT, RETENTION_LOOKS, Site, first_line};
 
 /// Of the JVM's heap: Kafka's own default.
 const HEAP: &str = "1g";
 
-/// Set otherwise than by default.
-pub(super) fn configs() -> Vec<(String, String)> {
-    vec![
-        ("auto.create.topics.enable".to_owned(), "false".to_owned()),
-        ("heap".to_owned(), HEAP.to_owned()),
-    ]
+/// Set otherwise than by default; to flush each message is for every log, those of coordinators too.
+fn properties(flush: Flush) -> Vec<(&'static str, &'static str)> {
+    let mut properties = vec![("auto.create.topics.enable", "false"), RETENTION_LOOKS];
+    if flush == Flush::Always {
+        properties.push(("log.flush.interval.messages", "1"));
+    }
+    properties
+}
+
+pub(super) fn configs(flush: Flush) -> Vec<(String, String)> {
+    let all = properties(flush).into_iter().chain([("heap", HEAP)]);
+    all.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 /// Of the server's jar.
@@ -37,13 +43,13 @@ pub(super) fn version(repository: &Path) -> Result<String, Failure> {
     Ok(versions.max().unwrap_or_default())
 }
 
-pub(super) fn start(repository: &Path, site: Site<'_>) -> Result<Instance, Failure> {
+pub(super) fn start(repository: &Path, flush: Flush, site: Site<'_>) -> Result<Instance, Failure> {
     let port = free_port()?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let output = Command::new(repository.join(KAFKA_SCRIPT))
         .arg("start")
         .arg(site.folder)
-        .arg("auto.create.topics.enable=false")
+        .args(properties(flush).iter().map(|(key, value)| format!("{key}={value}")))
         .env("PORT", port.to_string())
         .env("HEAP", HEAP)
         .stdin(Stdio::null())

@@ -14,18 +14,11 @@ use crate::failure::Failure;
 use crate::placement::Placement;
 use crate::protocol::Protocol;
 use crate::target::instance::{Instance, free_port};
-use crate::target::{Site, first_line};
+use crate::target::{Flush, Site, first_line};
 
 const PROGRAM: &str = "nats-server";
 /// The first version that can flush before it acknowledges.
 const SYNC_FROM: (u32, u32) = (2, 10);
-
-/// Whether it flushes before it acknowledges.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Flush {
-    Never,
-    Always,
-}
 
 /// Of the program, which must be able to do what is asked.
 pub(super) fn version(binary: Option<&Path>, flush: Flush) -> Result<String, Failure> {

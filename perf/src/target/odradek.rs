@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::placement::Placement;
 use crate::protocol::Protocol;
 use crate::target::instance::{Instance, free_port};
-use crate::target::{Site, first_line};
+use crate::target::{RETENTION_LOOKS, Site, first_line};
 
 /// As it was named, or beside this program.
 pub(super) fn binary(named: Option<&Path>) -> Result<PathBuf, Failure> {
@@ -38,6 +38,7 @@ pub(super) fn configs(placement: &Placement) -> Vec<(String, String)> {
     let mut configs = vec![
         ("auto.create.topics.enable".to_owned(), "false".to_owned()),
         ("odradek.http.listener".to_owned(), String::new()),
+        (RETENTION_LOOKS.0.to_owned(), RETENTION_LOOKS.1.to_owned()),
     ];
     if let Some(count) = placement.broker_core_count() {
         configs.push(("odradek.cores".to_owned(), count.to_string()));

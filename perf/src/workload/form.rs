@@ -222,6 +222,8 @@ pub(crate) enum Lasts {
     Seconds,
     /// Half of them.
     Half,
+    /// Twice as many.
+    Double,
     /// Until the profile's `backlog` is sent.
     Backlog,
     /// Until readers are less than a second behind, or `drain_seconds_max` of the profile.

@@ -33,8 +33,6 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) address: SocketAddr,
     pub(crate) protocol: Protocol,
     pub(crate) broker: Option<Process>,
-    /// Of every topic, beside its own.
-    pub(crate) topic_configs: &'a [(String, String)],
     /// Megabytes a second that this target reached in a workload; nothing if it was not run.
     pub(crate) reached: &'a dyn Fn(&str) -> Option<f64>,
     /// Whether the generator has a core of its own.
@@ -131,6 +129,7 @@ pub(crate) fn guessed_length(form: &Form, profile: &Profile, scale: f64) -> Dura
         Lasts::WarmUp => Duration::from_secs(profile.warm_up_seconds),
         Lasts::Seconds => Duration::from_secs(profile.seconds),
         Lasts::Half => Duration::from_secs(profile.seconds) / 2,
+        Lasts::Double => Duration::from_secs(profile.seconds) * 2,
         Lasts::Backlog => backlog,
         Lasts::Drained => backlog.min(Duration::from_secs(profile.drain_seconds_max)),
     });
@@ -142,7 +141,7 @@ fn topic_of(
     step: &Step,
     at: &Circumstances<'_>,
 ) -> Result<plan::Topic, Failure> {
-    let mut configs = at.topic_configs.to_vec();
+    let mut configs = Vec::new();
     for config in &topic.configs {
         let wrong = || Failure::new(format!("topic {}: `{config}` is no KEY=VALUE", topic.name));
         let (key, value) = config.split_once('=').ok_or_else(wrong)?;
@@ -213,6 +212,7 @@ fn phase_of(
         Lasts::WarmUp => Until::Passed(Duration::from_secs(at.profile.warm_up_seconds)),
         Lasts::Seconds => Until::Passed(Duration::from_secs(at.profile.seconds)),
         Lasts::Half => Until::Passed(Duration::from_secs(at.profile.seconds) / 2),
+        Lasts::Double => Until::Passed(Duration::from_secs(at.profile.seconds) * 2),
         Lasts::Backlog => {
             let backlog = at.profile.backlog.expect("the file was checked: it has a backlog");
             Until::Sent(backlog.scaled(at.scale))
