@@ -10,6 +10,7 @@ mod group_bounds;
 mod group_configs;
 mod group_offsets;
 mod group_records;
+mod group_types;
 mod lags;
 mod mailbox;
 mod paces;
