@@ -39,6 +39,35 @@ equal headers "codec=gzip,same=1,same=2" "$(consume -t "kcat-codecs-$run" -p 0 -
 equal offset "key7 206" "$(consume -t "kcat-codecs-$run" -p 0 -o 206 -c 1 -f '%k %o')"
 equal tail "key200 999" "$(consume -t "kcat-codecs-$run" -p 0 -o -1 -c 1 -f '%k %o')"
 
+# As a group: two members share the partitions, and read each record once; who comes later goes on where they ended.
+# Who is alone reads everything, so what they read is written once both have been told of a half.
+group_topic=kcat-group-$run
+topics --create --topic "$group_topic" --partitions 4 --replication-factor 1
+follow() { # NAME COUNT: reads so many records in the group, and commits them when it ends
+  kcat_ -G "kcat-$run" -X auto.offset.reset=earliest -X session.timeout.ms=6000 -X heartbeat.interval.ms=300 \
+    -c "$2" -u -f '%p %o %s\n' "$group_topic" >"$work/$1" 2>"$work/$1.told"
+}
+follow one 20 & one=$!
+follow two 20 & two=$!
+for _ in $(seq 150); do
+  halves=0
+  for name in one two; do # Of each, the last that it was told.
+    if grep rebalanced "$work/$name.told" | tail -n 1 | grep -q 'assigned: [^,]*, [^,]*$'; then halves=$((halves + 1)); fi
+  done
+  [ "$halves" != 2 ] || break
+  sleep 0.1
+done
+equal "members with half of the partitions" 2 "$halves"
+for partition in 0 1 2 3; do seq -f "$partition-%g" 10 | produce -t "$group_topic" -p "$partition"; done
+wait "$one" || say "the first of the group: $(cat "$work/one.told")"
+wait "$two" || say "the second of the group: $(cat "$work/two.told")"
+equal "records of two members" "$(for partition in 0 1 2 3; do seq -f "$partition $partition-%g" 10; done | sort)" \
+  "$(cat "$work/one" "$work/two" | cut -d' ' -f1,3 | sort)"
+equal "partitions of each" "2 2" "$(for name in one two; do cut -d' ' -f1 "$work/$name" | sort -u | wc -l; done | xargs)"
+for partition in 0 1 2 3; do echo "$partition-11" | produce -t "$group_topic" -p "$partition"; done
+follow three 4 || say "the third of the group: $(cat "$work/three.told")"
+equal "what the third goes on with" "0 10 0-11,1 10 1-11,2 10 2-11,3 10 3-11," "$(sort "$work/three" | tr '\n' ',')"
+
 # Null and empty: -Z makes an empty key or value null.
 topic "kcat-null-$run"
 printf ':\n' | produce -t "kcat-null-$run" -p 0 -K: -Z
