@@ -6,7 +6,12 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 broker=$1
 topic=commands-$$-$RANDOM
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+followers=()
+finish() {
+  [ ${#followers[@]} = 0 ] || { kill "${followers[@]}" 2>/dev/null || true; wait "${followers[@]}" 2>/dev/null || true; }
+  rm -rf "$work"
+}
+trap finish EXIT
 
 say() { echo "kafka-commands: $*" >&2; exit 1; }
 
@@ -83,44 +88,9 @@ says "^LeaderId: +$node$" "^HighWatermark: +[0-9]+$" "^CurrentVoters:.*\"id\": $
 run MetadataQuorumCommand describe --replication
 says "^$node[[:space:]].*Leader"
 run FeatureCommand describe
-says "group.version.*FinalizedVersionLevel: 1"
+says "Feature: group.version .*FinalizedVersionLevel: 1"
 run BrokerApiVersionsCommand
 says "DescribeTopicPartitions\(75\)"
-
-# Groups of both protocols: with a member, without it, with other offsets, with none, and gone.
-groups() { run org.apache.kafka.tools.consumer.group.ConsumerGroupCommand "$@"; }
-lag() { # GROUP: of all partitions, as the last description says
-  awk -v group="$1" '$1 == group { sum += $6 } END { print sum + 0 }' "$work/said"
-}
-for protocol in classic consumer; do
-  group=$topic-$protocol
-  "$here/../suites/kafka.sh" tool org.apache.kafka.tools.VerifiableConsumer --bootstrap-server "$broker" --topic "$topic" \
-    --group-id "$group" --group-protocol "$protocol" --reset-policy earliest >"$work/consumer" 2>&1 &
-  member=$!
-  until grep -q '"name":"offsets_committed"' "$work/consumer" &&
-    [ "$(sed -nE 's/.*"name":"records_consumed".*"count":([0-9]+),"partitions".*/\1/p' "$work/consumer" | paste -sd+ | bc)" = 399 ]; do
-    kill -0 "$member" || say "no consumer of $protocol: $(cat "$work/consumer")"
-    sleep 0.1
-  done
-  groups --describe --group "$group" --state --verbose
-  says "^$group .* Stable +.*1$"
-  groups --describe --group "$group" --members
-  says "^$group +[^ ]+ +/[^ ]+ +[^ ]+ +4"
-  kill "$member"; wait "$member" || true
-  groups --describe --group "$group" --state
-  says "^$group .* Empty +0"
-  groups --describe --group "$group"
-  [ "$(lag "$group")" = 0 ] || say "a lag where all is read: $(cat "$work/said")"
-  groups --reset-offsets --group "$group" --topic "$topic" --to-earliest --execute
-  groups --describe --group "$group" --offsets
-  [ "$(lag "$group")" = 399 ] || say "another lag than all there is: $(cat "$work/said")"
-  groups --delete-offsets --group "$group" --topic "$topic:$full"
-  says "$topic +$full +Successful"
-  groups --list --state empty
-  says "^$group +.*Empty"
-  groups --delete --group "$group"
-  says "Deletion of requested consumer groups \\('$group'\\) was successful"
-done
 
 # Configs of topics and brokers.
 run kafka.admin.ConfigCommand --alter --entity-type topics --entity-name "$topic" --add-config retention.ms=123456789
@@ -131,6 +101,53 @@ run kafka.admin.ConfigCommand --describe --entity-type topics
 says "Dynamic configs for topic $topic are"
 run kafka.admin.ConfigCommand --describe --entity-type brokers --entity-name "$node" --all
 says "^  listeners=.*STATIC_BROKER_CONFIG:listeners"
+
+# Groups of both protocols, with a member each at work, and then with none. These commands end with 0 whatever happens.
+classic=$topic-classic consumer=$topic-consumer
+groups() { run org.apache.kafka.tools.consumer.group.ConsumerGroupCommand "$@"; }
+both() { groups "$@" --group "$classic" --group "$consumer"; }
+sum() { awk -v group="$1" -v column="$2" '$1 == group { sum += $column } END { print sum + 0 }' "$work/said"; } # GROUP COLUMN
+sums() { echo "$(sum "$classic" "$1") $(sum "$consumer" "$1")"; }                                          # COLUMN: of both
+for protocol in classic consumer; do
+  "$here/../suites/kafka.sh" tool org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server "$broker" --topic "$topic" \
+    --group "$topic-$protocol" --from-beginning --command-property "group.protocol=$protocol" \
+    --command-property auto.commit.interval.ms=100 >"$work/read-$protocol" 2>"$work/followed-$protocol" &
+  followers+=($!)
+done
+for _ in $(seq 20); do # Until they have read and committed all.
+  both --describe --offsets
+  [ "$(sums 4) $(sums 6)" != "400 400 0 0" ] || break
+done
+[ "$(sums 4) $(sums 6)" = "400 400 0 0" ] || say "other offsets and lags of groups: $(cat "$work/said" "$work"/followed-*)"
+for protocol in classic consumer; do
+  [ "$(wc -l <"$work/read-$protocol")" = 399 ] || say "other records are read by the $protocol protocol: $(wc -l "$work"/read-*)"
+done
+both --describe --state
+says "^$classic +$broker +\($node\) +range +Stable +1\b" "^$consumer +$broker +\($node\) +uniform +Stable +1\b"
+both --describe --members --verbose
+member='[^ ]+ +/[0-9.]+ +console-consumer +4'
+says "^$classic +$member +- +$topic:0,1,2,3 +- +-" "^$consumer +$member +([0-9]+) +$topic:0,1,2,3 +\\1 +$topic:0,1,2,3"
+both --delete
+says "Group '$classic' could not be deleted.*GroupNotEmptyException" "Group '$consumer' could not be deleted.*GroupNotEmptyException"
+groups --delete-offsets --group "$consumer" --topic "$topic"
+says "^$topic +3 +Error: .*GroupSubscribedToTopicException"
+kill "${followers[@]}"
+wait "${followers[@]}" || true
+followers=()
+both --reset-offsets --topic "$topic" --to-earliest --execute
+for group in "$classic" "$consumer"; do says "^$group +$topic +$full +1\b" "^$group +$topic +[0-3] +0\b"; done
+both --describe --offsets
+[ "$(sums 4) $(sums 6)" = "1 1 399 399" ] || say "other offsets and lags after the reset: $(cat "$work/said")"
+groups --delete-offsets --group "$consumer" --topic "$topic:$full"
+says "^$topic +$full +Successful"
+groups --list --state
+says "^$classic +Empty" "^$consumer +Empty"
+groups --describe --offsets --group "$consumer"
+[ "$(grep -c "^$consumer " "$work/said")" = 3 ] || say "not one offset is deleted: $(cat "$work/said")"
+both --delete
+says "Deletion of requested consumer groups .*'$classic'.* was successful" "'$consumer'"
+groups --list
+if grep -q "$topic" "$work/said"; then say "a group is there after its deletion: $(cat "$work/said")"; fi
 
 # Configs of a group that has not come yet.
 run kafka.admin.ConfigCommand --alter --entity-type groups --entity-name "$topic" --add-config consumer.session.timeout.ms=50000
