@@ -1,4 +1,4 @@
-"""librdkafka through confluent-kafka: producer, assigned consumer and Admin against BROKER.
+"""librdkafka through confluent-kafka: producer, assigned consumer, groups and Admin against BROKER.
 
     python matrix.py BROKER
 
@@ -71,7 +71,7 @@ class Client:
         return Producer(self.base | config | {key.replace("_", "."): value for key, value in more.items()})
 
     def consumer(self, **more):
-        # A group id is mandatory; nothing here asks a coordinator.
+        # A group id is mandatory; who assigns partitions to itself asks no coordinator for it.
         config = {
             "group.id": "unused-" + RUN,
             "enable.auto.commit": False,
@@ -259,6 +259,57 @@ def acks(client):
     client.delete(topic)
 
 
+def groups(client, protocol):
+    """Two members share the partitions, commit, and leave; a third goes on where they ended."""
+    topic = group = f"rdkafka-group-{protocol}-{RUN}"
+    client.create(topic, 4)
+    times = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 300} if protocol == "classic" else {}
+
+    def member():
+        it = client.consumer(group_id=group, group_protocol=protocol, auto_offset_reset="earliest", **times)
+        it.subscribe([topic])
+        return it
+
+    def write(count):
+        for partition in range(4):
+            values = [(None, b"%d-%d" % (partition, at), [], TIME) for at in range(count)]
+            equal([None] * count, [error for error, _ in send(client.producer(), topic, partition, values)], "records")
+
+    def follow(members, until, what):
+        """What each has read since, once all that is wished for is so."""
+        found, end = [[] for _ in members], time.monotonic() + 60
+        while not until(found):
+            check(time.monotonic() < end, f"{what} in {group} within 60 s, got {[len(it) for it in found]}")
+            for it, messages in zip(members, found):
+                for message in it.consume(100, 0.1):
+                    if message.error():
+                        raise KafkaException(message.error())
+                    messages.append((message.partition(), message.offset()))
+        return found
+
+    pair = [member(), member()]
+    follow(pair, lambda _: all(len(it.assignment()) == 2 for it in pair), "two partitions each")
+    owned = [{it.partition for it in one.assignment()} for one in pair]
+    equal({0, 1, 2, 3}, owned[0] | owned[1], "partitions of both")
+    write(25)
+    found = follow(pair, lambda found: sum(map(len, found)) >= 100, "a hundred records")
+    equal(sorted((at // 25, at % 25) for at in range(100)), sorted(found[0] + found[1]), "records, each once")
+    equal(owned, [{partition for partition, _ in one} for one in found], "of whose partitions they are")
+    for one, partitions in zip(pair, owned):
+        answer = one.commit(offsets=[TopicPartition(topic, it, 25) for it in partitions], asynchronous=False)
+        equal([None] * 2, [it.error for it in answer], "commits")
+        one.close()
+    write(5)
+    third = member()
+    found = follow([third], lambda found: len(found[0]) >= 20, "twenty records more")
+    equal([(at // 5, 25 + at % 5) for at in range(20)], sorted(found[0]), "records from the committed offsets")
+    equal([25] * 4, [it.offset for it in third.committed([TopicPartition(topic, at) for at in range(4)], 10)], "offsets")
+    third.close()
+    for future in client.admin.delete_consumer_groups([group]).values():
+        future.result(30)
+    client.delete(topic)
+
+
 def administration(client):
     admin, topic = client.admin, f"rdkafka-admin-{RUN}"
     cluster = admin.describe_cluster().result(30)
@@ -404,6 +455,8 @@ def main():
     many_partitions(client)
     too_large(client)
     acks(client)
+    for protocol in ("classic", "consumer"):
+        groups(client, protocol)
     administration(client)
     churn(client)
 

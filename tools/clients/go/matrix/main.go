@@ -54,6 +54,9 @@ func main() {
 	everyShape("plain", kgo.DisableIdempotentWrite())
 	manyPartitions()
 	acks()
+	groups("classic", ctx)
+	// franz-go takes part in KIP-848 only where it is asked to by this word.
+	groups("consumer", context.WithValue(ctx, "opt_in_kafka_next_gen_balancer_beta", true)) //nolint:revive,staticcheck
 	tooLarge()
 	administration()
 	configs()
