@@ -14,6 +14,7 @@ mod invited;
 mod member;
 mod memory;
 mod mend;
+mod roster;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::group::answer::{
 };
 use crate::group::classic::invited::Invited;
 use crate::group::classic::member::{Member, Waiting};
+use crate::group::classic::roster::Roster;
 use crate::group::coordinator::Step;
 use crate::group::embedded::{CONSUMER, read_topics};
 use crate::group::record::{ClassicSnapshot, GroupRecord};
@@ -51,7 +53,7 @@ pub(crate) struct ClassicGroup {
     since: Timestamp,
     protocol: Option<Arc<str>>,
     leader: Option<Arc<str>>,
-    members: BTreeMap<Arc<str>, Member>,
+    roster: Roster,
     /// Static members, by their lasting names.
     instances: BTreeMap<Arc<str>, Arc<str>>,
     invited: Invited,
@@ -92,7 +94,7 @@ impl ClassicGroup {
             since,
             protocol: None,
             leader: None,
-            members: BTreeMap::new(),
+            roster: Roster::default(),
             instances: BTreeMap::new(),
             invited: Invited::default(),
         }
@@ -127,10 +129,10 @@ impl ClassicGroup {
             if let Some(instance) = it.instance {
                 group.instances.insert(instance, Arc::clone(&it.id));
             }
-            group.members.insert(it.id, member);
+            group.roster.insert(it.id, member);
         }
         group.protocol = snapshot.protocol;
-        if !group.members.is_empty() {
+        if !group.roster.is_empty() {
             group.phase = Phase::Stable { sync_until: Moment::default() };
         }
         group
@@ -138,10 +140,10 @@ impl ClassicGroup {
 
     /// Sessions begin.
     pub(crate) fn begin(&mut self, step: &mut Step<'_>) {
-        for (id, member) in &mut self.members {
-            member.expires = step.now.moment.plus_ms(member.session_ms.into());
+        self.roster.edit_all(|id, member| {
+            member.live(step);
             step.alarm(member.expires, &self.name, Alarm::Member(Arc::clone(id)));
-        }
+        });
     }
 
     // What is seen from outside.
@@ -176,7 +178,7 @@ impl ClassicGroup {
     pub(crate) fn describe(&self) -> Description {
         let is_stable = matches!(self.phase, Phase::Stable { .. });
         let protocol = self.protocol.as_ref().filter(|_| is_stable);
-        let members = self.members.iter().map(|(id, member)| DescribedMember {
+        let members = self.roster.all().iter().map(|(id, member)| DescribedMember {
             id: Arc::clone(id),
             instance: member.instance.clone(),
             client_id: Arc::clone(&member.client_id),
@@ -198,7 +200,7 @@ impl ClassicGroup {
             return None;
         }
         let mut topics = BTreeSet::new();
-        for member in self.members.values() {
+        for member in self.roster.all().values() {
             let metadata = member.metadata(self.protocol.as_ref()?);
             topics.extend(read_topics(&metadata).ok()?.iter().map(|it| it.to_string()));
         }
@@ -227,7 +229,7 @@ impl ClassicGroup {
             Phase::Empty => Err(GroupError::UnknownMember),
             Phase::Completing { .. } => Err(GroupError::Rebalancing),
             Phase::Preparing { .. } | Phase::Stable { .. } => {
-                self.touch(step, &identity.member);
+                self.roster.live(step, &identity.member);
                 Ok(())
             }
         }
@@ -254,26 +256,25 @@ impl ClassicGroup {
 
     fn has_place_for(&self, step: &Step<'_>, id: &str) -> bool {
         let members_max = step.limits.members_max;
-        let member = self.members.get(id);
+        let member = self.roster.all().get(id);
         match self.phase {
             Phase::Empty => true,
             Phase::Preparing { .. } => {
-                let joined = self.members.values().filter(|it| it.is_joining()).count();
-                member.is_some_and(Member::is_joining) || joined < members_max
+                member.is_some_and(Member::is_joining) || self.roster.joining_count() < members_max
             }
             Phase::Completing { .. } | Phase::Stable { .. } => {
-                member.is_some() || self.members.len() < members_max
+                member.is_some() || self.roster.all().len() < members_max
             }
         }
     }
 
     /// Whether all members, and this one, can do some protocol.
     fn supports(&self, join: &Join) -> bool {
-        if self.members.is_empty() {
+        if self.roster.is_empty() {
             return !join.protocol_type.is_empty() && !join.protocols.is_empty();
         }
-        let all_can = |it: &Protocol| self.members.values().all(|member| member.can(&it.name));
-        self.protocol_type == join.protocol_type && join.protocols.iter().any(all_can)
+        let can_all = |it: &Protocol| self.roster.can_all(&it.name);
+        self.protocol_type == join.protocol_type && join.protocols.iter().any(can_all)
     }
 
     /// Without an id.
@@ -316,7 +317,7 @@ impl ClassicGroup {
             return Ok(());
         }
         self.check_member(&join.identity)?;
-        let has_changed = self.members[id].protocols != join.protocols;
+        let has_changed = self.roster.all()[id].protocols != join.protocols;
         let is_leader = self.leader.as_ref() == Some(id);
         match self.phase {
             Phase::Empty => return Err(GroupError::UnknownMember),
@@ -337,7 +338,7 @@ impl ClassicGroup {
         self.invited.remove(&id);
         let expires = step.now.moment.plus_ms(NEW_MEMBER_WAIT_MS);
         step.alarm(expires, &self.name, Alarm::Member(Arc::clone(&id)));
-        if self.members.is_empty() {
+        if self.roster.is_empty() {
             self.protocol_type = join.protocol_type;
         }
         if let Some(instance) = &join.identity.instance {
@@ -357,7 +358,7 @@ impl ClassicGroup {
             has_synced: false,
             waiting: Waiting::Join(ticket),
         };
-        self.members.insert(id, member);
+        self.roster.insert(id, member);
         if let Phase::Preparing { opening: Opening::First { is_joined, .. }, .. } = &mut self.phase
         {
             *is_joined = true;
@@ -367,13 +368,15 @@ impl ClassicGroup {
 
     /// A known member takes part in the next generation.
     fn take_part(&mut self, step: &mut Step<'_>, ticket: Ticket, join: &Join) {
-        let member = self.members.get_mut(&join.identity.member).expect("it was just looked up");
-        member.protocols.clone_from(&join.protocols);
-        member.session_ms = join.session_ms;
-        member.rebalance_ms = join.rebalance_ms;
-        member.client_id = Arc::clone(&join.client_id);
-        member.client_host = Arc::clone(&join.client_host);
-        member.wait(step, Waiting::Join(ticket));
+        let edited = self.roster.edit(&join.identity.member, |member| {
+            member.protocols.clone_from(&join.protocols);
+            member.session_ms = join.session_ms;
+            member.rebalance_ms = join.rebalance_ms;
+            member.client_id = Arc::clone(&join.client_id);
+            member.client_host = Arc::clone(&join.client_host);
+            member.wait(step, Waiting::Join(ticket));
+        });
+        edited.expect("it was just looked up");
         self.rebalance(step);
     }
 
@@ -386,7 +389,7 @@ impl ClassicGroup {
         replaced: &Arc<str>,
         id: Arc<str>,
     ) {
-        let mut member = self.members.remove(replaced).expect("instances name members");
+        let mut member = self.roster.remove(replaced).expect("instances name members");
         step.forget_alarm(&self.name, &Alarm::Member(Arc::clone(replaced)));
         member.refuse(step, replaced, GroupError::FencedInstance);
         let led = self.leader.clone();
@@ -402,9 +405,9 @@ impl ClassicGroup {
         member.client_host = join.client_host;
         member.expires = step.now.moment.plus_ms(member.session_ms.into());
         step.alarm(member.expires, &self.name, Alarm::Member(Arc::clone(&id)));
-        self.members.insert(Arc::clone(&id), member);
-        let is_same = self.protocol == Some(self.vote());
-        if matches!(self.phase, Phase::Stable { .. }) && is_same {
+        self.roster.insert(Arc::clone(&id), member);
+        let is_stable = matches!(self.phase, Phase::Stable { .. });
+        if is_stable && self.protocol == Some(self.vote()) {
             self.write(step);
             let mut joined = self.joined(&id);
             match join.leader_again {
@@ -418,8 +421,8 @@ impl ClassicGroup {
             step.answer(ticket, Answer::Join(Ok(joined)));
             return;
         }
-        let member = self.members.get_mut(&id).expect("it was just put there");
-        member.waiting = Waiting::Join(ticket);
+        let edited = self.roster.edit(&id, |it| it.waiting = Waiting::Join(ticket));
+        edited.expect("it was just put there");
         self.rebalance(step);
     }
 
@@ -430,19 +433,19 @@ impl ClassicGroup {
             Phase::Preparing { .. } => return self.try_complete(step),
             Phase::Empty => {
                 let delay = step.limits.initial_delay_ms;
-                let until = now.plus_ms(delay.min(self.rebalance_ms()).into());
+                let until = now.plus_ms(delay.min(self.roster.rebalance_ms()).into());
                 let opening = Opening::First { begun: now, is_joined: false };
                 self.phase = Phase::Preparing { until, opening };
                 until
             }
             Phase::Completing { .. } | Phase::Stable { .. } => {
-                for (id, member) in &mut self.members {
+                self.roster.edit_all(|id, member| {
                     if matches!(member.waiting, Waiting::Sync(_)) {
                         member.refuse(step, id, GroupError::Rebalancing);
                         member.live(step);
                     }
-                }
-                let until = now.plus_ms(self.rebalance_ms().into());
+                });
+                let until = now.plus_ms(self.roster.rebalance_ms().into());
                 self.phase = Phase::Preparing { until, opening: Opening::Again };
                 until
             }
@@ -456,8 +459,8 @@ impl ClassicGroup {
         let is_over = match opening {
             Opening::First { .. } => until <= step.now.moment,
             Opening::Again => {
-                let is_all = self.members.values().all(Member::is_joining);
-                (self.invited.is_empty() && is_all) || Bug::RebalanceDoesNotWait.is_on()
+                let is_all = self.invited.is_empty() && self.roster.are_all_joining();
+                is_all || Bug::RebalanceDoesNotWait.is_on()
             }
         };
         if is_over {
@@ -472,7 +475,7 @@ impl ClassicGroup {
             return step.alarm(until, &self.name, Alarm::Join);
         }
         if let Opening::First { begun, is_joined: true } = opening {
-            let last = begun.plus_ms(self.rebalance_ms().into());
+            let last = begun.plus_ms(self.roster.rebalance_ms().into());
             let later = step.now.moment.plus_ms(step.limits.initial_delay_ms.into()).min(last);
             if step.now.moment < later {
                 let opening = Opening::First { begun, is_joined: false };
@@ -486,41 +489,43 @@ impl ClassicGroup {
 
     fn complete_join(&mut self, step: &mut Step<'_>) {
         let is_late = |it: &Member| !it.is_joining() && it.instance.is_none();
-        let late: Vec<_> = self.members.iter().filter(|(_, it)| is_late(it)).collect();
+        let late: Vec<_> = self.roster.all().iter().filter(|(_, it)| is_late(it)).collect();
         let late: Vec<_> = late.into_iter().map(|(id, _)| Arc::clone(id)).collect();
         for id in late {
             self.take_out(step, &id);
         }
-        if self.members.is_empty() {
+        if self.roster.is_empty() {
             return self.become_empty(step);
         }
         let now = step.now.moment;
-        let until = now.plus_ms(self.rebalance_ms().into());
+        let until = now.plus_ms(self.roster.rebalance_ms().into());
         if !self.elect_joined_leader() {
             // Only static members are left, and none has come: they get as much time again.
             self.phase = Phase::Preparing { until, opening: Opening::Again };
             step.alarm(until, &self.name, Alarm::Join);
             return;
         }
-        let has_new = self.members.values().any(|it| it.is_new);
+        let has_new = self.roster.all().values().any(|it| it.is_new);
         if has_new || !Bug::GenerationNotRaised.is_on() {
             self.generation = self.generation.checked_add(1).unwrap_or(1);
         }
         self.protocol = Some(self.vote());
         self.phase = Phase::Completing { sync_until: until };
         step.alarm(until, &self.name, Alarm::Sync);
-        let ids: Vec<_> = self.members.keys().cloned().collect();
+        let ids: Vec<_> = self.roster.all().keys().cloned().collect();
         for id in ids {
             let joined = self.joined(&id);
-            let member = self.members.get_mut(&id).expect("a member's id");
-            member.has_synced = false;
-            if let Waiting::Join(ticket) = member.waiting {
-                member.is_new = false;
-                member.waiting = Waiting::Nothing;
-                member.live(step);
-                step.alarm(member.expires, &self.name, Alarm::Member(id));
-                step.answer(ticket, Answer::Join(Ok(joined)));
-            }
+            let edited = self.roster.edit(&id, |member| {
+                member.has_synced = false;
+                if let Waiting::Join(ticket) = member.waiting {
+                    member.is_new = false;
+                    member.waiting = Waiting::Nothing;
+                    member.live(step);
+                    step.alarm(member.expires, &self.name, Alarm::Member(Arc::clone(&id)));
+                    step.answer(ticket, Answer::Join(Ok(joined)));
+                }
+            });
+            edited.expect("a member's id");
         }
     }
 
@@ -534,11 +539,11 @@ impl ClassicGroup {
 
     /// False if nobody has joined.
     fn elect_joined_leader(&mut self) -> bool {
-        let joins = |id: &Arc<str>| self.members.get(id).is_some_and(Member::is_joining);
+        let joins = |id: &Arc<str>| self.roster.all().get(id).is_some_and(Member::is_joining);
         if self.leader.as_ref().is_some_and(joins) {
             return true;
         }
-        let first = self.members.iter().find(|(_, it)| it.is_joining());
+        let first = self.roster.all().iter().find(|(_, it)| it.is_joining());
         let Some((id, _)) = first else { return false };
         self.leader = Some(Arc::clone(id));
         true
@@ -546,18 +551,16 @@ impl ClassicGroup {
 
     /// What most members like best of what all can do.
     fn vote(&self) -> Arc<str> {
-        let first = self.members.values().next().expect("somebody votes");
-        let all_can = |name: &Arc<str>| self.members.values().all(|it| it.can(name));
-        let candidates: Vec<_> =
-            first.protocols.iter().map(|it| &it.name).filter(|it| all_can(it)).collect();
-        let votes = |candidate: &Arc<str>| {
-            let best = |it: &&Member| {
-                let names = it.protocols.iter().map(|it| &it.name);
-                names.into_iter().find(|it| candidates.contains(it)) == Some(candidate)
-            };
-            self.members.values().filter(best).count()
-        };
-        let elected = candidates.iter().rev().max_by_key(|it| votes(it));
+        let can_all = |it: &&Arc<str>| self.roster.can_all(it);
+        let mut votes = BTreeMap::<&Arc<str>, usize>::new();
+        for member in self.roster.all().values() {
+            if let Some(best) = member.protocols.iter().map(|it| &it.name).find(can_all) {
+                *votes.entry(best).or_default() += 1;
+            }
+        }
+        let first = self.roster.all().values().next().expect("somebody votes");
+        let candidates = first.protocols.iter().map(|it| &it.name).filter(can_all);
+        let elected = candidates.rev().max_by_key(|it| votes.get(it).copied());
         Arc::clone(elected.expect("a member joins only if there is a protocol that all can do"))
     }
 
@@ -566,7 +569,7 @@ impl ClassicGroup {
         let protocol = self.protocol.clone().expect("a generation has a protocol");
         let leader = self.leader.clone().expect("a generation has a leader");
         let members = if leader == *id {
-            let all = self.members.iter().map(|(id, member)| JoinedMember {
+            let all = self.roster.all().iter().map(|(id, member)| JoinedMember {
                 id: Arc::clone(id),
                 instance: member.instance.clone(),
                 metadata: member.metadata(&protocol),
@@ -587,13 +590,8 @@ impl ClassicGroup {
     }
 
     fn tell_generation(&mut self, step: &mut Step<'_>, ticket: Ticket, id: &Arc<str>) {
-        self.touch(step, id);
+        self.roster.live(step, id);
         step.answer(ticket, Answer::Join(Ok(self.joined(id))));
-    }
-
-    /// Of all members, the longest.
-    fn rebalance_ms(&self) -> i32 {
-        self.members.values().map(|it| it.rebalance_ms).max().unwrap_or(0)
     }
 
     // Syncing.
@@ -603,18 +601,24 @@ impl ClassicGroup {
             return step.answer(ticket, Answer::Sync(Err(error)));
         }
         let id = &sync.identity.member;
-        let member = self.members.get_mut(id).expect("it was checked");
-        member.has_synced = true;
         match self.phase {
             Phase::Completing { sync_until } => {
-                member.wait(step, Waiting::Sync(ticket));
+                let edited = self.roster.edit(id, |member| {
+                    member.has_synced = true;
+                    member.wait(step, Waiting::Sync(ticket));
+                });
+                edited.expect("it was checked");
                 if self.leader.as_ref() == Some(id) {
                     self.assign(step, sync.assignments, sync_until);
                 }
             }
             _ => {
                 let synced = self.synced(id);
-                self.touch(step, id);
+                let edited = self.roster.edit(id, |member| {
+                    member.has_synced = true;
+                    member.live(step);
+                });
+                edited.expect("it was checked");
                 step.answer(ticket, Answer::Sync(Ok(synced)));
             }
         }
@@ -646,24 +650,24 @@ impl ClassicGroup {
         assignments: Vec<(Arc<str>, Bytes)>,
         sync_until: Moment,
     ) {
-        self.members.values_mut().for_each(|it| it.assignment = Bytes::new());
+        self.roster.edit_all(|_, it| it.assignment = Bytes::new());
         for (id, assignment) in assignments {
-            if let Some(member) = self.members.get_mut(&id) {
-                member.assignment = assignment;
-            }
+            self.roster.edit(&id, |it| it.assignment = assignment);
         }
         self.phase = Phase::Stable { sync_until };
         self.write(step);
-        let ids: Vec<_> = self.members.keys().cloned().collect();
+        let ids: Vec<_> = self.roster.all().keys().cloned().collect();
         for id in ids {
             let synced = self.synced(&id);
-            let member = self.members.get_mut(&id).expect("a member's id");
-            if let Waiting::Sync(ticket) = member.waiting {
-                member.waiting = Waiting::Nothing;
-                member.live(step);
-                step.alarm(member.expires, &self.name, Alarm::Member(id));
-                step.answer(ticket, Answer::Sync(Ok(synced)));
-            }
+            let edited = self.roster.edit(&id, |member| {
+                if let Waiting::Sync(ticket) = member.waiting {
+                    member.waiting = Waiting::Nothing;
+                    member.live(step);
+                    step.alarm(member.expires, &self.name, Alarm::Member(Arc::clone(&id)));
+                    step.answer(ticket, Answer::Sync(Ok(synced)));
+                }
+            });
+            edited.expect("a member's id");
         }
     }
 
@@ -671,7 +675,7 @@ impl ClassicGroup {
         Synced {
             protocol_type: Arc::clone(&self.protocol_type),
             protocol: self.protocol.clone().unwrap_or_else(|| "".into()),
-            assignment: self.members[id].assignment.clone(),
+            assignment: self.roster.all()[id].assignment.clone(),
         }
     }
 
@@ -687,7 +691,7 @@ impl ClassicGroup {
             return Err(GroupError::IllegalGeneration);
         }
         if !Bug::HeartbeatNotCounted.is_on() {
-            self.touch(step, &heartbeat.identity.member);
+            self.roster.live(step, &heartbeat.identity.member);
         }
         match self.phase {
             Phase::Empty => Err(GroupError::UnknownMember),
@@ -748,7 +752,7 @@ impl ClassicGroup {
         if step.now.moment < sync_until {
             return step.alarm(sync_until, &self.name, Alarm::Sync);
         }
-        let late = self.members.iter().filter(|(_, it)| !it.has_synced);
+        let late = self.roster.all().iter().filter(|(_, it)| !it.has_synced);
         let late: Vec<_> = late.map(|(id, _)| Arc::clone(id)).collect();
         if late.is_empty() {
             return;
@@ -768,7 +772,7 @@ impl ClassicGroup {
             self.invited.remove(id);
             return self.on_gone(step);
         }
-        let Some(member) = self.members.get(id) else { return };
+        let Some(member) = self.roster.all().get(id) else { return };
         // Who waits for an answer cannot show that it lives, but for its first wait.
         let is_excused = member.waiting != Waiting::Nothing && !member.is_new;
         let expires =
@@ -797,32 +801,26 @@ impl ClassicGroup {
     }
 
     fn take_out(&mut self, step: &mut Step<'_>, id: &str) -> Option<Member> {
-        let member = self.members.remove(id)?;
+        let member = self.roster.remove(id)?;
         step.forget_alarm(&self.name, &Alarm::Member(id.into()));
         if let Some(instance) = &member.instance {
             self.instances.remove(instance);
         }
         if self.leader.as_deref() == Some(id) {
-            self.leader = self.members.keys().next().cloned();
+            self.leader = self.roster.all().keys().next().cloned();
         }
         Some(member)
     }
 
     fn check_member(&self, identity: &Identity) -> Result<(), GroupError> {
-        identity.check(&self.instances, &self.members)
-    }
-
-    fn touch(&mut self, step: &Step<'_>, id: &str) {
-        if let Some(member) = self.members.get_mut(id) {
-            member.live(step);
-        }
+        identity.check(&self.instances, self.roster.all())
     }
 
     /// Writes the group down as it is.
     fn write(&mut self, step: &mut Step<'_>) {
         self.since = step.now.wall;
         let protocol = self.protocol.as_ref();
-        let members = self.members.iter().map(|(id, member)| {
+        let members = self.roster.all().iter().map(|(id, member)| {
             let said = protocol.map(|it| member.metadata(it)).unwrap_or_default();
             member.snapshot(id, said)
         });

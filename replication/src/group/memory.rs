@@ -46,8 +46,10 @@ pub(crate) fn of_bytes(bytes: &Bytes) -> u64 {
     PIECE_BYTES + len(bytes.len())
 }
 
+/// Each name may also be one of a group's roster, which shares its text.
 pub(crate) fn of_protocols(protocols: &[Protocol]) -> u64 {
-    protocols.iter().map(|it| of_text(&it.name) + of_bytes(&it.metadata)).sum()
+    let each = protocols.iter().map(|it| of_text(&it.name) + PIECE_BYTES + of_bytes(&it.metadata));
+    each.sum()
 }
 
 pub(crate) fn of_subscription(subscription: &Subscription) -> u64 {

@@ -17,7 +17,7 @@ impl ClassicGroup {
 
     /// Every member as the other protocol needs it. In a rebalance it has what it had before.
     pub(crate) fn migrants(&self) -> Vec<Migrant> {
-        let migrants = self.members.iter().map(|(id, it)| {
+        let migrants = self.roster.all().iter().map(|(id, it)| {
             let chosen = self.protocol.as_ref().or_else(|| it.protocols.first().map(|it| &it.name));
             let subscription = chosen.map(|name| it.metadata(name)).unwrap_or_default();
             Migrant { member: it.snapshot(id, subscription), protocols: it.protocols.clone() }
@@ -27,9 +27,7 @@ impl ClassicGroup {
 
     /// The group ends here: whoever waits is to join again.
     pub(crate) fn send_away(mut self, step: &mut Step<'_>) {
-        for (id, member) in &mut self.members {
-            member.refuse(step, id, GroupError::Rebalancing);
-        }
+        self.roster.edit_all(|id, member| member.refuse(step, id, GroupError::Rebalancing));
     }
 
     /// A group of the other protocol goes on as one of this. Its members are to share anew.
@@ -54,9 +52,9 @@ impl ClassicGroup {
             members,
         };
         let mut group = Self::restore(name, snapshot);
-        for (id, member) in &mut group.members {
+        group.roster.edit_all(|id, member| {
             member.protocols = protocols.remove(id).unwrap_or_default();
-        }
+        });
         group.protocol = Some(group.vote());
         group.begin(step);
         group.write(step);

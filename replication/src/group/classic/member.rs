@@ -12,6 +12,7 @@ use crate::group::record::MemberSnapshot;
 use crate::group::request::Protocol;
 use crate::group::{Moment, Ticket};
 
+/// Nobody but the roster changes one that is in it.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) instance: Option<Arc<str>>,
@@ -41,10 +42,6 @@ pub(super) enum Waiting {
 impl Member {
     pub(super) fn is_joining(&self) -> bool {
         matches!(self.waiting, Waiting::Join(_))
-    }
-
-    pub(super) fn can(&self, protocol: &str) -> bool {
-        self.protocols.iter().any(|it| &*it.name == protocol)
     }
 
     pub(super) fn metadata(&self, protocol: &str) -> Bytes {

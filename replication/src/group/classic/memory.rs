@@ -2,26 +2,25 @@
 
 use crate::group::classic::ClassicGroup;
 use crate::group::classic::member::Member;
-use crate::group::memory::{MEMBER_BYTES, of_bytes, of_protocols, of_text, of_texts};
+use crate::group::memory::{MEMBER_BYTES, of_bytes, of_protocols, of_texts};
 
 impl ClassicGroup {
     pub(crate) fn bytes(&self) -> u64 {
-        let members = self.members.iter().map(|(id, member)| of_text(id) + member.bytes());
-        members.sum::<u64>() + self.invited.bytes()
+        self.roster.bytes() + self.invited.bytes()
     }
 
     /// Of a member; `None` if it is not there.
     pub(crate) fn member_bytes(&self, id: &str) -> Option<u64> {
-        self.members.get(id).map(Member::bytes)
+        self.roster.all().get(id).map(Member::bytes)
     }
 
     pub(crate) fn assignment_bytes(&self) -> u64 {
-        self.members.values().map(|it| of_bytes(&it.assignment)).sum()
+        self.roster.assignment_bytes()
     }
 }
 
 impl Member {
-    fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         MEMBER_BYTES
             + of_texts([&self.client_id, &self.client_host])
             + of_texts(&self.instance)
