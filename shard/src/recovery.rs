@@ -422,15 +422,17 @@ impl Stored {
         loop {
             let some =
                 parallel::try_all(jobs.by_ref().take(PARTITIONS_AT_ONCE), PARTITIONS_AT_ONCE);
-            mended.extend(some.await?);
-            mend::settle(io, &mended).await.map_err(|error| failed("topics", &error))?;
+            // The device flushes what some left while others are read and written.
+            let (settled, some) = parallel::both(mend::settle(io, &mended), some).await;
+            settled.map_err(|error| failed("topics", &error))?;
+            let settled = std::mem::replace(&mut mended, some?);
+            for it in settled {
+                recovered.logs.push(it.log);
+                report.scanned_bytes += it.scanned_bytes;
+                report.carried_bytes += it.carried_bytes;
+            }
             if mended.is_empty() {
                 return Ok(());
-            }
-            for mended in mended.drain(..) {
-                recovered.logs.push(mended.log);
-                report.scanned_bytes += mended.scanned_bytes;
-                report.carried_bytes += mended.carried_bytes;
             }
         }
     }

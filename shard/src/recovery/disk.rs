@@ -26,6 +26,28 @@ pub(super) struct Disk<'a, I: Io> {
 pub(super) struct Opened<F> {
     pub file: F,
     pub bytes: u64,
+    /// What is read and written next lies mostly in the block that was read or written before.
+    known: Option<Known>,
+}
+
+impl<F> Opened<F> {
+    pub(super) const fn new(file: F, bytes: u64) -> Self {
+        Self { file, bytes, known: None }
+    }
+
+    /// Keeps the first block of `window`, which was read at `from`, so that it is not read again. Only
+    /// a job that is alone with its file may.
+    pub(super) fn keep_first(&mut self, from: u64, window: &Window<'_>) {
+        let bytes = window.first_block().to_vec();
+        self.known = Some(Known { pos: from - bytes_u64(skip_of(from)), bytes });
+    }
+}
+
+/// The front of one block of a file, as the file has it.
+#[derive(Clone)]
+struct Known {
+    pos: u64,
+    bytes: Vec<u8>,
 }
 
 /// Bytes of a file as they were read.
@@ -40,6 +62,11 @@ pub(super) struct Window<'a> {
 impl Window<'_> {
     pub(super) fn bytes(&self) -> &[u8] {
         &self.block.as_slice()[self.skip..self.end]
+    }
+
+    /// That of the block in which it begins: with what lies before it there.
+    fn first_block(&self) -> &[u8] {
+        &self.block.as_slice()[..self.end.min(BLOCK_BYTES)]
     }
 }
 
@@ -72,7 +99,7 @@ impl<'a, I: Io> Disk<'a, I> {
             Err(error) => Err(error),
             Ok(file) => {
                 let bytes = self.io.file_bytes(&file).await?;
-                Ok(Some(Opened { file, bytes }))
+                Ok(Some(Opened::new(file, bytes)))
             }
         }
     }
@@ -143,6 +170,7 @@ impl<'a, I: Io> Disk<'a, I> {
         let pieces = std::iter::once(&before[..]).chain(parts.iter().copied());
         let mut pieces = pieces.chain(std::iter::once(after));
         let mut piece: &[u8] = &[];
+        opened.known = None;
         while left > 0 {
             let part_bytes = left.min(READ_BYTES_MAX);
             let (_held, mut block) = self.block(part_bytes).await?;
@@ -155,7 +183,11 @@ impl<'a, I: Io> Disk<'a, I> {
                 piece = later;
             }
             let end = part_bytes.next_multiple_of(BLOCK_BYTES);
+            let mut last = block.as_slice()[end - BLOCK_BYTES..].to_vec();
+            last.resize(BLOCK_BYTES, 0);
             self.io.write(&opened.file, start, vec![block.disk(0..end)], Sync::Lazy).await?;
+            let pos = start + bytes_u64(end - BLOCK_BYTES);
+            opened.known = Some(Known { pos, bytes: last });
             start += bytes_u64(end);
             left -= part_bytes;
         }
@@ -187,6 +219,11 @@ impl<'a, I: Io> Disk<'a, I> {
         let there = opened.bytes.saturating_sub(pos).min(bytes_u64(bytes));
         if there == 0 {
             return Ok(Vec::new());
+        }
+        if let Some(known) = opened.known.as_ref().filter(|it| it.pos == pos)
+            && let Some(bytes) = known.bytes.get(..usize_of(there))
+        {
+            return Ok(bytes.to_vec());
         }
         let window = self.window(opened, pos, usize_of(there)).await?;
         Ok(window.bytes().to_vec())
@@ -262,7 +299,7 @@ mod tests {
             let paths: Vec<String> = (0..12).map(|it| format!("f{it}")).collect();
             for (seed, path) in paths.iter().enumerate() {
                 let file = io.open(path, Open::CreateDirect).await.unwrap();
-                let mut opened = super::Opened { file, bytes: 0 };
+                let mut opened = super::Opened::new(file, 0);
                 disk.overwrite(&mut opened, 0, &[&pattern(bytes, seed)]).await.unwrap();
                 io.truncate(&file, u64::try_from(bytes).unwrap()).await.unwrap();
             }
@@ -292,10 +329,12 @@ mod tests {
         run(4 * MIB, |io| async move {
             let disk = Disk::new(&io);
             let file = io.open("f", Open::CreateDirect).await.unwrap();
-            let mut opened = super::Opened { file, bytes: 0 };
+            let mut opened = super::Opened::new(file, 0);
             let mut want = pattern(3 * 4096, 1);
             disk.overwrite(&mut opened, 0, &[&want]).await.unwrap();
-            for (from, parts) in [(100, [10, 20]), (4000, [200, 4096]), (8192, [4096, 500])] {
+            let writes =
+                [(100, [10, 20]), (4000, [200, 4096]), (8192, [4096, 500]), (12_788, [7, 300])];
+            for (from, parts) in writes {
                 let new = pattern(parts.iter().sum(), 9);
                 let (one, other) = new.split_at(parts[0]);
                 let pos = u64::try_from(from).unwrap();
@@ -315,6 +354,32 @@ mod tests {
     }
 
     #[test]
+    fn a_block_that_was_kept_is_what_the_file_has() {
+        run(4 * MIB, |io| async move {
+            let disk = Disk::new(&io);
+            let file = io.open("f", Open::CreateDirect).await.unwrap();
+            let mut opened = super::Opened::new(file, 0);
+            let mut want = pattern(2 * 4096, 1);
+            disk.overwrite(&mut opened, 0, &[&want]).await.unwrap();
+            let mut opened = disk.open("f", Open::Direct).await.unwrap().expect("made above");
+            let window = disk.window(&opened, 5000, 3192).await.unwrap();
+            opened.keep_first(5000, &window);
+            drop(window);
+            // Before it, in it, and behind it, where nothing but zeros comes after.
+            for (from, bytes) in [(4000, 50), (5000, 100), (8000, 300)] {
+                disk.overwrite(&mut opened, from, &[&pattern(bytes, 9)]).await.unwrap();
+                let end = usize::try_from(from).unwrap() + bytes;
+                want.resize(want.len().max(end), 0);
+                want[end - bytes..end].copy_from_slice(&pattern(bytes, 9));
+            }
+            assert!(disk.read(&opened, 0, 8300).await.unwrap() == want);
+            assert!(disk.is_zero_behind(&opened, 8300).await.unwrap());
+            assert!(!disk.is_zero_behind(&opened, 8200).await.unwrap());
+            assert!(!disk.is_zero_behind(&opened, 5000).await.unwrap());
+        });
+    }
+
+    #[test]
     fn a_file_with_fewer_bytes_than_it_had_is_an_error() {
         run(MIB, |io| async move {
             let file = io.open("f", Open::CreateDirect).await.unwrap();
@@ -322,7 +387,7 @@ mod tests {
             block.append(&[1; 4096]);
             io.write(&file, 0, vec![block.disk(0..4096)], Sync::Lazy).await.unwrap();
             drop(block);
-            let opened = super::Opened { file, bytes: 8192 };
+            let opened = super::Opened::new(file, 8192);
             let read = Disk::new(&io).read(&opened, 0, 8192).await;
             assert_eq!(read.map_err(|it| it.kind()), Err(io::ErrorKind::UnexpectedEof));
         });

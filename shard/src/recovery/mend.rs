@@ -117,7 +117,9 @@ async fn answer<I: Io>(
     let scanned = if bytes == 0 {
         recovery.on_scanned(&[], opened.bytes)
     } else if bytes <= READ_BYTES_MAX - BLOCK_BYTES {
-        recovery.on_scanned(disk.window(opened, from, bytes).await?.bytes(), opened.bytes)
+        let window = disk.window(opened, from, bytes).await?;
+        opened.keep_first(from, &window);
+        recovery.on_scanned(window.bytes(), opened.bytes)
     } else {
         recovery.on_scanned(&disk.read(opened, from, bytes).await?, opened.bytes)
     };
@@ -206,7 +208,7 @@ async fn create<I: Io>(
         }
         other => other?,
     };
-    Ok(Opened { file, bytes: 0 })
+    Ok(Opened::new(file, 0))
 }
 
 fn bytes_u64(bytes: usize) -> u64 {
