@@ -2,6 +2,7 @@
 //!
 //! A checkpoint is made when the journal is half full, when much went straight to segments, when a
 //! dirty shard is quiet, and at a clean stop. One at a time.
+//! What it carries to segments makes way for commits, as far as the journal has room for them meanwhile.
 //! Invariant: a manifest enters it only when the segments hold everything that the manifest tells.
 //! Of a partition that a disk fault closed, that is the manifest of the checkpoint before; the journal
 //! is told again what came after it.
@@ -14,11 +15,12 @@ use std::rc::Rc;
 use bytes::Bytes;
 use engine::bug::Bug;
 use engine::checkpoint::{Checkpoint, CheckpointHeader, CheckpointWriter};
-use engine::id::PartitionId;
+use engine::id::{Offset, PartitionId};
+use engine::journal::plan::Slack;
 use engine::log::Checkpointing;
 
 use crate::io::{Class, Io};
-use crate::limits::{CHECKPOINT_FLUSHES_MAX, CHECKPOINT_IDLE};
+use crate::limits::{CHECKPOINT_FLUSHES_MAX, CHECKPOINT_FLUSHES_MIN, CHECKPOINT_IDLE};
 use crate::metrics::Metric;
 use crate::partition::{Condition, Partition};
 use crate::recovery;
@@ -220,7 +222,7 @@ async fn gather<I: Io>(shard: &Rc<Shard<I>>, work: &Rc<Work<I>>) {
         }
         partition.change_log(|log| log.expire_producers(now, expiration_ms));
         let checkpointing = partition.begin_checkpoint();
-        if writer::flush_to(shard, &partition, checkpointing.target().offset).await {
+        if carry(shard, &partition, checkpointing.target().offset).await {
             writer::seal_next(shard, &partition);
             work.taken.borrow_mut().push((Rc::clone(&partition), checkpointing));
         } else if partition.condition() == Condition::Fenced {
@@ -235,6 +237,35 @@ async fn gather<I: Io>(shard: &Rc<Shard<I>>, work: &Rc<Work<I>>) {
     }
     work.running.set(work.running.get() - 1);
     work.done.ring();
+}
+
+/// As `flush_to`, when it is this partition's turn.
+async fn carry<I: Io>(shard: &Rc<Shard<I>>, partition: &Rc<Partition<I>>, target: Offset) -> bool {
+    if partition.with_log(|log| log.flushed().offset) >= target {
+        return true;
+    }
+    let count_max = || {
+        let is_steady = shard.commit.is_steady(shard.io.now()) && !shard.is_stopping();
+        carries_max(shard.commit.slack(), is_steady)
+    };
+    let _place = shard.carries.enter(count_max).await;
+    writer::flush_to(shard, partition, target).await
+}
+
+/// How many partitions a checkpoint carries at a time: the more, the less room the journal has left.
+/// While commits come it begins with the fewest. When half of the slack is used up that a journal has when
+/// a checkpoint is due, it is as fast as it can be: the other half is for what comes until it is done.
+fn carries_max(slack: Slack, is_steady: bool) -> usize {
+    let Slack { left_bytes, due_bytes } = slack;
+    let half_bytes = due_bytes / 2;
+    if !is_steady || left_bytes <= half_bytes {
+        return CHECKPOINT_FLUSHES_MAX;
+    }
+    let gone_bytes = due_bytes.saturating_sub(left_bytes);
+    let more = u64::try_from(CHECKPOINT_FLUSHES_MAX - CHECKPOINT_FLUSHES_MIN).expect("few");
+    let more = more.saturating_mul(gone_bytes) / half_bytes.max(1);
+    let count = CHECKPOINT_FLUSHES_MIN.saturating_add(usize::try_from(more).unwrap_or(usize::MAX));
+    count.min(CHECKPOINT_FLUSHES_MAX)
 }
 
 async fn store<I: Io>(
@@ -256,4 +287,53 @@ async fn store<I: Io>(
     old_manifests.iter().for_each(|manifest| file.push(manifest));
     let path = checkpoint_path(shard.index, generation);
     writer::write_file(shard, &path, Bytes::from(file.finish()), "checkpoint").await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CHECKPOINT_FLUSHES_MAX, CHECKPOINT_FLUSHES_MIN, Slack, carries_max};
+
+    const DUE_BYTES: u64 = 24 << 20;
+
+    fn at(left_bytes: u64) -> usize {
+        carries_max(Slack { left_bytes, due_bytes: DUE_BYTES }, true)
+    }
+
+    #[test]
+    fn nobody_makes_way_when_nobody_commits() {
+        for left_bytes in [0, 1, DUE_BYTES / 2, DUE_BYTES, u64::MAX] {
+            let slack = Slack { left_bytes, due_bytes: DUE_BYTES };
+            assert_eq!(carries_max(slack, false), CHECKPOINT_FLUSHES_MAX);
+        }
+    }
+
+    #[test]
+    fn the_less_room_the_journal_has_the_more_are_carried_at_once() {
+        assert_eq!(at(u64::MAX), CHECKPOINT_FLUSHES_MIN);
+        assert_eq!(at(DUE_BYTES), CHECKPOINT_FLUSHES_MIN);
+        assert_eq!(at(DUE_BYTES / 2), CHECKPOINT_FLUSHES_MAX);
+        assert_eq!(at(0), CHECKPOINT_FLUSHES_MAX);
+        let middle = at(DUE_BYTES / 4 * 3);
+        assert_eq!(middle, (CHECKPOINT_FLUSHES_MIN + CHECKPOINT_FLUSHES_MAX) / 2);
+        let mut last = CHECKPOINT_FLUSHES_MIN;
+        for step in 0..=1_000 {
+            let count = at(DUE_BYTES / 1_000 * (1_000 - step));
+            assert!((last..=CHECKPOINT_FLUSHES_MAX).contains(&count), "{step}: {count}");
+            last = count;
+        }
+    }
+
+    #[test]
+    fn a_journal_without_slack_is_freed_as_fast_as_can_be() {
+        assert_eq!(
+            carries_max(Slack { left_bytes: 0, due_bytes: 0 }, true),
+            CHECKPOINT_FLUSHES_MAX
+        );
+        // A tiny one has bounds as well.
+        for (left_bytes, due_bytes) in [(1, 1), (1, 2), (2, 3), (u64::MAX, 0), (u64::MAX, u64::MAX)]
+        {
+            let count = carries_max(Slack { left_bytes, due_bytes }, true);
+            assert!((CHECKPOINT_FLUSHES_MIN..=CHECKPOINT_FLUSHES_MAX).contains(&count), "{count}");
+        }
+    }
 }

@@ -12,13 +12,15 @@ use std::rc::Rc;
 
 use engine::bug::Bug;
 use engine::id::{Offset, PartitionId, PartitionIndex, Timestamp, TopicId};
-use engine::journal::plan::{JournalFull, JournalLimits, JournalPlan, Place};
+use engine::journal::plan::{JournalFull, JournalLimits, JournalPlan, Place, Slack};
 use engine::journal::{self, AppendHeader, Entry, FrameWriter, Generation};
 use engine::log::Journaling;
 
 use crate::buffer::Block;
-use crate::io::{Class, Io, Open, Sync};
-use crate::limits::{BLOCK_BYTES, CHECKPOINT_DIRECT_BYTES, FRAME_BYTES_MAX, SWEEP_BYTES_MIN};
+use crate::io::{Class, Io, Nanos, Open, Sync};
+use crate::limits::{
+    BLOCK_BYTES, CHECKPOINT_DIRECT_BYTES, COMMITS_PAUSE, FRAME_BYTES_MAX, SWEEP_BYTES_MIN,
+};
 use crate::metrics::Metric;
 use crate::parallel;
 use crate::partition::{self, Condition, Partition, Pending};
@@ -111,7 +113,18 @@ pub struct Commit<I: Io> {
     committed: Bell,
     /// A frame is on its way to the device.
     is_writing: Cell<bool>,
+    batches: Cell<Batches>,
     is_broken: Cell<bool>,
+}
+
+/// When the journal was last given batches, which somebody waits for.
+#[derive(Clone, Copy, Debug, Default)]
+enum Batches {
+    #[default]
+    Never,
+    /// The frame on its way has some.
+    Now,
+    Until(Nanos),
 }
 
 impl<I: Io> Default for Commit<I> {
@@ -130,6 +143,7 @@ impl<I: Io> Default for Commit<I> {
             freed: Bell::default(),
             committed: Bell::default(),
             is_writing: Cell::new(false),
+            batches: Cell::default(),
             is_broken: Cell::new(false),
         }
     }
@@ -163,6 +177,22 @@ impl<I: Io> Commit<I> {
     #[must_use]
     pub const fn is_writing(&self) -> bool {
         self.is_writing.get()
+    }
+
+    /// Batches are on their way into the journal, or were a moment ago: more will come.
+    #[must_use]
+    pub fn is_steady(&self, now: Nanos) -> bool {
+        match self.batches.get() {
+            Batches::Never => false,
+            Batches::Now => true,
+            Batches::Until(end) => now.since(end) < COMMITS_PAUSE,
+        }
+    }
+
+    /// The journal's room for batches, while a checkpoint runs.
+    #[must_use]
+    pub fn slack(&self) -> Slack {
+        self.plan.borrow().slack()
     }
 
     /// The partition has batches to commit.
@@ -485,9 +515,16 @@ async fn commit<I: Io>(shard: &Rc<Shard<I>>, block: Block, place: Place, mut car
         tell(shard, &mut cargo);
     }
     let (began, bytes) = (shard.io.now(), block.filled());
+    let brings_batches = !cargo.batches.is_empty();
     shard.commit.is_writing.set(true);
+    if brings_batches {
+        shard.commit.batches.set(Batches::Now);
+    }
     let written = write_at_last(shard, place, &block, &cargo).await;
     shard.commit.is_writing.set(false);
+    if brings_batches {
+        shard.commit.batches.set(Batches::Until(shard.io.now()));
+    }
     drop(block);
     if let Err(error) = written
         && !Bug::WriteErrorIgnored.is_on()

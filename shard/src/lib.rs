@@ -55,4 +55,5 @@ pub mod socket;
 pub mod tail;
 pub mod timer;
 pub mod turnstile;
+pub mod way;
 pub mod writer;

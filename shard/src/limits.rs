@@ -41,8 +41,16 @@ pub const REPORT_ACCOUNTS_MAX: usize = 256;
 pub const LEDGER_TIDY: Duration = Duration::from_secs(30);
 /// Quiet time after which a shard with dirty partitions makes a checkpoint.
 pub const CHECKPOINT_IDLE: Duration = Duration::from_secs(2);
-/// Partitions that a checkpoint flushes at a time.
+/// Partitions that a checkpoint flushes at a time: when nobody commits, or the journal fills up. As many as
+/// keep the device busy with small writes.
 pub const CHECKPOINT_FLUSHES_MAX: usize = 32;
+/// Likewise, while commits come and the journal has room for them: a commit waits in the device's queue
+/// behind what is in it. Few enough that it hardly waits, and enough that a write of the next one begins
+/// while the file of another one is opened and grows.
+pub const CHECKPOINT_FLUSHES_MIN: usize = 4;
+/// Commits come as long as the last frame with somebody's batches is no older: longer than the gaps of
+/// producers that send some hundred requests a second, and short beside a checkpoint.
+pub const COMMITS_PAUSE: Duration = Duration::from_millis(10);
 
 /// Memory that a shard takes for recent records before it gives up those that are on disk already.
 /// More is taken only if nothing can be given up.
@@ -218,6 +226,8 @@ const _: () = {
     assert!(FRAME_BYTES_MAX <= READ_BYTES_MAX, "a part of the journal holds any frame");
     assert!(FRAME_BYTES_MAX as u64 <= JOURNAL_QUIET_BYTES, "a lost frame hides none behind it");
     assert!(EVENTS_BYTES_MAX < BODY_BYTES_MAX, "the largest command can be sent");
+    assert!(0 < CHECKPOINT_FLUSHES_MIN, "a checkpoint goes on also while commits come");
+    assert!(CHECKPOINT_FLUSHES_MIN < CHECKPOINT_FLUSHES_MAX, "making way is fewer at a time");
     assert!(SLOW_LOOKS_MAX_WHEN_SHORT < FIRST_REQUEST_LOOKS_MAX, "short is strict");
     assert!(FIRST_REQUEST_LOOKS_MAX < SLOW_LOOKS_MAX, "who is known has more time");
 };

@@ -39,13 +39,13 @@ use crate::produce::Stalled;
 use crate::reader::Indexing;
 use crate::reader::ahead::Ahead;
 use crate::reader::checked::Checked;
-use crate::reader::cold_reads::ColdReads;
 use crate::removal;
 use crate::room::Room;
 use crate::route::{Lanes, Letter, ReplyTo, Route};
 use crate::signal::{self, Answer, Bell, Promise};
 use crate::timer::Timers;
 use crate::turnstile::Turnstile;
+use crate::way::Way;
 
 /// What the shard does with requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,9 @@ pub struct Shard<I: Io> {
     /// What is known of the bytes of sealed segments.
     pub checked: RefCell<Checked>,
     pub ahead: RefCell<Ahead>,
-    pub cold_reads: ColdReads,
+    pub cold_reads: Way,
+    /// What a checkpoint carries to segments.
+    pub carries: Way,
     pub timers: Rc<Timers<I>>,
     pub commit: Commit<I>,
     /// One checkpoint is made at a time.
@@ -148,7 +150,8 @@ impl<I: Io> Shard<I> {
             compacting: Compacting::default(),
             checked: RefCell::default(),
             ahead: RefCell::default(),
-            cold_reads: ColdReads::default(),
+            cold_reads: Way::default(),
+            carries: Way::default(),
             timers: Timers::new(io.clone()),
             commit: Commit::default(),
             checkpoints: Turnstile::default(),

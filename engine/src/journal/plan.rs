@@ -53,6 +53,14 @@ pub struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalFull;
 
+/// What batches still find in a journal before its reserve, of what they find when a checkpoint is due.
+/// Both are 0 if they find nothing then. The end of each file that no frame fitted into is not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slack {
+    pub left_bytes: u64,
+    pub due_bytes: u64,
+}
+
 /// Whether files are made as they are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Growth {
@@ -195,13 +203,32 @@ impl JournalPlan {
     /// Half of the journal is used: there is as much left for what comes while the checkpoint runs.
     #[must_use]
     pub fn wants_checkpoint(&self) -> bool {
-        let file_count = match self.growth {
+        let used_bytes = self.used_bytes();
+        used_bytes > 0 && used_bytes >= self.due_bytes()
+    }
+
+    /// How much time a checkpoint has, in bytes.
+    #[must_use]
+    pub fn slack(&self) -> Slack {
+        let bytes = self.attainable().bytes_max().saturating_sub(self.limits.file_bytes);
+        Slack {
+            left_bytes: bytes.saturating_sub(self.used_bytes()),
+            due_bytes: bytes.saturating_sub(self.due_bytes()),
+        }
+    }
+
+    /// Used bytes at which a checkpoint is due.
+    fn due_bytes(&self) -> u64 {
+        self.attainable().bytes_max() / 2
+    }
+
+    /// With as many files as there can be.
+    fn attainable(&self) -> JournalLimits {
+        let file_count_max = match self.growth {
             Growth::Free => self.limits.file_count_max,
             Growth::Stopped => self.files.len(),
         };
-        let limits = JournalLimits { file_count_max: file_count, ..self.limits };
-        let used_bytes = self.used_bytes();
-        used_bytes > 0 && used_bytes >= limits.bytes_max() / 2
+        JournalLimits { file_count_max, ..self.limits }
     }
 
     /// The file for the next frame.
@@ -237,7 +264,7 @@ fn block_bytes() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{JournalFull, JournalLimits, JournalPlan, Place};
+    use super::{JournalFull, JournalLimits, JournalPlan, Place, Slack};
     use crate::id::FilePos;
 
     const LIMITS: JournalLimits = JournalLimits { file_bytes: 3 * 4096, file_count_max: 3 };
@@ -312,6 +339,28 @@ mod tests {
         check(&mut plan, 1, Ok((0, 0, 1)));
         plan.resume_growth();
         assert_eq!(plan.next_unmade(), Some(2));
+    }
+
+    #[test]
+    fn slack_is_what_lies_before_the_reserve() {
+        let block = |count: u64| count * 4096;
+        let slack = |left, due| Slack { left_bytes: block(left), due_bytes: block(due) };
+        let limits = JournalLimits { file_bytes: block(4), file_count_max: 4 };
+        let mut plan = JournalPlan::new(limits, 2);
+        // Of 16 blocks 4 are the reserve, and a checkpoint is due with 8.
+        assert_eq!(plan.slack(), slack(12, 4));
+        check(&mut plan, 4, Ok((0, 0, 0)));
+        assert_eq!(plan.slack(), slack(8, 4));
+        plan.stop_growth();
+        assert!(plan.wants_checkpoint());
+        assert_eq!(plan.slack(), slack(0, 0), "it never has more than two files");
+        plan.resume_growth();
+        (2..4).for_each(|file| plan.on_made(file));
+        for file in 1..4 {
+            let sequence = u64::try_from(file).unwrap();
+            check(&mut plan, 4, Ok((file, 0, sequence)));
+        }
+        assert_eq!(plan.slack(), slack(0, 4), "the reserve is in use");
     }
 
     #[test]
