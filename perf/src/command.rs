@@ -20,7 +20,9 @@ use crate::protocol::Protocol;
 use crate::report::Report;
 use crate::results::{Measure, Second};
 use crate::scene::Outcome;
-use crate::scene::plan::{Consumers, From, Pace, Phase, Plan, Producers, Share, Topic, Until};
+use crate::scene::plan::{
+    Consumers, From, Pace, Partitioning, Phase, Plan, Producers, Share, Topic, Until,
+};
 use crate::workload::Workload;
 use crate::{fetch, idle, limits, page, partitions, pin, scene, start, table};
 
@@ -424,6 +426,7 @@ impl RequestArguments {
             value_bytes: self.record_bytes,
             acks: self.acks,
             is_idempotent: self.idempotent,
+            partitioning: Partitioning::Turns,
         }
     }
 }
@@ -440,6 +443,7 @@ impl PingArguments {
             value_bytes: self.record_bytes,
             acks: Acks::All,
             is_idempotent: false,
+            partitioning: Partitioning::Turns,
         };
         let name = self.topic.clone();
         let plan = Plan {

@@ -152,7 +152,7 @@ mod tests {
 
     use super::*;
     use crate::protocol::Protocol;
-    use crate::scene::plan::{Pace, Plan};
+    use crate::scene::plan::{Pace, Partitioning, Plan};
 
     const EXTENTS: [Extent; 3] = [Extent::Smoke, Extent::Full, Extent::Lab];
 
@@ -226,6 +226,17 @@ mod tests {
         assert_eq!(paces, [rate(97_656), rate(97_656), rate(292_969), rate(97_656)]);
         let needs = workload.needs(Extent::Smoke).expect("the file was read");
         assert_eq!(needs.into_iter().collect::<Vec<_>>(), ["W4"]);
+    }
+
+    #[test]
+    fn many_partitions_are_written_to_at_random_and_those_of_others_in_turn() {
+        for workload in Workload::ours().expect("ours are sound") {
+            let key = &workload.form().key;
+            let want = if key == "W8" { Partitioning::Random } else { Partitioning::Turns };
+            let plans = plans(&workload, Extent::Full, 1.0);
+            let mut producers = plans.iter().flat_map(|plan| &plan.producers);
+            assert!(producers.all(|it| it.partitioning == want), "{key}");
+        }
     }
 
     #[test]

@@ -13,10 +13,14 @@ use crate::failure::Failure;
 use crate::payload::{HEAD_BYTES, Origin, Random};
 use crate::protocol::Protocol;
 use crate::scene::continuity::{Continuity, Faults};
-use crate::scene::plan::{Consumers, From, Plan, Producers, Share};
-use crate::scene::producer::{Producer, Route};
+use crate::scene::plan::{Consumers, From, Partitioning, Plan, Producers, Share};
+use crate::scene::producer::{Choice, Producer, Route};
 use crate::scene::wire::{Consumer, Partitions, Reading, Session, Writing};
 use crate::scene::{amqp, kafka, nats, rabbit_stream};
+
+/// Each producer has one of its own from here on: all targets are sent the same, and no two producers
+/// write to the same partitions in the same order.
+const PARTITIONS_SEED: u64 = 0x70a7_1710;
 
 pub(super) struct Cast<'a> {
     plan: &'a Plan,
@@ -253,7 +257,13 @@ impl<'a> Cast<'a> {
             self.session.publisher(&Writing { topic, producers, origin }, random)?;
         let partition_count = partition_count(self.plan, producers.topic);
         let first_sequence = producers.is_idempotent.then_some(0);
-        let route = Route::new(nth, partition_count, first_sequence, producers.record_count);
+        let choice = match producers.partitioning {
+            Partitioning::Turns => Choice::Turns { next: nth },
+            Partitioning::Random => {
+                Choice::Random(Random::from_seed(PARTITIONS_SEED + u64::from(number)))
+            }
+        };
+        let route = Route::new(choice, partition_count, first_sequence, producers.record_count);
         Producer::new(stream, publisher, route, producers.in_flight_max)
             .map_err(|error| Failure::io("prepare a connection", error))
     }

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::frame::Acks;
 use crate::process::Process;
 use crate::protocol::Protocol;
@@ -43,6 +45,18 @@ pub(crate) struct Producers {
     pub(crate) value_bytes: usize,
     pub(crate) acks: Acks,
     pub(crate) is_idempotent: bool,
+    pub(crate) partitioning: Partitioning,
+}
+
+/// Which partition of its topic a request goes to.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Partitioning {
+    /// The one after that of the request before, from another one on for each connection.
+    #[default]
+    Turns,
+    /// Any, the same ones in every run.
+    Random,
 }
 
 /// Consumers that do the same: fetch from where the log ends when they begin, or from its start, and wait
@@ -139,6 +153,7 @@ impl Plan {
             value_bytes: 50,
             acks: Acks::All,
             is_idempotent: false,
+            partitioning: Partitioning::Turns,
         };
         let consumers = Consumers {
             name: "readers".to_owned(),

@@ -9,6 +9,7 @@ use std::net::TcpStream;
 use crate::batch::Stamp;
 use crate::clock::Moment;
 use crate::failure::Failure;
+use crate::payload::Random;
 use crate::scene::agenda::Place;
 use crate::scene::outstanding::{Answered, InFlight, Outstanding};
 use crate::scene::wire::{Answer, Publisher, Request};
@@ -55,11 +56,20 @@ pub(super) struct Acknowledged {
 /// Which partition is next, and what each was sent.
 #[derive(Debug)]
 pub(super) struct Route {
-    next: usize,
+    choice: Choice,
     request_records: i32,
     /// Of the first request to each partition; `None` if the producer is not idempotent.
     first_sequence: Option<i32>,
     lanes: Vec<Lane>,
+}
+
+/// How the partition of a request is found.
+#[derive(Debug)]
+pub(super) enum Choice {
+    /// From this one on, each in its turn.
+    Turns { next: usize },
+    /// Any, whatever the one before was.
+    Random(Random),
 }
 
 /// What one partition was sent, in records; it begins again after 2^32.
@@ -84,20 +94,19 @@ enum Drained {
 }
 
 impl Route {
-    /// Starts at partition `first` of `count`; every request goes to the one after.
+    /// Over `count` partitions.
     pub(super) fn new(
-        first: usize,
+        choice: Choice,
         count: usize,
         first_sequence: Option<i32>,
         request_records: i32,
     ) -> Self {
         let lanes = vec![Lane::default(); count];
-        Self { next: first % count, request_records, first_sequence, lanes }
+        Self { choice, request_records, first_sequence, lanes }
     }
 
     fn take(&mut self) -> Ticket {
-        let partition = self.next;
-        self.next = (partition + 1) % self.lanes.len();
+        let partition = self.choice.take(self.lanes.len());
         let lane = &mut self.lanes[partition];
         let first_nth = lane.sent_nth;
         lane.sent_nth = first_nth.wrapping_add(self.request_records.cast_unsigned());
@@ -109,6 +118,20 @@ impl Route {
     fn on_acknowledged(&mut self, ticket: Ticket) {
         let end = ticket.first_nth.wrapping_add(self.request_records.cast_unsigned());
         self.lanes[ticket.partition].acknowledged_nth = end;
+    }
+}
+
+impl Choice {
+    /// Of `count` partitions.
+    fn take(&mut self, count: usize) -> usize {
+        match self {
+            Self::Turns { next } => {
+                let partition = *next % count;
+                *next = partition + 1;
+                partition
+            }
+            Self::Random(random) => random.below(count),
+        }
     }
 }
 
@@ -280,16 +303,43 @@ mod tests {
     #[test]
     fn partitions_take_turns_and_count_their_own_sequences() {
         let want = [(1, 0, 0), (0, 0, 0), (1, 5, 5), (0, 5, 5), (1, 10, 10)];
-        check(Route::new(1, 2, Some(0), 5), &want);
+        check(Route::new(Choice::Turns { next: 1 }, 2, Some(0), 5), &want);
+        // Of the fourth producer of two partitions.
+        check(Route::new(Choice::Turns { next: 3 }, 2, Some(0), 5), &want);
+    }
+
+    #[test]
+    fn a_seed_says_which_partitions_and_all_of_them_come() {
+        let drawn = |seed| {
+            let random = Choice::Random(Random::from_seed(seed));
+            let mut route = Route::new(random, 10, Some(0), 1);
+            let tickets: Vec<Ticket> = (0..1_000).map(|_| route.take()).collect();
+            tickets
+        };
+        let tickets = drawn(1);
+        assert_eq!(tickets, drawn(1));
+        assert_ne!(tickets, drawn(2));
+        let in_turn = |two: &[Ticket]| two[1].partition == (two[0].partition + 1) % 10;
+        assert!(tickets.windows(2).filter(|two| in_turn(two)).count() < 200);
+        for partition in 0..10 {
+            let numbers = tickets.iter().filter(|it| it.partition == partition);
+            let numbers: Vec<u32> = numbers.map(|it| it.first_nth).collect();
+            assert!((50..200).contains(&numbers.len()), "{partition}: {}", numbers.len());
+            let is_counted = numbers.iter().copied().zip(0..).all(|(nth, want)| nth == want);
+            assert!(is_counted, "{numbers:?}");
+        }
     }
 
     #[test]
     fn sequences_go_round_as_kafkas() {
-        check(Route::new(0, 1, Some(i32::MAX), 2), &[(0, 0, i32::MAX), (0, 2, 1)]);
+        check(
+            Route::new(Choice::Turns { next: 0 }, 1, Some(i32::MAX), 2),
+            &[(0, 0, i32::MAX), (0, 2, 1)],
+        );
     }
 
     #[test]
     fn no_producer_id_has_no_sequence() {
-        check(Route::new(0, 1, None, 2), &[(0, 0, -1), (0, 2, -1)]);
+        check(Route::new(Choice::Turns { next: 0 }, 1, None, 2), &[(0, 0, -1), (0, 2, -1)]);
     }
 }

@@ -5,6 +5,7 @@
 use serde::Deserialize;
 
 use crate::groups::Protocol;
+use crate::scene::plan::Partitioning;
 use crate::workload::amount::Amount;
 use crate::workload::rate::Rate;
 
@@ -137,6 +138,8 @@ pub(crate) struct Producers {
     pub(crate) acks: Acks,
     #[serde(default)]
     pub(crate) is_idempotent: bool,
+    #[serde(default)]
+    pub(crate) partitioning: Partitioning,
     /// Of all of them together, in phases that say nothing else.
     pub(crate) rate: Rate,
 }

@@ -173,6 +173,7 @@ fn producers_of(it: &form::Producers, form: &Form, at: &Circumstances<'_>) -> pl
             form::Acks::Leader => frame::Acks::Leader,
         },
         is_idempotent: it.is_idempotent,
+        partitioning: it.partitioning,
     }
 }
 
