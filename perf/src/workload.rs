@@ -13,7 +13,7 @@ use crate::workload::form::{Form, Profile, Profiles};
 use crate::workload::rate::Rate;
 use crate::workload::step::Step;
 
-mod amount;
+pub(crate) mod amount;
 pub(crate) mod form;
 pub(crate) mod rate;
 pub(crate) mod script;

@@ -8,7 +8,7 @@ use crate::benchmark::reference;
 use crate::failure::Failure;
 use crate::results::Run;
 use crate::table;
-use crate::workload::rate::Rate;
+use crate::workload::amount::Amount;
 
 const MEGA: f64 = 1_000_000.0;
 
@@ -19,17 +19,24 @@ pub(crate) enum Given {
     Results(PathBuf),
 }
 
-/// `W3=40 MB/s`, or a results file.
+/// `W3=40 MB/s`, or a results file. What is no path may have any case, and white space between its words.
 pub(crate) fn parse(text: &str) -> Result<Given, String> {
     let Some((workload, rate)) = text.split_once('=') else {
         return Ok(Given::Results(text.into()));
     };
-    match Rate::parse(rate) {
-        Some(Rate::Bytes(bytes_per_second)) => {
+    match bytes_per_second(rate) {
+        Some(bytes_per_second) => {
             Ok(Given::Rate { workload: workload.trim().to_ascii_uppercase(), bytes_per_second })
         }
-        _ => Err(format!("`{rate}` is no rate in bytes: write `W3=40 MB/s`, or a results file")),
+        None => Err(format!("`{rate}` is no rate in bytes: write `W3=40 MB/s`, or a results file")),
     }
+}
+
+fn bytes_per_second(rate: &str) -> Option<u64> {
+    let (amount, time) = rate.split_once('/')?;
+    let is_second = time.trim().eq_ignore_ascii_case("s");
+    let bytes = Amount::parse_any_case(amount).filter(|_| is_second)?.bytes();
+    (0 < bytes).then_some(bytes)
 }
 
 #[derive(Debug, Default)]
@@ -82,9 +89,13 @@ mod tests {
     #[test]
     fn it_is_a_rate_in_bytes_or_a_file() {
         let rate = Given::Rate { workload: "W3".to_owned(), bytes_per_second: 40_000_000 };
-        assert_eq!(parse("w3=40 MB/s"), Ok(rate));
+        for text in ["W3=40 MB/s", "w3=40mb/s", " w3 = 40 Mb / S ", "W3=40000000/s"] {
+            assert_eq!(parse(text), Ok(rate.clone()), "{text}");
+        }
         assert_eq!(parse("old/results.json"), Ok(Given::Results("old/results.json".into())));
-        for wrong in ["W3=5000", "W3=max", "W3=", "W3=50 % of W4"] {
+        for wrong in
+            ["W3=5000", "W3=max", "W3=", "W3=50 % of W4", "W3=0 mb/s", "W3=40 mb/m", "W3=4 0 MB/s"]
+        {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

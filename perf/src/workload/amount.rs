@@ -28,6 +28,19 @@ impl Amount {
         }
     }
 
+    /// As `parse`, whatever the case of its unit.
+    pub(crate) fn parse_any_case(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let unit_at = text.find(|it: char| !it.is_ascii_digit()).unwrap_or(text.len());
+        let (count, unit) = text.split_at(unit_at);
+        let unit = unit.trim();
+        if unit.is_empty() {
+            return Self::parse(count);
+        }
+        let (known, _) = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
+        Self::parse(&format!("{count}{known}"))
+    }
+
     pub(crate) const fn bytes(self) -> u64 {
         self.0
     }
@@ -75,6 +88,17 @@ mod tests {
         assert_eq!(bytes("500MB"), Some(500_000_000));
         assert_eq!(bytes("100"), Some(100));
         for wrong in ["", "GiB", "8 Gib", "-1", "1.5 GiB", "99999999999 GiB"] {
+            assert_eq!(bytes(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_case_of_a_unit_may_be_ignored() {
+        let bytes = |text| Amount::parse_any_case(text).map(Amount::bytes);
+        for text in ["8 GiB", "8gib", " 8  GIB ", "8589934592"] {
+            assert_eq!(bytes(text), Some(8 << 30), "{text}");
+        }
+        for wrong in ["", "gib", "8 gi", "-1", "1.5 gib", "8 gib s"] {
             assert_eq!(bytes(wrong), None, "{wrong}");
         }
     }
