@@ -240,6 +240,19 @@ mod tests {
     }
 
     #[test]
+    fn a_small_record_goes_out_in_batches_of_8_kib_and_of_a_thousand() {
+        let workload = Workload::load("W5").expect("it is ours");
+        for extent in EXTENTS {
+            let plans = plans(&workload, extent, 1.0);
+            let mut producers = plans.iter().map(|plan| &plan.producers[0]);
+            assert!(producers.any(|it| (it.value_bytes, it.record_count) == (100, 1_000)));
+            let mut producers = plans.iter().map(|plan| &plan.producers[0]);
+            let is_as_kafkas = producers.any(|it| (it.value_bytes, it.record_count) == (100, 72));
+            assert_eq!(is_as_kafkas, extent != Extent::Smoke);
+        }
+    }
+
+    #[test]
     fn the_backlog_is_scaled_and_readers_begin_with_their_phase() {
         let workload = Workload::load("W7").expect("it is ours");
         let plan = &plans(&workload, Extent::Full, 0.5)[0];

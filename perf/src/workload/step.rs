@@ -122,6 +122,10 @@ fn words(field: &str, value: &Value) -> (String, String) {
             let size = sized(&text);
             (size.replace(' ', ""), format!("records of {size}"))
         }
+        "batch_bytes" => {
+            let size = sized(&text);
+            (size.replace(' ', ""), format!("batches of {size}"))
+        }
         "acks" => (short, format!("acks={text}")),
         "partitions" => (short, counted(&text, "partition")),
         "count" => (short, counted(&text, "reader")),
