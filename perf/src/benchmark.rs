@@ -47,7 +47,7 @@ const RESULTS_FILE: &str = "results.json";
 /// The limits are measured before the first turn, after the last, and after this many workloads.
 const WORKLOADS_PER_LIMITS: usize = 6;
 /// Things that one measure of the limits does, each for its length.
-const LIMIT_COUNT: u32 = 12;
+const LIMIT_COUNT: u32 = 13;
 
 /// Descriptors for what is no idle connection: producers, readers, segments, libraries.
 const DESCRIPTORS_BESIDE: u64 = 4_000;

@@ -1,7 +1,7 @@
 //! The disk without a broker: durable writes, small ones and a stream of large ones, and reads.
 //!
 //! All go around the page cache, writes into blocks that were written before, as a log that reuses its
-//! space does. Invariant: the file is gone when the measure ends, however it ends.
+//! space does; the stream also into blocks that are only reserved, as a log that grows does. Invariant: the file is gone when the measure ends, however it ends.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::process::{Command, id};
 use std::thread;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags, fdatasync, open};
+use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, fdatasync, ftruncate, open};
 use rustix::io::{pread, pwrite};
 
 use crate::clock::Moment;
@@ -27,11 +27,12 @@ const FILE_BYTES: usize = 512 << 20;
 const READ_BYTES: usize = 256 << 10;
 /// Reads that are asked of the disk at once.
 const READ_DEPTH: usize = 8;
-const WRITES_PER_SYNC: usize = 8;
+/// Large writes that are under way at once, as a broker's are that carries several partitions.
+const WRITE_DEPTH: usize = 8;
 const MEGA: f64 = 1_000_000.0;
 
 const _: () = {
-    assert!(FILE_BYTES.is_multiple_of(LARGE_BYTES * WRITES_PER_SYNC));
+    assert!(FILE_BYTES.is_multiple_of(LARGE_BYTES));
     assert!(FILE_BYTES.is_multiple_of(READ_BYTES * READ_DEPTH));
 };
 
@@ -47,7 +48,7 @@ pub(super) fn measure(plan: &Plan<'_>, report: &mut Report) -> Result<(), Failur
     for check in [&STREAM_CHECK, &READ_CHECK] {
         fio(plan, &file, check, report);
     }
-    Ok(())
+    fresh_stream(plan, &file, report)
 }
 
 /// A file of `FILE_BYTES` that was written once.
@@ -151,22 +152,53 @@ fn one_by_one(
     Ok(())
 }
 
-/// Writes of 128 KiB, one after the other, a sync after each eighth.
+/// Writes of 128 KiB, some at once, each durable when it has come back, round and round the file.
 fn stream(plan: &Plan<'_>, scratch: &Scratch, report: &mut Report) -> Result<(), Failure> {
+    let places = (0..FILE_BYTES).step_by(LARGE_BYTES).cycle();
+    stream_to(plan, scratch, "stream_128k_mb_per_second", places, report)
+}
+
+/// The same into blocks that are reserved and were never written, once from the file's start to its end.
+fn fresh_stream(plan: &Plan<'_>, scratch: &Scratch, report: &mut Report) -> Result<(), Failure> {
     let file = scratch.open(OFlags::DIRECT)?;
-    let memory = Aligned::of(LARGE_BYTES);
+    let byte_count = u64::try_from(FILE_BYTES).expect("sizes have at most 64 bits");
+    let name = "stream_fresh_128k_mb_per_second";
+    ftruncate(&file, 0).map_err(|error| scratch.failed("empty", error.into()))?;
+    if let Err(error) = fallocate(&file, FallocateFlags::empty(), 0, byte_count) {
+        report.put_void(format!("no {name}: the file system reserves nothing ({error})"));
+        return Ok(());
+    }
+    fdatasync(&file).map_err(|error| scratch.failed("sync", error.into()))?;
+    stream_to(plan, scratch, name, (0..FILE_BYTES).step_by(LARGE_BYTES), report)
+}
+
+fn stream_to(
+    plan: &Plan<'_>,
+    scratch: &Scratch,
+    name: &str,
+    places: impl Iterator<Item = usize>,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let file = scratch.open(OFlags::DIRECT)?;
+    let refused = |error| Failure::io("set up an io_uring", error);
+    let mut ring = Ring::new(Aligned::of(LARGE_BYTES)).map_err(refused)?;
     let start = Moment::now();
-    let (mut position, mut byte_count) = (0, 0);
-    while Moment::now().since(start) < plan.length {
-        for _ in 0..WRITES_PER_SYNC {
-            scratch.write(&file, memory.bytes(), position)?;
-            position = (position + LARGE_BYTES) % FILE_BYTES;
-            byte_count += LARGE_BYTES;
-        }
-        fdatasync(&file).map_err(|error| scratch.failed("sync", error.into()))?;
+    let end = start.plus(plan.length);
+    let mut write_count = 0;
+    let places = places
+        .take_while(|_| Moment::now() < end)
+        .inspect(|_| write_count += 1)
+        .map(|it| u64::try_from(it).expect("positions have at most 64 bits"));
+    let written = ring.stream_durably(&file, WRITE_DEPTH, places);
+    let byte_count = written.map_err(|error| scratch.failed("write by a ring", error))?;
+    if byte_count != write_count * LARGE_BYTES {
+        return Err(Failure::new(format!(
+            "{} took {byte_count} bytes only",
+            scratch.path.display()
+        )));
     }
     let seconds = Moment::now().since(start).as_secs_f64();
-    report.put("stream_128k_mb_per_second", float_of(byte_count) / MEGA / seconds);
+    report.put(name, float_of(byte_count) / MEGA / seconds);
     Ok(())
 }
 
