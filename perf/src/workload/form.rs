@@ -65,8 +65,8 @@ pub(crate) enum Bound {
     None,
     /// A round trip, and a durable write where the target makes one: the floor of a closed loop's median.
     Ping,
-    /// A round trip and a durable write; one and a half if the disk is always busy: who comes in the
-    /// middle of a write waits for the next. Or what the network alone costs for each request.
+    /// The same floor, of the median of an open loop: whoever is acknowledged has waited for one whole
+    /// write, however many share it. Or what the network alone costs for each request.
     GroupCommit,
     /// What the network alone costs for each request, the durable stream, or loopback.
     Requests,
