@@ -1,9 +1,12 @@
 import java.util.Arrays;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Properties;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorCompletionService;
+import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.common.KafkaFuture;
@@ -22,6 +25,31 @@ final class Check {
         if (!Objects.deepEquals(want, got)) {
             throw new AssertionError(what + ": want " + show(want) + ", got " + show(got));
         }
+    }
+
+    /** A part of a program, of which many wait at a time. */
+    interface Scene {
+        void play() throws Exception;
+    }
+
+    /** Plays them beside each other, four at a time; the first that fails ends the program. */
+    static void together(List<Scene> scenes) throws Exception {
+        var threads = Executors.newFixedThreadPool(4, it -> {
+            var thread = new Thread(it);
+            thread.setDaemon(true);
+            return thread;
+        });
+        var playing = new ExecutorCompletionService<Void>(threads);
+        for (Scene scene : scenes) {
+            playing.submit(() -> {
+                scene.play();
+                return null;
+            });
+        }
+        for (int at = 0; at < scenes.size(); at++) {
+            playing.take().get();
+        }
+        threads.shutdown();
     }
 
     /** The call fails with this exception, at the top or as the cause. */

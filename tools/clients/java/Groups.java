@@ -9,11 +9,15 @@ import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Consumer;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.ConsumerGroupDescription;
 import org.apache.kafka.clients.admin.MemberToRemove;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.RemoveMembersFromConsumerGroupOptions;
+import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -21,6 +25,8 @@ import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.GroupState;
+import org.apache.kafka.common.GroupType;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.GroupIdNotFoundException;
 import org.apache.kafka.common.errors.GroupNotEmptyException;
@@ -28,9 +34,9 @@ import org.apache.kafka.common.errors.GroupSubscribedToTopicException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 
 /**
- * Groups of Java's consumer through every kind of rebalance: members come, go, get stuck, are restarted,
- * and the topic grows. At every instant a partition has at most one owner; each record is read, and twice
- * only when its reader was thrown out.
+ * Groups of Java's consumer through rebalances: members come, go, get stuck, are restarted, and the topic grows; what changes
+ * in a group that is at work is in {@link Changes}. At every instant a partition has at most one owner; each record is read,
+ * and twice only when its reader was thrown out. What members are told of partitions is what Apache Kafka tells them.
  */
 final class Groups {
     static final int PARTITIONS = 6;
@@ -40,13 +46,16 @@ final class Groups {
     public static void main(String[] arguments) throws Exception {
         String broker = arguments[0];
         try (Admin admin = Check.admin(broker)) {
+            var scenes = new ArrayList<Check.Scene>();
             for (String assignor : List.of("Range", "RoundRobin", "Sticky", "CooperativeSticky", CONSUMER)) {
-                new Groups(broker, admin, assignor).rebalances();
+                scenes.add(() -> new Groups(broker, admin, assignor).rebalances());
             }
             for (String assignor : List.of("Range", "CooperativeSticky", CONSUMER)) {
-                new Groups(broker, admin, assignor).staticMembers();
+                scenes.add(() -> new Groups(broker, admin, assignor).staticMembers());
             }
-            new Groups(broker, admin, "Range").administration();
+            scenes.add(() -> new Groups(broker, admin, "Range").administration());
+            scenes.add(() -> new Groups(broker, admin, CONSUMER).administration());
+            Check.together(scenes);
         }
     }
 
@@ -60,13 +69,19 @@ final class Groups {
     final Map<Integer, Integer> reads = new ConcurrentHashMap<>();
     final AtomicReference<Throwable> failure = new AtomicReference<>();
     final List<Member> members = new ArrayList<>();
+    /** Topics whose offsets nobody commits, as they are about to be deleted. */
+    final Set<String> leaving = ConcurrentHashMap.newKeySet();
     int sent;
 
     Groups(String broker, Admin admin, String assignor) throws Exception {
+        this(broker, admin, assignor, "rebalances");
+    }
+
+    Groups(String broker, Admin admin, String assignor, String what) throws Exception {
         this.broker = broker;
         this.admin = admin;
         this.assignor = assignor;
-        this.group = "java-group-" + assignor + "-" + Long.toString(System.nanoTime(), 36);
+        this.group = "java-" + what + "-" + assignor + "-" + Long.toString(System.nanoTime(), 36);
         this.topic = group;
         Records.create(admin, topic, PARTITIONS, Map.of());
     }
@@ -76,26 +91,43 @@ final class Groups {
         final String instance;
         volatile boolean isStopped;
         volatile boolean isStuck;
+        /** Somebody else has its lasting name, and its place. */
+        volatile boolean isTwin;
         volatile int rebalances;
+        /** How many partitions it was told to give up, and has lost, so far. */
+        volatile int revoked;
+        volatile int lost;
         volatile Set<TopicPartition> assigned = Set.of();
+        /** What it shall subscribe to, before it polls next. */
+        final AtomicReference<Consumer<Member>> subscription;
+        /** What ends it, if that is to be. */
+        volatile Class<? extends Exception> end;
         final KafkaConsumer<byte[], byte[]> consumer;
 
         Member(String instance) {
+            this(instance, assignor);
+        }
+
+        /** With such assignors, in the order of its wishes, and settings that beat the usual. */
+        Member(String instance, String assignors, Object... settings) {
+            this(instance, it -> it.consumer.subscribe(List.of(topic), it), null, assignors, settings);
+        }
+
+        Member(String instance, Consumer<Member> first, Class<? extends Exception> end, String assignors, Object... settings) {
             this.instance = instance;
+            this.subscription = new AtomicReference<>(first);
+            this.end = end;
             Object[] more = {
                 "group.id", group, "max.poll.interval.ms", "6000", "metadata.max.age.ms", "500", "auto.offset.reset", "earliest",
                 "fetch.max.wait.ms", "100",
+                "allow.auto.create.topics", "false", // A topic that is deleted stays so.
             };
             var list = new ArrayList<Object>(List.of(more));
-            if (assignor.equals(CONSUMER)) {
-                list.addAll(List.of("group.protocol", "consumer"));
-            } else {
-                list.addAll(List.of("session.timeout.ms", "6000", "heartbeat.interval.ms", "300"));
-                list.addAll(List.of("partition.assignment.strategy", "org.apache.kafka.clients.consumer." + assignor + "Assignor"));
-            }
+            list.addAll(settings(assignors));
             if (instance != null) {
                 list.addAll(List.of("group.instance.id", instance));
             }
+            list.addAll(List.of(settings)); // The last wins.
             consumer = Records.consumer(broker, list.toArray());
             setDaemon(true);
             setUncaughtExceptionHandler((thread, error) -> failure.compareAndSet(null, error));
@@ -105,8 +137,23 @@ final class Groups {
 
         @Override
         public void run() {
-            consumer.subscribe(List.of(topic), this);
+            try {
+                follow();
+            } catch (KafkaException exception) {
+                if (end == null || !end.isInstance(exception)) {
+                    throw exception;
+                }
+                consumer.close(CloseOptions.timeout(Duration.ZERO));
+                owners.values().removeIf(owner -> owner == this);
+            }
+        }
+
+        private void follow() {
             while (!isStopped) {
+                var next = subscription.getAndSet(null);
+                if (next != null) {
+                    next.accept(this);
+                }
                 var records = consumer.poll(Duration.ofMillis(50));
                 for (ConsumerRecord<byte[], byte[]> record : records) {
                     reads.merge(Integer.parseInt(new String(record.value())), 1, Integer::sum);
@@ -119,10 +166,20 @@ final class Groups {
                     pause(50);
                 }
             }
-            consumer.commitSync();
+            commit();
             consumer.close();
             // A static member's partitions are its own until somebody else gets them.
             owners.values().removeIf(owner -> owner == this);
+        }
+
+        private void commit() {
+            var positions = new HashMap<TopicPartition, OffsetAndMetadata>();
+            for (TopicPartition partition : consumer.assignment()) {
+                if (!leaving.contains(partition.topic())) {
+                    positions.put(partition, new OffsetAndMetadata(consumer.position(partition)));
+                }
+            }
+            consumer.commitSync(positions);
         }
 
         @Override
@@ -130,18 +187,20 @@ final class Groups {
             rebalances++;
             for (TopicPartition partition : partitions) {
                 Member before = owners.put(partition, this);
-                Check.that(before == null || before == this || before.isStuck, partition + " had no owner");
+                Check.that(before == null || before == this || before.isStuck || before.isTwin, partition + " had no owner");
             }
         }
 
         @Override
         public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
-            consumer.commitSync();
+            revoked += partitions.size();
+            commit();
             partitions.forEach(partition -> owners.remove(partition, this));
         }
 
         @Override
         public void onPartitionsLost(Collection<TopicPartition> partitions) {
+            lost += partitions.size();
             partitions.forEach(partition -> owners.remove(partition, this));
         }
 
@@ -151,6 +210,24 @@ final class Groups {
             Check.that(!isAlive(), "a member ends");
             members.remove(this);
         }
+
+        /** Until what shall end it has done so. */
+        void awaitEnd() throws Exception {
+            join(20_000);
+            Check.that(!isAlive(), end.getSimpleName() + " ends a member of " + group);
+            members.remove(this);
+        }
+    }
+
+    /** What makes a member of one that asks for such assignors. */
+    static List<String> settings(String assignors) {
+        if (assignors.equals(CONSUMER)) {
+            return List.of("group.protocol", "consumer");
+        }
+        var classes = Stream.of(assignors.split(",")).map(it -> "org.apache.kafka.clients.consumer." + it + "Assignor");
+        return List.of(
+            "session.timeout.ms", "6000", "heartbeat.interval.ms", "300",
+            "partition.assignment.strategy", classes.collect(Collectors.joining(",")));
     }
 
     static void pause(long ms) {
@@ -180,15 +257,19 @@ final class Groups {
             if (got.equals(want) && owned.size() == total && owners.size() >= total) {
                 return;
             }
-            Check.that(turn < 400, "partitions of each member " + want + ", got " + got + " of " + owned + " in " + group);
+            Check.that(turn < 1200, "partitions of each member " + want + ", got " + got + " of " + owned + " in " + group);
             pause(50);
         }
     }
 
     void send(int count) throws Exception {
+        send(topic, PARTITIONS, count);
+    }
+
+    void send(String topic, int partitions, int count) throws Exception {
         try (KafkaProducer<byte[], byte[]> producer = Records.producer(broker)) {
             for (int index = 0; index < count; index++) {
-                producer.send(new ProducerRecord<>(topic, sent % PARTITIONS, null, Integer.toString(sent++).getBytes()));
+                producer.send(new ProducerRecord<>(topic, sent % partitions, null, Integer.toString(sent++).getBytes()));
             }
             producer.flush();
         }
@@ -197,7 +278,7 @@ final class Groups {
     void awaitReads(boolean isExactlyOnce) {
         for (int turn = 0; reads.size() < sent; turn++) {
             Check.that(failure.get() == null, "no member fails, but " + failure.get());
-            Check.that(turn < 400, "each of " + sent + " records is read, " + reads.size() + " are");
+            Check.that(turn < 1200, "each of " + sent + " records is read, " + reads.size() + " are");
             pause(50);
         }
         if (isExactlyOnce) {
@@ -209,10 +290,13 @@ final class Groups {
 
     void rebalances() throws Exception {
         send(300);
-        new Member(null);
+        boolean isEager = List.of("Range", "RoundRobin", "Sticky").contains(assignor);
+        Member first = new Member(null);
         await(6);
+        Check.equal(0, first.revoked, "partitions that are given up by the first");
         Member second = new Member(null);
         await(3, 3);
+        Check.equal(isEager ? 6 : 3, first.revoked, "partitions that are given up for the second");
         send(300);
         Member third = new Member(null);
         await(2, 2, 2);
@@ -224,17 +308,27 @@ final class Groups {
         await(6);
         send(300);
         awaitReads(false);
+        Check.equal(0, first.lost, "partitions that the first has lost");
         third.isStuck = false; // It finds out that it is not a member, and joins again.
         await(3, 3);
+        Check.equal(3, third.lost, "partitions that the stuck member has lost");
         Check.get(admin.createPartitions(Map.of(topic, NewPartitions.increaseTo(8))).all());
         await(4, 4);
+        endAll();
+        checkCommitted();
+    }
+
+    void checkCommitted() throws Exception {
+        var committed = Check.get(admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata());
+        long total = committed.values().stream().mapToLong(OffsetAndMetadata::offset).sum();
+        Check.equal((long) sent, total, "records that are committed in " + group);
+        Check.that(failure.get() == null, "no member fails, but " + failure.get());
+    }
+
+    void endAll() throws Exception {
         for (Member member : List.copyOf(members)) {
             member.end();
         }
-        var committed = Check.get(admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata());
-        long total = committed.values().stream().mapToLong(OffsetAndMetadata::offset).sum();
-        Check.equal((long) sent, total, "records that are committed");
-        Check.that(failure.get() == null, "no member fails, but " + failure.get());
     }
 
     /** KIP-345: who comes back under its lasting name gets what it had, and the others notice nothing. */
@@ -276,7 +370,9 @@ final class Groups {
         awaitReads(true);
         var description = describe();
         Check.equal(GroupState.STABLE, description.groupState(), "the state");
-        Check.equal("range", description.partitionAssignor(), "the assignor");
+        boolean isConsumer = assignor.equals(CONSUMER);
+        Check.equal(isConsumer ? GroupType.CONSUMER : GroupType.CLASSIC, description.type(), "the type");
+        Check.equal(isConsumer ? "uniform" : "range", description.partitionAssignor(), "the assignor");
         var described = description.members().iterator().next();
         Check.equal("/127.0.0.1", described.host(), "the member's host");
         Check.equal(member.assigned, described.assignment().topicPartitions(), "the member's partitions");
