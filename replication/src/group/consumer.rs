@@ -30,6 +30,7 @@ use crate::group::consumer_record::{
 };
 use crate::group::coordinator::Step;
 use crate::group::member::{Clocks, Goal, Member};
+use crate::group::migration::is_downgradable;
 use crate::group::record::GroupRecord;
 use crate::group::request::{ConsumerHeartbeat, Identity};
 use crate::group::subscription::{Pattern, Subscription, topic_ids, topics_hash};
@@ -600,7 +601,11 @@ impl ConsumerGroup {
                 self.forget_unused(step, regex);
             }
         }
-        self.begin_epoch(step, 1, self.epoch.topics_hash);
+        // Who is left goes on in a classic group, whose generation is this epoch: a member that is at it only joins again, and
+        // loses nothing.
+        if !is_downgradable(step, self) {
+            self.begin_epoch(step, 1, self.epoch.topics_hash);
+        }
     }
 
     fn take_out(&mut self, step: &mut Step<'_>, id: &Arc<str>) -> Option<Member> {
