@@ -368,7 +368,7 @@ impl ClassicGroup {
 
     /// A known member takes part in the next generation.
     fn take_part(&mut self, step: &mut Step<'_>, ticket: Ticket, join: &Join) {
-        let edited = self.roster.edit(&join.identity.member, |member| {
+        self.roster.edit(&join.identity.member, |member| {
             member.protocols.clone_from(&join.protocols);
             member.session_ms = join.session_ms;
             member.rebalance_ms = join.rebalance_ms;
@@ -376,7 +376,6 @@ impl ClassicGroup {
             member.client_host = Arc::clone(&join.client_host);
             member.wait(step, Waiting::Join(ticket));
         });
-        edited.expect("it was just looked up");
         self.rebalance(step);
     }
 
@@ -421,8 +420,7 @@ impl ClassicGroup {
             step.answer(ticket, Answer::Join(Ok(joined)));
             return;
         }
-        let edited = self.roster.edit(&id, |it| it.waiting = Waiting::Join(ticket));
-        edited.expect("it was just put there");
+        self.roster.edit(&id, |it| it.waiting = Waiting::Join(ticket));
         self.rebalance(step);
     }
 
@@ -515,7 +513,7 @@ impl ClassicGroup {
         let ids: Vec<_> = self.roster.all().keys().cloned().collect();
         for id in ids {
             let joined = self.joined(&id);
-            let edited = self.roster.edit(&id, |member| {
+            self.roster.edit(&id, |member| {
                 member.has_synced = false;
                 if let Waiting::Join(ticket) = member.waiting {
                     member.is_new = false;
@@ -525,7 +523,6 @@ impl ClassicGroup {
                     step.answer(ticket, Answer::Join(Ok(joined)));
                 }
             });
-            edited.expect("a member's id");
         }
     }
 
@@ -603,22 +600,20 @@ impl ClassicGroup {
         let id = &sync.identity.member;
         match self.phase {
             Phase::Completing { sync_until } => {
-                let edited = self.roster.edit(id, |member| {
+                self.roster.edit(id, |member| {
                     member.has_synced = true;
                     member.wait(step, Waiting::Sync(ticket));
                 });
-                edited.expect("it was checked");
                 if self.leader.as_ref() == Some(id) {
                     self.assign(step, sync.assignments, sync_until);
                 }
             }
             _ => {
                 let synced = self.synced(id);
-                let edited = self.roster.edit(id, |member| {
+                self.roster.edit(id, |member| {
                     member.has_synced = true;
                     member.live(step);
                 });
-                edited.expect("it was checked");
                 step.answer(ticket, Answer::Sync(Ok(synced)));
             }
         }
@@ -652,14 +647,16 @@ impl ClassicGroup {
     ) {
         self.roster.edit_all(|_, it| it.assignment = Bytes::new());
         for (id, assignment) in assignments {
-            self.roster.edit(&id, |it| it.assignment = assignment);
+            if self.roster.all().contains_key(&id) {
+                self.roster.edit(&id, |it| it.assignment = assignment);
+            }
         }
         self.phase = Phase::Stable { sync_until };
         self.write(step);
         let ids: Vec<_> = self.roster.all().keys().cloned().collect();
         for id in ids {
             let synced = self.synced(&id);
-            let edited = self.roster.edit(&id, |member| {
+            self.roster.edit(&id, |member| {
                 if let Waiting::Sync(ticket) = member.waiting {
                     member.waiting = Waiting::Nothing;
                     member.live(step);
@@ -667,7 +664,6 @@ impl ClassicGroup {
                     step.answer(ticket, Answer::Sync(Ok(synced)));
                 }
             });
-            edited.expect("a member's id");
         }
     }
 

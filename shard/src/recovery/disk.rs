@@ -27,7 +27,7 @@ pub(super) struct Opened<F> {
     pub file: F,
     pub bytes: u64,
     /// What is read and written next lies mostly in the block that was read or written before.
-    known: Option<Known>,
+    pub known: Option<Known>,
 }
 
 impl<F> Opened<F> {
@@ -45,7 +45,7 @@ impl<F> Opened<F> {
 
 /// The front of one block of a file, as the file has it.
 #[derive(Clone)]
-struct Known {
+pub(super) struct Known {
     pos: u64,
     bytes: Vec<u8>,
 }

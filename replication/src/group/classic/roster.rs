@@ -84,13 +84,15 @@ impl Roster {
         Some(member)
     }
 
-    /// Changes a member. `None` if it is not there.
-    pub(super) fn edit<T>(&mut self, id: &str, edit: impl FnOnce(&mut Member) -> T) -> Option<T> {
-        let member = self.members.get_mut(id)?;
+    /// Changes a member.
+    ///
+    /// # Panics
+    /// If it is not there.
+    pub(super) fn edit(&mut self, id: &str, edit: impl FnOnce(&mut Member)) {
+        let member = self.members.get_mut(id).expect("only members are changed");
         self.counts.subtract(id, member);
-        let edited = edit(member);
+        edit(member);
         self.counts.add(id, member);
-        Some(edited)
     }
 
     pub(super) fn edit_all(&mut self, mut edit: impl FnMut(&Arc<str>, &mut Member)) {
@@ -251,7 +253,7 @@ mod tests {
                 match dice.below(8) {
                     0..=2 => roster.insert((&*id).into(), dice.member()),
                     3 => drop(roster.remove(&id)),
-                    4..=6 => {
+                    4..=6 if roster.all().contains_key(&*id) => {
                         roster.edit(&id, |it| dice.change(it));
                     }
                     _ => roster.edit_all(|_, it| dice.change(it)),
