@@ -545,6 +545,8 @@ mod tests {
     use super::{SYNONYMS, broker_key, broker_keys, tables};
     use crate::config::definition::Treatment;
 
+    const KAFKA_KEYS: usize = 363;
+
     #[test]
     fn each_table_is_in_order_and_no_name_is_in_two() {
         for table in tables() {
@@ -563,6 +565,16 @@ mod tests {
             assert!(!matches!(key.treatment, Treatment::Refused(_)), "{}", key.name);
             assert_eq!(key.canonical(default).as_deref(), Ok(default), "{}", key.name);
         }
+    }
+
+    /// Those of Kafka 4.3.1: every name in `AbstractKafkaConfig.CONFIG_DEF` and in
+    /// `DynamicBrokerConfig.ALL_DYNAMIC_CONFIGS`, also the internal ones, as its classes list them.
+    #[test]
+    fn every_key_of_kafka_is_known() {
+        let names: Vec<&str> = include_str!("broker_keys/kafka_names.txt").lines().collect();
+        assert_eq!(names.len(), KAFKA_KEYS);
+        let strangers: Vec<_> = names.iter().filter(|it| broker_key(it).is_none()).collect();
+        assert!(strangers.is_empty(), "{strangers:?}");
     }
 
     #[test]

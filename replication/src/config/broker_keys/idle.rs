@@ -66,13 +66,18 @@ pub(super) static IDLE: &[Definition] = &[
         .updated(Update::ClusterWide),
     idle("group.coordinator.new.enable", Kind::Boolean, Some("true"), COORDINATORS),
     idle("group.coordinator.threads", Kind::Int, Some("4"), COORDINATORS),
-    idle("group.share.assignment.interval.ms", Kind::Int, Some("1000"), SHARES),
+    idle("group.share.assignment.interval.ms", Kind::Int, Some("1000"), SHARES)
+        .checked(Check::AtLeast(0))
+        .updated(Update::ClusterWide),
+    idle("group.share.assignor.offload.enable", Kind::Boolean, Some("true"), SHARES)
+        .updated(Update::ClusterWide),
     idle("group.share.assignors", Kind::List, Some("simple"), SHARES),
     idle("group.share.delivery.count.limit", Kind::Int, Some("5"), SHARES),
     idle("group.share.enable", Kind::Boolean, Some("false"), SHARES),
     idle("group.share.heartbeat.interval.ms", Kind::Int, Some("5000"), SHARES),
     idle("group.share.initialize.retry.interval.ms", Kind::Int, Some("30000"), SHARES),
-    idle("group.share.max.assignment.interval.ms", Kind::Int, Some("15000"), SHARES),
+    idle("group.share.max.assignment.interval.ms", Kind::Int, Some("15000"), SHARES)
+        .checked(Check::AtLeast(0)),
     idle("group.share.max.delivery.count.limit", Kind::Int, Some("10"), SHARES),
     idle("group.share.max.heartbeat.interval.ms", Kind::Int, Some("15000"), SHARES),
     idle("group.share.max.partition.max.record.locks", Kind::Int, Some("4000"), SHARES),
@@ -80,7 +85,8 @@ pub(super) static IDLE: &[Definition] = &[
     idle("group.share.max.session.timeout.ms", Kind::Int, Some("60000"), SHARES),
     idle("group.share.max.share.sessions", Kind::Int, Some("2000"), SHARES),
     idle("group.share.max.size", Kind::Int, Some("200"), SHARES),
-    idle("group.share.min.assignment.interval.ms", Kind::Int, Some("0"), SHARES),
+    idle("group.share.min.assignment.interval.ms", Kind::Int, Some("0"), SHARES)
+        .checked(Check::AtLeast(0)),
     idle("group.share.min.delivery.count.limit", Kind::Int, Some("2"), SHARES),
     idle("group.share.min.heartbeat.interval.ms", Kind::Int, Some("5000"), SHARES),
     idle("group.share.min.partition.max.record.locks", Kind::Int, Some("100"), SHARES),
@@ -96,14 +102,18 @@ pub(super) static IDLE: &[Definition] = &[
     idle("group.share.record.lock.duration.ms", Kind::Int, Some("30000"), SHARES),
     idle("group.share.session.timeout.ms", Kind::Int, Some("45000"), SHARES),
     idle("group.streams.assignment.interval.ms", Kind::Int, Some("1000"), STREAMS),
+    idle("group.streams.assignor.offload.enable", Kind::Boolean, Some("true"), STREAMS)
+        .updated(Update::ClusterWide),
     idle("group.streams.heartbeat.interval.ms", Kind::Int, Some("5000"), STREAMS),
     idle("group.streams.initial.rebalance.delay.ms", Kind::Int, Some("3000"), STREAMS),
-    idle("group.streams.max.assignment.interval.ms", Kind::Int, Some("15000"), STREAMS),
+    idle("group.streams.max.assignment.interval.ms", Kind::Int, Some("15000"), STREAMS)
+        .checked(Check::AtLeast(0)),
     idle("group.streams.max.heartbeat.interval.ms", Kind::Int, Some("15000"), STREAMS),
     idle("group.streams.max.session.timeout.ms", Kind::Int, Some("60000"), STREAMS),
     idle("group.streams.max.size", Kind::Int, Some("2147483647"), STREAMS),
     idle("group.streams.max.standby.replicas", Kind::Int, Some("2"), STREAMS),
-    idle("group.streams.min.assignment.interval.ms", Kind::Int, Some("0"), STREAMS),
+    idle("group.streams.min.assignment.interval.ms", Kind::Int, Some("0"), STREAMS)
+        .checked(Check::AtLeast(0)),
     idle("group.streams.min.heartbeat.interval.ms", Kind::Int, Some("5000"), STREAMS),
     idle("group.streams.min.session.timeout.ms", Kind::Int, Some("45000"), STREAMS),
     idle("group.streams.num.standby.replicas", Kind::Int, Some("0"), STREAMS),
@@ -251,9 +261,10 @@ pub(super) static IDLE: &[Definition] = &[
         .updated(Update::ClusterWide),
     idle("sasl.kerberos.ticket.renew.window.factor", Kind::Double, Some("0.8"), SECURITY_IDLE)
         .updated(Update::ClusterWide),
-    idle("server.max.startup.time.ms", Kind::Long, Some("9223372036854775807"), ONE_NODE),
+    idle("server.max.startup.time.ms", Kind::Long, Some("9223372036854775807"), QUORUM),
     idle("share.coordinator.append.linger.ms", Kind::Int, Some("5"), SHARES),
-    idle("share.coordinator.cached.buffer.max.bytes", Kind::Int, Some("1048588"), SHARES),
+    idle("share.coordinator.cached.buffer.max.bytes", Kind::Int, Some("1048588"), SHARES)
+        .updated(Update::ClusterWide),
     idle(
         "share.coordinator.cold.partition.snapshot.interval.ms",
         Kind::Int,
