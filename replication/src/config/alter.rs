@@ -8,7 +8,7 @@ use crate::config::broker::Configs;
 use crate::config::broker_keys::{broker_key, listener_key};
 use crate::config::definition::{Definition, Kind, Update, split};
 use crate::config::describe::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC, broker_scope};
-use crate::config::group::{GROUP_KEYS, group_key, timing};
+use crate::config::group::{GROUP_KEYS, GROUP_KEYS_REFUSED, check_paces, group_key};
 use crate::config::nearest::nearest;
 use crate::config::topic_keys::{TOPIC_KEYS, TOPIC_KEYS_REFUSED, topic_key};
 use crate::event::{BrokerScope, ConfigChange, Event};
@@ -273,7 +273,8 @@ impl<'a> Target<'a> {
             Self::Broker { scope, .. } => Ok((!changes.is_empty())
                 .then_some(Event::BrokerConfigsChanged { scope: *scope, changes })),
             Self::Group { image, name, .. } => {
-                check_group(image, &configs)?;
+                check_paces(image.layers(), &configs)
+                    .map_err(|message| Refusal::new(Reason::InvalidConfig, message))?;
                 let group = name.clone();
                 Ok((!changes.is_empty()).then_some(Event::GroupConfigsChanged { group, changes }))
             }
@@ -363,9 +364,12 @@ fn broker_value(key: &str, value: &str) -> Result<String, Refusal> {
 
 fn group_value(image: &Image, key: &str, value: &str) -> Result<String, Refusal> {
     let Some(known) = group_key(key) else {
-        let message = match nearest(key, GROUP_KEYS.iter().map(|it| it.definition.name)) {
-            Some(name) => format!("Unknown group config name: {key}; did you mean {name}?"),
-            None => format!("Unknown group config name: {key}"),
+        let message = match GROUP_KEYS_REFUSED.iter().find(|(name, _)| *name == key) {
+            Some((name, reason)) => format!("{name} is not accepted: {reason}"),
+            None => match nearest(key, GROUP_KEYS.iter().map(|it| it.definition.name)) {
+                Some(name) => format!("Unknown group config name: {key}; did you mean {name}?"),
+                None => format!("Unknown group config name: {key}"),
+            },
         };
         return refuse(Reason::InvalidConfig, message);
     };
@@ -374,20 +378,6 @@ fn group_value(image: &Image, key: &str, value: &str) -> Result<String, Refusal>
     let bounds = known.check(image.layers(), &value);
     bounds.map_err(|message| Refusal::new(Reason::InvalidConfig, message))?;
     Ok(value)
-}
-
-/// What no single config shows.
-fn check_group(image: &Image, overrides: &Configs) -> Result<(), Refusal> {
-    let timing = timing(image.layers(), overrides, image.broker_config().groups.consumer.timing);
-    let own = ["consumer.session.timeout.ms", "consumer.heartbeat.interval.ms"];
-    if own.iter().any(|key| overrides.contains_key(*key))
-        && timing.session_ms <= timing.heartbeat_ms
-    {
-        let message = "consumer.session.timeout.ms must be greater than \
-                       consumer.heartbeat.interval.ms";
-        return refuse(Reason::InvalidConfig, message);
-    }
-    Ok(())
 }
 
 /// What no single config shows.

@@ -81,6 +81,56 @@ pub static GROUP_KEYS: &[GroupKey] = &[
         .most("group.streams.max.session.timeout.ms"),
 ];
 
+const BY_ITSELF: &str = "a coordinator's own thread assigns";
+const NO_SHARES: &str = "there are no share groups yet";
+const NO_STREAMS: &str = "there are no groups of the streams protocol yet";
+
+/// Keys of a Kafka newer than the one whose configs we show. They name what does not exist here.
+pub static GROUP_KEYS_REFUSED: &[(&str, &str)] = &[
+    ("consumer.assignor.offload.enable", BY_ITSELF),
+    ("errors.deadletterqueue.copy.record.enable", NO_SHARES),
+    ("errors.deadletterqueue.topic.name", NO_SHARES),
+    ("share.assignor.offload.enable", BY_ITSELF),
+    ("streams.acceptable.recovery.lag", NO_STREAMS),
+    ("streams.assignor.name", NO_STREAMS),
+    ("streams.assignor.offload.enable", BY_ITSELF),
+    ("streams.num.warmup.replicas", NO_STREAMS),
+    ("streams.rack.aware.assignment.tags", NO_STREAMS),
+    ("streams.task.offset.interval.ms", NO_STREAMS),
+];
+
+/// For each protocol, the time after which a silent member is gone and how often it is to be heard of:
+/// the first must be the greater one.
+const PACES: [(&str, &str); 3] = [
+    (SESSION, HEARTBEAT),
+    ("share.session.timeout.ms", "share.heartbeat.interval.ms"),
+    ("streams.session.timeout.ms", "streams.heartbeat.interval.ms"),
+];
+
+/// Why a group with these values of its own could not keep its members: each of its values is within its
+/// bounds, but a member would be gone before it is to be heard of.
+///
+/// # Errors
+/// A sentence for people.
+pub fn check_paces(layers: &Layers, overrides: &Configs) -> Result<(), String> {
+    for (session, heartbeat) in PACES {
+        let is_own = overrides.contains_key(session) || overrides.contains_key(heartbeat);
+        if is_own && value(layers, overrides, session) <= value(layers, overrides, heartbeat) {
+            return Err(format!("{session} must be greater than {heartbeat}"));
+        }
+    }
+    Ok(())
+}
+
+/// The number that `name` is in a group with these values of its own. `None`: no number, or unknown.
+fn value(layers: &Layers, overrides: &Configs, name: &str) -> Option<i64> {
+    let key = group_key(name)?;
+    match overrides.get(name).and_then(|it| it.parse().ok()) {
+        Some(own) => Some(key.bounded(layers, own)),
+        None => key.inherited(layers).first()?.value.parse().ok(),
+    }
+}
+
 #[must_use]
 pub fn group_key(name: &str) -> Option<&'static GroupKey> {
     GROUP_KEYS.iter().find(|it| it.definition.name == name)
@@ -189,8 +239,15 @@ const fn same(key: &'static str) -> BrokerSynonym {
 
 #[cfg(test)]
 mod tests {
-    use super::GROUP_KEYS;
+    use super::{GROUP_KEYS, GROUP_KEYS_REFUSED, group_key};
     use crate::config::broker_keys::broker_key;
+
+    #[test]
+    fn there_are_kafkas_17_keys_and_those_of_a_newer_one_are_none_of_them() {
+        assert_eq!(GROUP_KEYS.len(), 17);
+        assert!(GROUP_KEYS_REFUSED.is_sorted());
+        assert!(GROUP_KEYS_REFUSED.iter().all(|(name, _)| group_key(name).is_none()));
+    }
 
     #[test]
     fn keys_are_in_order_and_the_broker_has_those_that_they_name() {
