@@ -14,7 +14,7 @@ use crate::config::broker_keys::broker_key;
 use crate::config::group::{group_key, timing};
 use crate::config::topic_keys::topic_key;
 use crate::event::{Assignments, BrokerScope, ConfigChange, Event, METADATA_TOPIC_ID};
-use crate::image::{GroupConfig, Image, Partition, Settings, Topic};
+use crate::image::{GroupConfig, Image, Partition, Settings, Topic, config_bytes};
 use crate::limits::{PARTITIONS_MAX, PARTITIONS_PER_REQUEST_MAX, PARTITIONS_PER_TOPIC_MAX};
 use crate::node::NodeId;
 use crate::quota::TooMany;
@@ -36,6 +36,8 @@ pub enum Conflict {
     /// No partition, or a partition on no node.
     NoReplicas,
     TooManyPartitions,
+    /// Configs of more bytes than a cluster may have.
+    TooManyConfigs,
     /// A config that this version does not know, or not in this spelling.
     StrangeConfig,
     ProducerIdsMovedBack,
@@ -55,6 +57,7 @@ impl Cluster {
                 by_id: RedBlackTreeMapSync::new_sync(),
                 colliding: RedBlackTreeMapSync::new_sync(),
                 partition_count: 0,
+                config_bytes: 0,
                 brokers: Arc::default(),
                 dynamic: Arc::default(),
                 settings: Arc::new(Settings::resolve(layers)),
@@ -85,6 +88,7 @@ impl Cluster {
                 let topic = self.topic(*id)?;
                 let image = Arc::make_mut(&mut self.image);
                 image.partition_count -= topic.partitions.len();
+                image.config_bytes -= config_bytes(&topic.overrides);
                 image.by_name.remove_mut(&topic.name);
                 image.by_id.remove_mut(id);
                 image.keep_collision(topic.name.collision_key(), |it| {
@@ -103,14 +107,19 @@ impl Cluster {
             Event::TopicConfigsChanged { id, changes } => {
                 let topic = self.topic(*id)?;
                 let overrides = changed(&topic.overrides, changes, is_topic_config)?;
+                let config_bytes = self.config_bytes_after(&topic.overrides, &overrides)?;
                 let image = Arc::make_mut(&mut self.image);
+                image.config_bytes = config_bytes;
                 let config = image.settings.topic_config(&overrides);
                 image.put(Topic { config, overrides: Arc::new(overrides), ..Topic::clone(&topic) });
             }
             Event::BrokerConfigsChanged { scope, changes } => {
                 let present = self.image.dynamic(*scope).cloned().unwrap_or_default();
                 let configs = changed(&present, changes, is_broker_config)?;
-                Arc::make_mut(&mut self.image).keep_dynamic(*scope, configs);
+                let config_bytes = self.config_bytes_after(&present, &configs)?;
+                let image = Arc::make_mut(&mut self.image);
+                image.config_bytes = config_bytes;
+                image.keep_dynamic(*scope, configs);
             }
             Event::ProducerIdsAllocated { next } => {
                 if *next < self.image.producer_ids_next {
@@ -130,7 +139,10 @@ impl Cluster {
                 let present = self.image.group(group).map(|it| it.overrides.clone());
                 let present = present.unwrap_or_default();
                 let overrides = changed(&present, changes, is_group_config)?;
-                Arc::make_mut(&mut self.image).put_group(group.as_str().into(), overrides);
+                let config_bytes = self.config_bytes_after(&present, &overrides)?;
+                let image = Arc::make_mut(&mut self.image);
+                image.config_bytes = config_bytes;
+                image.put_group(group.as_str().into(), overrides);
             }
         }
         Arc::make_mut(&mut self.image).version += 1;
@@ -173,7 +185,9 @@ impl Cluster {
         if !overrides.iter().all(|(key, value)| is_topic_config(key, value)) {
             return Err(Conflict::StrangeConfig);
         }
+        let config_bytes = self.config_bytes_after(&Configs::new(), &overrides)?;
         let image = Arc::make_mut(&mut self.image);
+        image.config_bytes = config_bytes;
         image.partition_count += partitions.len();
         image.put(Topic {
             id,
@@ -201,6 +215,15 @@ impl Cluster {
             return Err(Conflict::TopicExists);
         }
         Ok(())
+    }
+
+    /// Of all configs, when some of them are others. What becomes smaller always goes through.
+    fn config_bytes_after(&self, present: &Configs, wanted: &Configs) -> Result<usize, Conflict> {
+        let (before, after) = (config_bytes(present), config_bytes(wanted));
+        if self.image.config_room_bytes() < after.saturating_sub(before) {
+            return Err(Conflict::TooManyConfigs);
+        }
+        Ok(self.image.config_bytes - before + after)
     }
 
     fn check_room(&self, present: usize, added: usize) -> Result<(), Conflict> {
@@ -367,6 +390,8 @@ pub(crate) mod tests {
     use super::{Cluster, Conflict};
     use crate::config::broker::Configs;
     use crate::event::{BrokerScope, ConfigChange, Event};
+    use crate::image::config_bytes;
+    use crate::limits::CONFIGS_BYTES_TOTAL_MAX;
     use crate::node::{Broker, Endpoint, NodeId};
     use crate::quota::{Bound, Entity, Name, Quota};
     use crate::topic_name::TopicName;
@@ -391,6 +416,12 @@ pub(crate) mod tests {
     pub(crate) fn registered(id: i32) -> Event {
         let endpoint = Endpoint { listener: "PLAINTEXT".into(), host: "h".into(), port: 9_092 };
         Event::BrokerRegistered(Broker { id: node(id), rack: None, endpoints: vec![endpoint] })
+    }
+
+    /// As if there were configs for all but `room_bytes` of what a cluster may have.
+    pub(crate) fn with_config_room(mut cluster: Cluster, room_bytes: usize) -> Cluster {
+        Arc::make_mut(&mut cluster.image).config_bytes = CONFIGS_BYTES_TOTAL_MAX - room_bytes;
+        cluster
     }
 
     fn created(id: u8, name: &str, partition_count: usize) -> Event {
@@ -419,6 +450,10 @@ pub(crate) mod tests {
             format!("{:?}", image.colliding.iter().collect::<Vec<_>>()),
         );
         found.insert("partitions".into(), image.partition_count.to_string());
+        let of_topics = image.topics().map(|it| config_bytes(&it.overrides));
+        let of_groups = image.groups().map(|it| config_bytes(&it.1.overrides));
+        let of_brokers = image.dynamic.values().map(config_bytes);
+        assert_eq!(image.config_bytes, of_topics.chain(of_groups).chain(of_brokers).sum::<usize>());
         found.insert("brokers".into(), format!("{:?}", image.brokers));
         found.insert("dynamic".into(), format!("{:?}", image.dynamic));
         found.insert("settings".into(), format!("{:?}", image.settings));
@@ -488,6 +523,24 @@ pub(crate) mod tests {
         assert_eq!(digest(&cluster), before);
         cluster.apply(&ids(1_000)).expect("applies");
         assert_eq!(cluster.apply(&ids(999)), Err(Conflict::ProducerIdsMovedBack));
+    }
+
+    #[test]
+    fn configs_have_a_bound_together() {
+        // "retention.ms" and "1" with what they take besides.
+        let id = TopicId::new([7; 16]);
+        let change = |value| Event::TopicConfigsChanged { id, changes: set("retention.ms", value) };
+        let mut cluster = one_node();
+        cluster.apply(&created(7, "a", 1)).expect("applies");
+        let mut full = with_config_room(cluster.clone(), 108);
+        assert_eq!(full.apply(&change(Some("1"))), Err(Conflict::TooManyConfigs));
+        let mut cluster = with_config_room(cluster, 109);
+        cluster.apply(&change(Some("1"))).expect("there is room for it");
+        assert_eq!(cluster.image().config_room_bytes(), 0);
+        assert_eq!(cluster.apply(&change(Some("10"))), Err(Conflict::TooManyConfigs));
+        cluster.apply(&change(Some("2"))).expect("it takes no more");
+        cluster.apply(&change(None)).expect("less always goes through");
+        assert_eq!(cluster.image().config_room_bytes(), 109);
     }
 
     #[test]

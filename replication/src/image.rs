@@ -14,12 +14,13 @@ use crate::config::broker::{BrokerConfig, Configs, Layers};
 use crate::config::topic::{TopicConfig, defaults};
 use crate::event::{BrokerScope, METADATA_TOPIC_ID};
 use crate::group::ConsumerTiming;
+use crate::limits::{CONFIG_OVERHEAD_BYTES, CONFIGS_BYTES_TOTAL_MAX};
 use crate::node::{Broker, NodeId};
 use crate::quota::Quotas;
 use crate::topic_name::TopicName;
 
-/// Invariant: `by_name` and `by_id` hold the same topics, and `partition_count` is the sum of
-/// theirs.
+/// Invariant: `by_name` and `by_id` hold the same topics, `partition_count` is the sum of theirs, and
+/// `config_bytes` that of the configs of topics, groups and brokers.
 #[derive(Clone, Debug)]
 pub struct Image {
     pub(crate) node: NodeId,
@@ -30,6 +31,8 @@ pub struct Image {
     /// Names that metrics would confuse, under the one name that they share.
     pub(crate) colliding: RedBlackTreeMapSync<Arc<str>, Vec<TopicName>>,
     pub(crate) partition_count: usize,
+    /// As [`config_bytes`] counts them.
+    pub(crate) config_bytes: usize,
     pub(crate) brokers: Arc<BTreeMap<NodeId, Broker>>,
     /// Changed while brokers ran. No entry is empty.
     pub(crate) dynamic: Arc<BTreeMap<BrokerScope, Configs>>,
@@ -127,6 +130,12 @@ impl Image {
         self.partition_count
     }
 
+    /// Bytes of configs that can be set before there are [`CONFIGS_BYTES_TOTAL_MAX`] of them.
+    #[must_use]
+    pub fn config_room_bytes(&self) -> usize {
+        CONFIGS_BYTES_TOTAL_MAX.saturating_sub(self.config_bytes)
+    }
+
     /// A topic whose name metrics would confuse with `name`: the same but for `.` and `_`.
     #[must_use]
     pub fn colliding(&self, name: &TopicName) -> Option<&TopicName> {
@@ -195,6 +204,12 @@ impl Image {
     pub fn quotas(&self) -> &Arc<Quotas> {
         &self.quotas
     }
+}
+
+/// What these configs count for in [`CONFIGS_BYTES_TOTAL_MAX`].
+#[must_use]
+pub fn config_bytes(configs: &Configs) -> usize {
+    configs.iter().map(|(key, value)| key.len() + value.len() + CONFIG_OVERHEAD_BYTES).sum()
 }
 
 impl Settings {

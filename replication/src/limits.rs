@@ -27,6 +27,13 @@ pub const CONFIGS_MAX: usize = 1_000;
 /// All keys and values of one resource together.
 pub const CONFIGS_BYTES_MAX: usize = 256 << 10;
 
+/// What a config takes in memory beside its letters: two texts and their place in a map.
+pub const CONFIG_OVERHEAD_BYTES: usize = 96;
+
+/// All configs of all topics, groups and brokers, with the overhead of each: ten of them on each of as many
+/// topics as a cluster can have. Without it, 32 KiB twice on each of those would be 13 GB of memory.
+pub const CONFIGS_BYTES_TOTAL_MAX: usize = 256 << 20;
+
 /// Entities that have quotas of their own.
 pub const QUOTA_ENTITIES_MAX: usize = 10_000;
 
@@ -76,6 +83,7 @@ pub const BALANCE_STEPS_MAX: u64 = 10_000_000;
 const _: () = {
     assert!(PARTITIONS_PER_REQUEST_MAX <= PARTITIONS_PER_TOPIC_MAX);
     assert!(PARTITIONS_PER_TOPIC_MAX <= PARTITIONS_MAX);
+    assert!(CONFIGS_BYTES_MAX + CONFIGS_MAX * CONFIG_OVERHEAD_BYTES < CONFIGS_BYTES_TOTAL_MAX);
     assert!(CONFIG_VALUE_BYTES_MAX <= 0xffff, "a text's length is written in 16 bits");
     assert!(TOPIC_NAME_BYTES_MAX <= 0xffff);
     assert!(QUOTA_NAME_BYTES_MAX <= 0xffff && GROUP_NAME_BYTES_MAX <= 0xffff);

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engine::id::TopicId;
 
-use crate::config::alter::topic_overrides;
+use crate::config::alter::{too_many_configs, topic_overrides};
 use crate::config::broker::Configs;
 use crate::event::{Assignments, Event, METADATA_TOPIC_ID};
-use crate::image::{Image, Topic};
+use crate::image::{Image, Topic, config_bytes};
 use crate::limits::{
     PARTITIONS_MAX, PARTITIONS_PER_REQUEST_MAX, PARTITIONS_PER_TOPIC_MAX, REPLICAS_MAX,
 };
@@ -95,6 +95,7 @@ pub struct Growth {
 pub fn create_topics(image: &Image, topics: &[NewTopic<'_>]) -> Vec<Creation> {
     let asked = topics.iter().map(|topic| asked_partitions(image, topic)).sum::<usize>();
     let mut room = PARTITIONS_MAX.saturating_sub(image.partition_count());
+    let mut config_room_bytes = image.config_room_bytes();
     let outcome = |topic: &NewTopic<'_>| {
         if PARTITIONS_PER_REQUEST_MAX < asked {
             return refuse(
@@ -109,7 +110,12 @@ pub fn create_topics(image: &Image, topics: &[NewTopic<'_>]) -> Vec<Creation> {
                 format!("The cluster would have more than {PARTITIONS_MAX} partitions."),
             );
         };
+        let Some(left_bytes) = config_room_bytes.checked_sub(config_bytes(&created.overrides))
+        else {
+            return Err(too_many_configs());
+        };
         room = left;
+        config_room_bytes = left_bytes;
         Ok(created)
     };
     once(topics, |it| it.name, outcome)
@@ -167,7 +173,10 @@ pub fn create_offsets_topic(image: &Image, id: TopicId) -> Creation {
         ],
         id,
     };
-    let result = create_topic(image, &topic);
+    let result = create_topic(image, &topic).and_then(|created| {
+        let has_room = config_bytes(&created.overrides) <= image.config_room_bytes();
+        if has_room { Ok(created) } else { Err(too_many_configs()) }
+    });
     Creation { name: OFFSETS_TOPIC_NAME.to_owned(), result }
 }
 

@@ -12,10 +12,10 @@ use crate::config::group::{GROUP_KEYS, GROUP_KEYS_REFUSED, check_paces, group_ke
 use crate::config::nearest::nearest;
 use crate::config::topic_keys::{TOPIC_KEYS, TOPIC_KEYS_REFUSED, topic_key};
 use crate::event::{BrokerScope, ConfigChange, Event};
-use crate::image::Image;
+use crate::image::{Image, config_bytes};
 use crate::limits::{
-    CONFIG_NAME_BYTES_MAX, CONFIG_VALUE_BYTES_MAX, CONFIGS_BYTES_MAX, CONFIGS_MAX,
-    GROUP_NAME_BYTES_MAX, GROUPS_CONFIGURED_MAX,
+    CONFIG_NAME_BYTES_MAX, CONFIG_VALUE_BYTES_MAX, CONFIGS_BYTES_MAX, CONFIGS_BYTES_TOTAL_MAX,
+    CONFIGS_MAX, GROUP_NAME_BYTES_MAX, GROUPS_CONFIGURED_MAX,
 };
 use crate::refusal::{Reason, Refusal};
 use crate::topic_name::TopicName;
@@ -51,6 +51,7 @@ pub type Outcome = Result<Option<Event>, Refusal>;
 #[must_use]
 pub fn alter(image: &Image, request: &[Alteration<'_>]) -> Vec<Outcome> {
     let repeated = repeated(request.iter().map(|it| (it.resource_type, it.resource_name)));
+    let mut room_bytes = image.config_room_bytes();
     let outcome = |alteration: &Alteration<'_>| {
         if repeated.contains(&(alteration.resource_type, alteration.resource_name)) {
             return refuse(Reason::InvalidRequest, "Each resource must appear at most once.");
@@ -61,7 +62,7 @@ pub fn alter(image: &Image, request: &[Alteration<'_>]) -> Vec<Outcome> {
         for (key, operation) in operations {
             operation.perform(&target, key, &mut configs)?;
         }
-        target.change_to(configs)
+        target.change_to(configs, &mut room_bytes)
     };
     request.iter().map(outcome).collect()
 }
@@ -70,6 +71,7 @@ pub fn alter(image: &Image, request: &[Alteration<'_>]) -> Vec<Outcome> {
 #[must_use]
 pub fn replace(image: &Image, request: &[Replacement<'_>]) -> Vec<Outcome> {
     let repeated = repeated(request.iter().map(|it| (it.resource_type, it.resource_name)));
+    let mut room_bytes = image.config_room_bytes();
     let outcome = |replacement: &Replacement<'_>| {
         if repeated.contains(&(replacement.resource_type, replacement.resource_name)) {
             // Kafka never answers this one.
@@ -86,7 +88,7 @@ pub fn replace(image: &Image, request: &[Replacement<'_>]) -> Vec<Outcome> {
         for (key, operation) in operations {
             operation.perform(&target, key, &mut configs)?;
         }
-        target.change_to(configs)
+        target.change_to(configs, &mut room_bytes)
     };
     request.iter().map(outcome).collect()
 }
@@ -254,9 +256,18 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// The event that makes the configs what they are to be.
-    fn change_to(&self, configs: Configs) -> Outcome {
+    /// The event that makes the configs what they are to be. What they grow by is taken from the room
+    /// that the cluster has for configs; what becomes smaller gives nothing back before it is so.
+    fn change_to(&self, configs: Configs, room_bytes: &mut usize) -> Outcome {
         check_size(&configs)?;
+        let grown_bytes = config_bytes(&configs).saturating_sub(config_bytes(self.present()));
+        let left_bytes = room_bytes.checked_sub(grown_bytes).ok_or_else(too_many_configs)?;
+        let event = self.event(configs)?;
+        *room_bytes = left_bytes;
+        Ok(event)
+    }
+
+    fn event(&self, configs: Configs) -> Outcome {
         let changes = changes(self.present(), configs.clone());
         match self {
             Self::Topic { image, name, .. } => {
@@ -280,6 +291,15 @@ impl<'a> Target<'a> {
             }
         }
     }
+}
+
+/// More bytes of configs than a cluster may have.
+pub(crate) fn too_many_configs() -> Refusal {
+    let message = format!(
+        "The configs of all topics, groups and brokers would have more than \
+         {CONFIGS_BYTES_TOTAL_MAX} bytes together."
+    );
+    Refusal::new(Reason::PolicyViolation, message)
 }
 
 fn refuse<T>(
@@ -425,4 +445,51 @@ fn changes(present: &Configs, wanted: Configs) -> Vec<ConfigChange> {
         .map(|(key, value)| ConfigChange { key, value: Some(value) })
         .chain(removed)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::id::TopicId;
+
+    use super::{Alteration, Change, alter};
+    use crate::cluster::tests::{one_node, with_config_room};
+    use crate::config::describe::GROUP;
+    use crate::refusal::Reason;
+    use crate::topics::{NewTopic, create_topics};
+
+    #[test]
+    fn configs_that_together_are_too_many_are_a_violation_of_policy() {
+        // Room for one of "share.session.timeout.ms" and "50000", and what they take besides.
+        let cluster = with_config_room(one_node(), 2 * 125 - 1);
+        let change = Change { key: "share.session.timeout.ms", operation: 0, value: Some("50000") };
+        let of = |resource_name| Alteration {
+            resource_type: GROUP,
+            resource_name,
+            changes: vec![change],
+        };
+        let outcomes = alter(cluster.image(), &[of("a"), of("b")]);
+        let reasons: Vec<_> =
+            outcomes.iter().map(|it| it.as_ref().map_err(|it| it.reason)).collect();
+        assert!(matches!(reasons[..], [Ok(Some(_)), Err(Reason::PolicyViolation)]), "{reasons:?}");
+    }
+
+    #[test]
+    fn topics_whose_configs_together_are_too_many_are_not_created() {
+        // Of "retention.ms" and "1": 109 bytes.
+        let cluster = with_config_room(one_node(), 2 * 109 - 1);
+        let topic = |name, id| NewTopic {
+            name,
+            partition_count: 1,
+            replication_factor: 1,
+            assignments: vec![],
+            configs: vec![("retention.ms", Some("1"))],
+            id: TopicId::new([id; 16]),
+        };
+        let created = create_topics(cluster.image(), &[topic("a", 7), topic("b", 8)]);
+        assert!(created[0].result.is_ok());
+        assert_eq!(
+            created[1].result.as_ref().map_err(|it| it.reason).err(),
+            Some(Reason::PolicyViolation)
+        );
+    }
 }
