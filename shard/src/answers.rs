@@ -56,7 +56,7 @@ impl Answers {
             self.permits.wait(connection, &is_over).await;
             self.long.enter().await;
             // The one before has its bytes now.
-            if self.permits.lets(connection) || is_over() {
+            if is_over() || self.permits.lets(connection) {
                 return;
             }
             self.long.leave();

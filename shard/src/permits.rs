@@ -36,7 +36,8 @@ impl Permits {
 
     /// Until `connection` may hold more, or `is_over`.
     pub async fn wait(&self, connection: u64, is_over: impl Fn() -> bool) {
-        while !self.lets(connection) && !is_over() {
+        // Who is over must not become the elder: it would be for ever.
+        while !is_over() && !self.lets(connection) {
             self.freed.next().wait().await;
         }
     }
@@ -103,7 +104,20 @@ impl Permits {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
     use super::Permits;
+
+    #[test]
+    fn a_connection_that_is_over_does_not_become_the_elder() {
+        let permits = Permits::new(100);
+        permits.take(100);
+        let mut context = Context::from_waker(Waker::noop());
+        let waited = pin!(permits.wait(1, || true)).as_mut().poll(&mut context);
+        assert_eq!(waited, Poll::Ready(()));
+        assert!(permits.lead(2));
+    }
 
     #[test]
     fn what_came_and_went_between_two_looks_is_known() {
