@@ -47,6 +47,7 @@ const LIMITS: GroupLimits = GroupLimits {
     offsets_retention_ms: 604_800_000,
     retention_check_ms: 600_000,
     consumer: ConsumerLimits {
+        is_offered: true,
         members_max: 1_000,
         assignor: Assignor::Uniform,
         offers_all_assignors: true,
