@@ -27,6 +27,7 @@ use crate::results::{self, FORMAT, LeftOut, Results};
 use crate::slate::Caches;
 use crate::statistics::median;
 use crate::target::{Target, repository};
+use crate::workload::rate::Rate;
 use crate::workload::step::Step;
 use crate::workload::{Extent, Workload, script};
 
@@ -39,7 +40,7 @@ mod groups;
 pub(crate) mod guard;
 pub(crate) mod order;
 mod progress;
-mod reference;
+pub(crate) mod reference;
 mod restart;
 mod turn;
 
@@ -205,6 +206,7 @@ fn describe(workload: &Workload, plan: &Plan) -> Result<results::Workload, Failu
     let steps = workload.steps(plan.extent)?;
     let described = steps.into_iter().map(|step| results::Step {
         offered: script::offered(&step.form, plan.scale),
+        share_of: share_of(&step, plan),
         key: step.key,
         title: step.title,
         curve: step.curve,
@@ -219,6 +221,13 @@ fn describe(workload: &Workload, plan: &Plan) -> Result<results::Workload, Failu
             Purpose::Calls => vec![calls::NAME.to_owned()],
         },
     })
+}
+
+/// The workload that rates of a step are shares of, each target's of what it reached there itself.
+fn share_of(step: &Step, plan: &Plan) -> Option<String> {
+    let of = script::rates(&step.form).find_map(Rate::needs)?;
+    let is_run = plan.workloads.iter().any(|it| it.form().key == of);
+    (is_run || !plan.earlier.says(of)).then(|| of.to_owned())
 }
 
 impl Benchmark<'_> {

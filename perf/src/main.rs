@@ -19,6 +19,7 @@ mod clock;
 mod command;
 mod confinement;
 mod conversation;
+mod curve;
 mod device;
 mod failure;
 mod fetch;

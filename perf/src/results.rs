@@ -124,6 +124,10 @@ pub(crate) struct Step {
     pub(crate) offered: Option<f64>,
     /// Steps of one curve have the same word here.
     pub(crate) curve: String,
+    /// The workload, if rates are shares of what each target reached in it: targets then have
+    /// different ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) share_of: Option<String>,
 }
 
 /// One step of one workload against one target, once.

@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::curve::{self, Highest};
 use crate::failure::Failure;
 use crate::report::number;
 use crate::results::{Durability, FORMAT, Results, Run, Step, Target, Workload};
@@ -13,9 +14,6 @@ use crate::statistics::{Ratios, median, worst};
 
 /// Pairs of runs that a claim needs.
 pub(crate) const PAIRS_FOR_A_CLAIM: usize = 5;
-
-/// Of p99.9, at a rate that a target sustains.
-const SUSTAINED_US_MAX: f64 = 10_000.0;
 
 /// Reads a results file.
 pub(crate) fn read(path: &Path) -> Result<Results, Failure> {
@@ -53,7 +51,7 @@ pub(crate) fn text(results: &Results) -> String {
             }
             text.push_str(&notes(results, workload, step));
         }
-        text.push_str(&sustained(results, workload));
+        text.push_str(&highest(results, workload));
     }
     text
 }
@@ -186,44 +184,15 @@ fn notes(results: &Results, workload: &Workload, step: &Step) -> String {
     text
 }
 
-/// For each curve the highest rate at which every run that counts kept its p99.9 below the limit.
-fn sustained(results: &Results, workload: &Workload) -> String {
-    let mut curves: Vec<&String> = Vec::new();
-    for step in workload.steps.iter().filter(|step| step.offered.is_some()) {
-        if !curves.contains(&&step.curve) {
-            curves.push(&step.curve);
-        }
-    }
+/// What all steps together say.
+fn highest(results: &Results, workload: &Workload) -> String {
     let mut text = String::new();
-    for curve in curves {
-        let of_curve = |step: &&Step| step.curve == *curve;
-        let steps: Vec<&Step> = workload.steps.iter().filter(of_curve).collect();
-        if steps.len() < 2 {
-            continue;
-        }
-        let of_targets = results.targets.iter().map(|target| {
-            let kept = |step: &&&Step| keeps(runs(results, workload, step), &target.key);
-            let highest = steps.iter().filter(kept).filter_map(|step| step.offered);
-            let highest = highest.max_by(f64::total_cmp).map_or_else(|| "none".to_owned(), number);
-            format!("{} {highest}", target.key)
-        });
-        let of_targets: Vec<String> = of_targets.collect();
-        let limit_ms = SUSTAINED_US_MAX / 1_000.0;
-        text.push_str(&format!(
-            "\n  {curve}: records/s with p99.9 below {limit_ms} ms: {}\n",
-            of_targets.join(", ")
-        ));
+    for Highest { title, of_targets } in curve::all(results, workload) {
+        let targets = results.targets.iter().zip(&of_targets);
+        let words = targets.map(|(target, it)| format!("{} {}", target.key, it.words(number)));
+        text.push_str(&format!("\n  {title}: {}\n", words.collect::<Vec<_>>().join(", ")));
     }
     text
-}
-
-/// Whether a target has runs that count, and all of them stay below the limit.
-fn keeps<'a>(runs: impl Iterator<Item = &'a Run>, target: &str) -> bool {
-    let counting = runs.filter(|run| run.target == target && run.void.is_empty());
-    let p999s: Vec<Option<f64>> =
-        counting.map(|run| run.numbers.get("p99.9_us").copied()).collect();
-    let is_below = |p999: &Option<f64>| p999.is_some_and(|us| us < SUSTAINED_US_MAX);
-    !p999s.is_empty() && p999s.iter().all(is_below)
 }
 
 const fn class(durability: Durability) -> &'static str {
@@ -295,6 +264,7 @@ mod tests {
             title: format!("{key}/s"),
             offered: None,
             curve: String::new(),
+            share_of: None,
         };
         Results {
             format: FORMAT,

@@ -58,13 +58,21 @@ impl Earlier {
 
     /// Megabytes a second: what was said, or else what was found.
     pub(crate) fn reached(&self, workload: &str, target: &str) -> Option<f64> {
-        let said = self.given.iter().find_map(|it| match it {
+        self.said(workload).or_else(|| reference::reached(&self.runs, workload, target))
+    }
+
+    /// Whether it was said of a workload, which then is the same for all targets.
+    pub(crate) fn says(&self, workload: &str) -> bool {
+        self.said(workload).is_some()
+    }
+
+    fn said(&self, workload: &str) -> Option<f64> {
+        self.given.iter().find_map(|it| match it {
             Given::Rate { workload: of, bytes_per_second } if of == workload => {
                 Some(crate::report::float(*bytes_per_second) / MEGA)
             }
             Given::Rate { .. } | Given::Results(_) => None,
-        });
-        said.or_else(|| reference::reached(&self.runs, workload, target))
+        })
     }
 
     /// For those who read the results.

@@ -7,14 +7,23 @@
 use crate::results::Run;
 use crate::statistics::median;
 
-const KNEE: f64 = 5.0;
+/// So many times the p99 of the lowest rate.
+pub(crate) const KNEE: f64 = 5.0;
+
+/// What came at a step in megabytes a second, and its p99.
+pub(crate) type Point = (f64, Option<f64>);
 
 /// Megabytes a second; `None` if the target has no run of it. Runs that do not count are used only
 /// if there are no others.
 pub(crate) fn reached(runs: &[Run], workload: &str, target: &str) -> Option<f64> {
     let all = || runs.iter().filter(|run| run.workload == workload && run.target == target);
     let counting: Vec<&Run> = all().filter(|run| run.void.is_empty()).collect();
-    let runs = if counting.is_empty() { all().collect() } else { counting };
+    let points = points(&if counting.is_empty() { all().collect() } else { counting });
+    knee(&points).or_else(|| points.last().map(|point| point.0))
+}
+
+/// Of runs of one target at one workload, each step's, medians over runs, the slowest first.
+pub(crate) fn points(runs: &[&Run]) -> Vec<Point> {
     let mut steps: Vec<&str> = runs.iter().map(|run| run.step.as_str()).collect();
     steps.sort_unstable();
     steps.dedup();
@@ -22,17 +31,21 @@ pub(crate) fn reached(runs: &[Run], workload: &str, target: &str) -> Option<f64>
         let of_step = runs.iter().filter(|run| run.step == step);
         median(of_step.filter_map(|run| run.numbers.get(name).copied()).collect())
     };
-    let mut points: Vec<(f64, Option<f64>)> = steps
+    let mut points: Vec<Point> = steps
         .iter()
         .filter_map(|step| Some((middle(step, "mb_per_second")?, middle(step, "p99_us"))))
         .collect();
     points.sort_by(|one, other| one.0.total_cmp(&other.0));
-    let (lowest, floor_us) = *points.first()?;
-    let Some(floor_us) = floor_us else { return points.last().map(|point| point.0) };
+    points
+}
+
+/// `None` if no latency is told at the lowest rate.
+pub(crate) fn knee(points: &[Point]) -> Option<f64> {
+    let floor_us = points.first()?.1?;
     let before_the_knee = points
         .iter()
         .take_while(|(_, p99_us)| p99_us.is_some_and(|p99_us| p99_us <= KNEE * floor_us));
-    Some(before_the_knee.last().map_or(lowest, |point| point.0))
+    before_the_knee.last().map(|point| point.0)
 }
 
 #[cfg(test)]

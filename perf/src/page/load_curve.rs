@@ -1,5 +1,6 @@
 //! How latency grows with the load that is offered: median over runs at each step, whiskers to the least and the most.
 
+use crate::curve;
 use crate::page::axis::Axis;
 use crate::page::element::Element;
 use crate::page::latencies::Latencies;
@@ -22,9 +23,9 @@ pub(crate) fn figures(survey: &Survey<'_>, workload: &Workload, of: &Latencies) 
     let mut figures = Vec::new();
     for line in lines(workload) {
         for kind in &kinds {
-            let title = match line.word {
-                "" => kind.words(&kinds),
-                word => format!("{word}: {}", kind.words(&kinds)),
+            let title = match curve::word(line.word) {
+                None => kind.words(&kinds),
+                Some(word) => format!("{word}: {}", kind.words(&kinds)),
             };
             let plots: Vec<Element> =
                 row(survey, of, &line, kind, &title).iter().map(Plot::svg).collect();

@@ -1,5 +1,6 @@
 //! One workload: its table, its curves, then each step with its distributions, its seconds and its files.
 
+use crate::curve;
 use crate::page::downloads::{self, Digits};
 use crate::page::element::Element;
 use crate::page::latencies::Latencies;
@@ -66,7 +67,7 @@ pub(crate) fn section(
         return section.child(Element::new("p").class("notice").text(words));
     }
     section = section.child(legend(survey)).children(runs::void(survey, workload));
-    section = section.children(tables(survey, workload));
+    section = section.children(highest(survey, workload)).children(tables(survey, workload));
     let curves = load_curve::figures(survey, workload, of);
     if !curves.is_empty() {
         section = section.child(Element::new("h3").text("Latency over load")).children(curves);
@@ -80,6 +81,29 @@ pub(crate) fn section(
             .children(steps);
     }
     section.children(runs::every(survey, workload))
+}
+
+/// What all steps together say, a row each.
+fn highest(survey: &Survey<'_>, workload: &Workload) -> Option<Element> {
+    let all = curve::all(survey.results, workload);
+    if all.is_empty() {
+        return None;
+    }
+    let head = |scope: &str| Element::new("th").with("scope", scope);
+    let targets = survey.names.iter().enumerate().map(|(index, name)| {
+        head("col").class(format!("t{index}")).child(Element::new("span").text(name))
+    });
+    let title = "The highest rate";
+    let heads = Element::new("tr").child(head("col").text(title)).children(targets);
+    let rows = all.into_iter().map(|it| {
+        let cells = it.of_targets.iter().map(|it| Element::new("td").text(it.words(plain)));
+        Element::new("tr").child(head("row").text(it.title)).children(cells)
+    });
+    let table = Element::new("table")
+        .class("percentiles")
+        .child(Element::new("thead").child(heads))
+        .child(Element::new("tbody").children(rows));
+    Some(scrolled(title, table))
 }
 
 fn tables(survey: &Survey<'_>, workload: &Workload) -> Vec<Element> {

@@ -1,9 +1,10 @@
 //! What one wants to know first: for each workload ours beside each other target, over all of its steps.
 
+use crate::curve::{self, Highest};
 use crate::page::comparison::Comparison;
 use crate::page::element::Element;
 use crate::page::numbers::{between, tone};
-use crate::page::quantity::{label, times};
+use crate::page::quantity::{label, plain, times};
 use crate::page::spread::Spread;
 use crate::page::survey::{Place, Survey};
 use crate::page::{section, strip};
@@ -31,7 +32,7 @@ pub(crate) fn cards(survey: &Survey<'_>) -> Element {
     all
 }
 
-/// `None` if nothing compares.
+/// `None` if there is nothing to say of all its steps.
 fn card(survey: &Survey<'_>, index: usize, workload: &Workload) -> Option<Element> {
     let mut blocks = Vec::new();
     for name in headlines(workload) {
@@ -42,6 +43,7 @@ fn card(survey: &Survey<'_>, index: usize, workload: &Workload) -> Option<Elemen
             blocks.push(Element::new("div").class("headline").child(heading).children(beside));
         }
     }
+    blocks.extend(curve::all(survey.results, workload).iter().map(|it| highest(survey, it)));
     let title = Element::new("h3").child(
         Element::new("a")
             .with("href", format!("#{}", section::id(index)))
@@ -50,6 +52,18 @@ fn card(survey: &Survey<'_>, index: usize, workload: &Workload) -> Option<Elemen
             .text(&workload.title),
     );
     (!blocks.is_empty()).then(|| Element::new("article").child(title).children(blocks))
+}
+
+fn highest(survey: &Survey<'_>, of: &Highest) -> Element {
+    let targets = survey.names.iter().zip(&of.of_targets).enumerate();
+    let lines = targets.map(|(index, (name, found))| {
+        let name = Element::new("b").text(name);
+        let text = format!(" {}", found.words(plain));
+        let line = Element::new("p").child(name).text(text);
+        Element::new("div").class(format!("beside t{index}")).child(line)
+    });
+    let heading = Element::new("h4").text(&of.title);
+    Element::new("div").class("headline").child(heading).children(lines)
 }
 
 /// Of the numbers of its table: what it reaches, how long that takes, and what it costs.

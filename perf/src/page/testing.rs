@@ -26,6 +26,7 @@ pub(crate) fn results(runs: Vec<Run>) -> Results {
                 title: "5,000 records/s".to_owned(),
                 offered: Some(5_000.0),
                 curve: "1 KiB".to_owned(),
+                share_of: None,
             }],
             shown: vec!["p99_us".to_owned()],
         }],

@@ -10,8 +10,8 @@ use crate::workload::Extent;
 use crate::workload::form::{Form, Sweep};
 use crate::workload::rate::Rate;
 
-/// Of a workload without sweeps.
-const ONLY: &str = "only";
+/// Of a workload without sweeps, and of a curve beside which there is none.
+pub(crate) const ONLY: &str = "only";
 
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
