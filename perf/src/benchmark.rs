@@ -7,12 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 use std::time::Duration;
-
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::benchmark::earlier::Earlier;
 use crate::benchmark::order::Turn;
@@ -26,6 +22,7 @@ use crate::placement::Placement;
 use crate::results::{self, FORMAT, LeftOut, Results};
 use crate::slate::Caches;
 use crate::statistics::median;
+use crate::stop::Stop;
 use crate::target::{Target, repository};
 use crate::workload::rate::Rate;
 use crate::workload::step::Step;
@@ -88,7 +85,7 @@ struct Benchmark<'a> {
     steps: Vec<Vec<Step>>,
     device: Option<Device>,
     progress: &'a Progress,
-    is_stopped: Arc<AtomicBool>,
+    stop: Stop,
     results: Results,
 }
 
@@ -98,17 +95,13 @@ pub(crate) fn run(plan: &Plan) -> Result<Results, Failure> {
     let folder = &plan.folder;
     fs::create_dir_all(folder)
         .map_err(|error| Failure::io(format!("create {}", folder.display()), error))?;
-    let is_stopped = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&is_stopped))
-            .map_err(|error| Failure::io("be told of signals", error))?;
-    }
+    let stop = Stop::by_signals()?;
     let results = begin(plan)?;
     let steps = plan.workloads.iter().map(|it| it.steps(plan.extent)).collect::<Result<_, _>>()?;
     let total = length(plan)?;
     progress::shown(total, |progress| {
         let device = Device::below(folder);
-        let mut benchmark = Benchmark { plan, steps, device, progress, is_stopped, results };
+        let mut benchmark = Benchmark { plan, steps, device, progress, stop, results };
         benchmark.go_through()?;
         Ok(benchmark.results)
     })
@@ -256,7 +249,7 @@ impl Benchmark<'_> {
     }
 
     fn is_stopped(&self) -> bool {
-        self.is_stopped.load(Ordering::Relaxed)
+        self.stop.is_asked()
     }
 
     fn measure_limits(&mut self) -> Result<(), Failure> {
@@ -266,8 +259,13 @@ impl Benchmark<'_> {
         let length = limit_length(self.plan.extent);
         self.progress.begins("limits of this machine".to_owned(), limits_length(self.plan.extent));
         let (broker_core, client_core) = self.plan.placement.cores();
-        let folder = &self.plan.folder;
-        let report = limits::run(&limits::Plan { folder, broker_core, client_core, length })?;
+        let (folder, stop) = (&self.plan.folder, &self.stop);
+        let asked = limits::Plan { folder, broker_core, client_core, length, stop };
+        let report = match limits::run(&asked) {
+            // What was cut short is no limit.
+            Ok(_) | Err(_) if self.is_stopped() => return self.write(),
+            measured => measured?,
+        };
         for reason in report.void() {
             let line = ("limits".to_owned(), reason.clone());
             if !self.results.machine.contains(&line) {

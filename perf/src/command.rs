@@ -3,7 +3,6 @@
 //! `--help` of each command is its documentation.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -23,6 +22,7 @@ use crate::scene::Outcome;
 use crate::scene::plan::{
     Consumers, From, Pace, Partitioning, Phase, Plan, Producers, Share, Topic, Until,
 };
+use crate::stop::Stop;
 use crate::workload::Workload;
 use crate::{fetch, idle, limits, page, partitions, pin, scene, start, table};
 
@@ -305,6 +305,7 @@ pub(crate) fn run(command: &Command) -> Result<String, Failure> {
             broker_core: arguments.broker_cpu,
             client_core: arguments.cpu,
             length: Duration::from_secs(arguments.seconds),
+            stop: &Stop::default(),
         })?,
         Verb::Idle(arguments) => {
             let watched = Duration::from_secs(arguments.seconds);
@@ -359,7 +360,7 @@ impl LoadArguments {
             phases: phases(self.warmup, self.seconds, pace),
             spins: self.target.cpu.is_some(),
         };
-        let outcome = scene::run(&plan, &AtomicBool::new(false))?;
+        let outcome = scene::run(&plan, &Stop::default())?;
         if self.every_second {
             *detail = seconds_text(&outcome);
         }
@@ -456,7 +457,7 @@ impl PingArguments {
             phases: phases(self.warmup, self.seconds, Pace::Saturated),
             spins: false,
         };
-        let outcome = scene::run(&plan, &AtomicBool::new(false))?;
+        let outcome = scene::run(&plan, &Stop::default())?;
         let title = "ping: one record after the other (closed loop), and a consumer";
         let mut report = Report::of(title, outcome.numbers, outcome.void);
         if let (Some(p99), Some(p50)) = (report.number("p99_us"), report.number("p50_us")) {
@@ -490,6 +491,7 @@ impl StartArguments {
             partition_count: self.partitions,
             log: self.log.as_deref(),
             placement: &Placement::Shared,
+            stop: &Stop::default(),
         };
         if self.kill { start::run_and_kill(&plan) } else { start::run(&plan) }
     }

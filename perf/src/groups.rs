@@ -21,6 +21,7 @@ use crate::groups::member::{Event, Member, Site};
 use crate::latency::Latency;
 use crate::process::{Machine, Process};
 use crate::report::{Report, float, float_of};
+use crate::stop::{LOOK, Stop};
 
 mod classic;
 mod commits;
@@ -45,6 +46,7 @@ pub(crate) struct Plan<'a> {
     /// Storms begin until then.
     pub(crate) measured: Duration,
     pub(crate) broker: Option<Process>,
+    pub(crate) stop: &'a Stop,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, clap::ValueEnum)]
@@ -123,6 +125,7 @@ struct Storm<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     site: &'env Site<'env>,
     protocol: Protocol,
+    stop: &'env Stop,
     ledger: Ledger,
     /// By age. A member leaves when its end is dropped.
     present: Vec<(u32, mpsc::Sender<()>)>,
@@ -132,11 +135,15 @@ struct Storm<'scope, 'env> {
 }
 
 impl<'scope, 'env> Storm<'scope, 'env> {
-    fn new(plan: &Plan<'_>, scope: &'scope Scope<'scope, 'env>, site: &'env Site<'env>) -> Self {
+    fn new(
+        plan: &'env Plan<'_>,
+        scope: &'scope Scope<'scope, 'env>,
+        site: &'env Site<'env>,
+    ) -> Self {
         let (teller, told) = mpsc::channel();
         let ledger = Ledger::new(site.partition_count);
-        let (protocol, present) = (plan.protocol, Vec::new());
-        Self { scope, site, protocol, ledger, present, admitted_count: 0, teller, told }
+        let (protocol, stop, present) = (plan.protocol, plan.stop, Vec::new());
+        Self { scope, site, protocol, stop, ledger, present, admitted_count: 0, teller, told }
     }
 
     fn admit(&mut self) {
@@ -167,12 +174,16 @@ impl<'scope, 'env> Storm<'scope, 'env> {
         self.admit();
     }
 
-    /// Returns when every partition has an owner, and each member its share.
+    /// Returns when every partition has an owner, and each member its share. Fails if it is stopped.
     fn settle(&mut self) -> Result<(), Failure> {
         let deadline = Moment::now().plus(SETTLE_WAIT);
         while !self.ledger.is_balanced(self.present.iter().map(|it| it.0)) {
+            self.stop.check()?;
             let left = deadline.since(Moment::now());
-            let Ok(event) = self.told.recv_timeout(left) else {
+            let Ok(event) = self.told.recv_timeout(left.min(LOOK)) else {
+                if Moment::now() < deadline {
+                    continue;
+                }
                 let held = self.ledger.owned_count();
                 return Err(Failure::new(format!(
                     "the group has not settled within {} s: {held} of {} partitions have an owner",

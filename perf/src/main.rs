@@ -47,6 +47,7 @@ mod slate;
 mod slice;
 mod start;
 mod statistics;
+mod stop;
 mod table;
 mod target;
 mod workload;

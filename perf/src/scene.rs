@@ -7,7 +7,6 @@
 //! knows how long it was under way. A connection that is lost ends the scene.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
@@ -25,6 +24,7 @@ use crate::scene::plan::{Plan, Until};
 use crate::scene::producer::Acknowledged;
 use crate::scene::wire::{Delivered, Read};
 use crate::schedule::Schedule;
+use crate::stop::Stop;
 
 mod account;
 mod agenda;
@@ -73,7 +73,7 @@ pub(crate) struct Outcome {
 
 /// Plays it to its end, or until it is stopped: then with what was measured so far. Topics that are
 /// missing are created.
-pub(crate) fn run(plan: &Plan, is_stopped: &AtomicBool) -> Result<Outcome, Failure> {
+pub(crate) fn run(plan: &Plan, stop: &Stop) -> Result<Outcome, Failure> {
     plan.check();
     let mut run = Run {
         cast: Cast::connect(plan)?,
@@ -89,7 +89,7 @@ pub(crate) fn run(plan: &Plan, is_stopped: &AtomicBool) -> Result<Outcome, Failu
     };
     run.cast.enter(run.course.next_phase(), Moment::now())?;
     run.begin_phase(Moment::now())?;
-    run.drive(is_stopped)?;
+    run.drive(stop)?;
     Ok(account::outcome(plan, &run.course))
 }
 
@@ -111,12 +111,12 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn drive(&mut self, is_stopped: &AtomicBool) -> Result<(), Failure> {
+    fn drive(&mut self, stop: &Stop) -> Result<(), Failure> {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         let mut lag_looked_at = Moment::BOOT;
         while self.course.is_running() {
             let now = Moment::now();
-            if is_stopped.load(Ordering::Relaxed) {
+            if stop.is_asked() {
                 return self.stop(now);
             }
             if LAG_LOOK_NS <= now.ns_since(lag_looked_at) {
@@ -139,7 +139,7 @@ impl Run<'_> {
                 quiet_since = Some(now);
             }
             let has_ended = quiet_since.is_some_and(|since| self.cast.have_read_all_of(since));
-            if has_ended || deadline <= now || is_stopped.load(Ordering::Relaxed) {
+            if has_ended || deadline <= now || stop.is_asked() {
                 self.settle(now, quiet_since);
                 return Ok(());
             }

@@ -18,6 +18,7 @@ use crate::placement::Placement;
 use crate::process::Process;
 use crate::report::{Report, float};
 use crate::start::probe::Round;
+use crate::stop::Stop;
 
 mod probe;
 
@@ -39,6 +40,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) log: Option<&'a Path>,
     /// Of the broker, and of the thread that measures.
     pub(crate) placement: &'a Placement,
+    pub(crate) stop: &'a Stop,
 }
 
 /// What it was that ended the broker before.
@@ -147,6 +149,7 @@ impl<'a> Running<'a> {
             if let Some(answer) = attempt() {
                 return Ok(answer);
             }
+            self.plan.stop.check()?;
             let ended = self.child.try_wait();
             if let Some(status) = ended.map_err(|error| Failure::io("watch the broker", error))? {
                 if RESTARTS_WAIT < Moment::now().since(self.started) {

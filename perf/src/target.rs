@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::placement::Placement;
 use crate::protocol::Protocol;
 use crate::results::{self, Durability};
+use crate::stop::Stop;
 use crate::target::instance::Instance;
 use crate::target::rabbitmq::Queues;
 use crate::workload::form::Form;
@@ -62,6 +63,7 @@ pub(crate) struct Site<'a> {
     /// Empty, of its own.
     pub(crate) folder: &'a Path,
     pub(crate) placement: &'a Placement,
+    pub(crate) stop: &'a Stop,
 }
 
 impl Target {

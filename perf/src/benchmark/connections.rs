@@ -12,12 +12,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::benchmark::turn::Started;
 use crate::broker::Broker;
-use crate::clock::{Moment, pause};
+use crate::clock::Moment;
 use crate::failure::Failure;
 use crate::latency::Latency;
 use crate::process::Process;
 use crate::report::{Report, float, float_of, whole};
 use crate::results::Run;
+use crate::stop::Stop;
 use crate::workload::form::Profile;
 use crate::workload::step::Step;
 
@@ -50,14 +51,16 @@ pub(super) fn measure(started: &Started<'_>, step: &Step, run: &mut Run) -> Resu
 
     let [alone, beside] = SCENES;
     add_scene(started, step, alone, run)?;
+    let stop = started.stop();
     let count = scaled(float_of(profile.idle_connections));
-    let idle = open(address, count, process, run)?;
+    let idle = open(address, count, (process, stop), run)?;
     add_scene(started, step, beside, run)?;
     let left = idle.iter().filter(|it| is_open(it)).count();
     run.numbers.insert("idle_left_count".to_owned(), float_of(left));
     drop(idle);
     let per_second = scaled(float(profile.connects_per_second));
-    storm(address, per_second, Duration::from_secs(profile.seconds), run)?;
+    let length = Duration::from_secs(profile.seconds);
+    storm(address, (per_second, length), stop, run)?;
     let p99 = |name: &str| run.numbers.get(name).copied();
     if let (Some(alone), Some(beside)) = (p99("alone_p99_us"), p99("beside_p99_us")) {
         run.numbers.insert("beside_per_alone".to_owned(), beside / alone.max(1.0));
@@ -82,7 +85,7 @@ fn add_scene(started: &Started<'_>, step: &Step, name: &str, run: &mut Run) -> R
 fn open(
     address: SocketAddr,
     count: u64,
-    process: Option<Process>,
+    (process, stop): (Option<Process>, &Stop),
     run: &mut Run,
 ) -> Result<Vec<TcpStream>, Failure> {
     let resident = || process.map(Process::usage).transpose();
@@ -90,6 +93,7 @@ fn open(
     let start = Moment::now();
     let mut idle = Vec::new();
     for index in 0..count {
+        stop.check()?;
         let lost = |error| Failure::io(format!("open idle connection {index}"), error);
         let stream = connect(address, source(address, index)).map_err(lost)?;
         let has_asked = index.is_multiple_of(2);
@@ -138,15 +142,15 @@ fn is_open(stream: &TcpStream) -> bool {
 /// is late for one before it counts from when it was meant.
 fn storm(
     address: SocketAddr,
-    per_second: u64,
-    length: Duration,
+    (per_second, length): (u64, Duration),
+    stop: &Stop,
     run: &mut Run,
 ) -> Result<(), Failure> {
     let mut latency = Latency::new();
     let (start, count) = (Moment::now(), per_second * length.as_secs());
     for index in 0..count {
         let intended = start.plus_ns(index * SECOND_NS / per_second);
-        pause(intended.since(Moment::now()));
+        stop.pause(intended.since(Moment::now()))?;
         drop(Broker::connect(address)?);
         latency.record_ns(Moment::now().ns_since(intended));
     }
@@ -160,9 +164,26 @@ fn storm(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn what_is_stopped_connects_to_nobody() {
+        let results = crate::page::testing::run("odradek", 1, 1.0, &[]);
+        let (mut run, stop) = (Run { numbers: BTreeMap::new(), ..results }, Stop::default());
+        stop.ask();
+        // Port 9 of this machine refuses.
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+        let hour = Duration::from_secs(3_600);
+        let failures = [
+            open(to, 10_000, (None, &stop), &mut run).map(drop).expect_err("it is stopped"),
+            storm(to, (2_000, hour), &stop, &mut run).expect_err("it is stopped"),
+        ];
+        assert!(failures.iter().all(|it| it.to_string() == "it was stopped"), "{failures:?}");
+        assert!(run.numbers.is_empty());
+    }
 
     #[test]
     fn loopback_has_an_address_for_every_twenty_thousand() {

@@ -43,6 +43,7 @@ pub(super) fn measure(started: &Started<'_>, step: &Step, run: &mut Run) -> Resu
         commits_per_second: scaled(group.commits_per_second),
         measured: Duration::from_secs(started.profile().seconds),
         broker: instance.process()?,
+        stop: started.stop(),
     })?;
     run.numbers.extend(report.rows().iter().cloned());
     run.void.extend(report.void().iter().cloned());

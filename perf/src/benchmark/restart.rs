@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::benchmark::turn::Started;
-use crate::clock::{Moment, pause};
+use crate::clock::Moment;
 use crate::failure::Failure;
 use crate::process::Process;
 use crate::report::Report;
@@ -29,6 +29,7 @@ pub(super) fn measure(
     let script = started.script(step)?;
     let [fill, load] = [true, false].map(|is_fill| part(&script, is_fill));
     let outcome = started.play(&fill)?;
+    started.stop().check()?;
     run.series.extend(outcome.series);
     let topic = script.topics.first().expect("the file was found sound");
     run.numbers.insert("partition_count".to_owned(), f64::from(topic.partition_count));
@@ -46,6 +47,7 @@ pub(super) fn measure(
         partition_count: topic.partition_count,
         log: Some(&log),
         placement: &started.plan().placement,
+        stop: started.stop(),
     };
     let mut report = Report::new("restart");
     let process = instance.process()?;
@@ -75,7 +77,7 @@ fn part(script: &Plan, is_fill: bool) -> Plan {
     part
 }
 
-/// Ends the broker in the middle of the load; what its end returns.
+/// Ends the broker in the middle of the load; what its end returns. Fails if it is stopped.
 fn under_load<T: Send>(
     started: &Started<'_>,
     load: &Plan,
@@ -86,14 +88,15 @@ fn under_load<T: Send>(
     let lasts = Duration::from_secs(started.profile().seconds);
     let is_ending = AtomicBool::new(false);
     thread::scope(|scope| {
-        let ending = scope.spawn(|| {
-            pause(lasts);
+        let ending = scope.spawn(|| -> Result<T, Failure> {
+            started.stop().pause(lasts)?;
             is_ending.store(true, Ordering::Relaxed);
-            end()
+            Ok(end())
         });
         let played = started.play_on(&load);
         let was_asked = is_ending.load(Ordering::Relaxed);
-        let ended = ending.join().expect("it ends a process and does not panic");
+        let ended = ending.join().expect("it ends a process and does not panic")?;
+        started.stop().check()?;
         match played {
             Err(_lost) if was_asked => Ok(ended),
             Err(failure) => Err(failure),

@@ -25,6 +25,7 @@ use crate::report::{Report, STEAL_PERCENT_MAX, float, float_of};
 use crate::results::{Durability, Run};
 use crate::scene::{self, Outcome};
 use crate::slate;
+use crate::stop::Stop;
 use crate::target::instance::Instance;
 use crate::target::{Site, Target};
 use crate::workload::Workload;
@@ -193,7 +194,11 @@ impl<'a> Started<'a> {
         }
         plan.placement.enter_broker()?;
         confinement.as_ref().map_or(Ok(()), Confinement::enter)?;
-        let instance = target.start(Site { folder: &folder, placement: &plan.placement });
+        let instance = target.start(Site {
+            folder: &folder,
+            placement: &plan.placement,
+            stop: &benchmark.stop,
+        });
         confinement.as_ref().map_or(Ok(()), Confinement::leave)?;
         plan.placement.enter_load()?;
         let instance = Some(instance?);
@@ -211,6 +216,10 @@ impl<'a> Started<'a> {
 
     pub(super) fn plan(&self) -> &'a Plan {
         self.benchmark.plan
+    }
+
+    pub(super) fn stop(&self) -> &'a Stop {
+        &self.benchmark.stop
     }
 
     /// Paths that only this machine has are left out.
@@ -307,7 +316,7 @@ impl<'a> Started<'a> {
 
     /// On topics that are there.
     pub(super) fn play_on(&self, script: &scene::plan::Plan) -> Result<Outcome, Failure> {
-        scene::run(script, &self.benchmark.is_stopped)
+        scene::run(script, self.stop())
     }
 
     /// The topics of a scene, before it: what they cost is seen best while nobody writes to them.

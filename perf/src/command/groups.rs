@@ -9,6 +9,7 @@ use crate::command::Target;
 use crate::failure::Failure;
 use crate::groups;
 use crate::report::Report;
+use crate::stop::Stop;
 
 #[derive(Args, Debug)]
 #[command(
@@ -53,6 +54,7 @@ impl GroupsArguments {
             commits_per_second: self.commits,
             measured: Duration::from_secs(self.seconds),
             broker,
+            stop: &Stop::default(),
         })
     }
 }

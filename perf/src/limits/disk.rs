@@ -4,7 +4,7 @@
 //! space does; the stream also into blocks that are only reserved, as a log that grows does. Invariant: the file is gone when the measure ends, however it ends.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, id};
 use std::thread;
 
@@ -40,7 +40,7 @@ pub(super) fn measure(plan: &Plan<'_>, report: &mut Report) -> Result<(), Failur
     if let Some(core) = plan.broker_core {
         pin::to_core(core)?;
     }
-    let file = Scratch::written(plan.folder)?;
+    let file = Scratch::written(plan)?;
     small(plan, &file, report)?;
     small_by_ring(plan, &file, report)?;
     stream(plan, &file, report)?;
@@ -57,13 +57,15 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn written(folder: &Path) -> Result<Self, Failure> {
+    fn written(plan: &Plan<'_>) -> Result<Self, Failure> {
+        let folder = plan.folder;
         fs::create_dir_all(folder)
             .map_err(|error| Failure::io(format!("create {}", folder.display()), error))?;
         let scratch = Self { path: folder.join(format!("perf-limits.{}", id())) };
         let file = scratch.open(OFlags::CREATE | OFlags::DIRECT)?;
         let memory = Aligned::of(LARGE_BYTES);
         for position in (0..FILE_BYTES).step_by(LARGE_BYTES) {
+            plan.stop.check()?;
             scratch.write(&file, memory.bytes(), position)?;
         }
         fdatasync(&file).map_err(|error| scratch.failed("sync", error.into()))?;
@@ -139,7 +141,7 @@ fn one_by_one(
     let start = Moment::now();
     let mut position = 0;
     let mut before = start;
-    while before.since(start) < plan.length {
+    while !plan.stop.is_asked() && before.since(start) < plan.length {
         write(position)?;
         position = (position + SMALL_BYTES) % FILE_BYTES;
         let after = Moment::now();
@@ -186,7 +188,7 @@ fn stream_to(
     let end = start.plus(plan.length);
     let mut write_count = 0;
     let places = places
-        .take_while(|_| Moment::now() < end)
+        .take_while(|_| plan.goes_on(end))
         .inspect(|_| write_count += 1)
         .map(|it| u64::try_from(it).expect("positions have at most 64 bits"));
     let written = ring.stream_durably(&file, WRITE_DEPTH, places);
@@ -211,7 +213,7 @@ fn read(plan: &Plan<'_>, scratch: &Scratch, report: &mut Report) -> Result<(), F
         let mut memory = Aligned::of(READ_BYTES);
         let first = index * (FILE_BYTES / READ_DEPTH);
         let mut byte_count = 0;
-        while Moment::now() < end {
+        while plan.goes_on(end) {
             let position = first + byte_count % (FILE_BYTES / READ_DEPTH);
             let at = u64::try_from(position).expect("positions have at most 64 bits");
             match pread(file, memory.bytes_mut(), at) {
@@ -256,6 +258,9 @@ const READ_CHECK: Check = Check {
 };
 
 fn fio(plan: &Plan<'_>, scratch: &Scratch, check: &Check, report: &mut Report) {
+    if plan.stop.is_asked() {
+        return;
+    }
     let output = Command::new("fio")
         .args(["--name=check", "--direct=1", "--ioengine=io_uring", "--iodepth=8", "--time_based"])
         .args(check.arguments)

@@ -31,7 +31,7 @@ pub(super) const PARTS: u32 = 5;
 pub(super) fn measure(plan: &Plan<'_>, report: &mut Report) -> Result<(), Failure> {
     plan.broker_core.map_or(Ok(()), pin::to_core)?;
     let length = plan.length / PARTS;
-    let per_second = rate(length, || {
+    let per_second = rate(plan, length, || {
         black_box(getppid());
         Ok(1)
     })?;
@@ -39,7 +39,7 @@ pub(super) fn measure(plan: &Plan<'_>, report: &mut Report) -> Result<(), Failur
     let refused = |error| Failure::io("set up an io_uring", error);
     let mut ring = Ring::new(Aligned::of(RING_MEMORY_BYTES)).map_err(refused)?;
     for batch in BATCHES {
-        let per_second = rate(length, || {
+        let per_second = rate(plan, length, || {
             ring.do_nothing(batch).map_err(|error| Failure::io("ask a ring", error))?;
             Ok(batch)
         })?;
@@ -51,17 +51,18 @@ pub(super) fn measure(plan: &Plan<'_>, report: &mut Report) -> Result<(), Failur
 
 /// How often a second it is done; each call says how often it did it.
 fn rate(
+    plan: &Plan<'_>,
     length: Duration,
     mut work: impl FnMut() -> Result<usize, Failure>,
 ) -> Result<f64, Failure> {
     let (start, mut count) = (Moment::now(), 0);
+    let end = start.plus(length);
     loop {
         for _ in 0..CALLS_PER_LOOK {
             count += work()?;
         }
-        let passed = Moment::now().since(start);
-        if length <= passed {
-            return Ok(float_of(count) / passed.as_secs_f64());
+        if !plan.goes_on(end) {
+            return Ok(float_of(count) / Moment::now().since(start).as_secs_f64());
         }
     }
 }
@@ -87,7 +88,7 @@ fn wakes(plan: &Plan<'_>, length: Duration) -> Result<Latency, Failure> {
         let mut latency = Latency::new();
         let start = Moment::now();
         let mut before = start;
-        while before.since(start) < length {
+        while !plan.stop.is_asked() && before.since(start) < length {
             there.ring()?;
             back.wait()?;
             let after = Moment::now();
@@ -125,6 +126,7 @@ mod tests {
     use std::env;
 
     use super::*;
+    use crate::stop::Stop;
 
     #[test]
     fn every_cost_is_told() {
@@ -134,6 +136,7 @@ mod tests {
             broker_core: None,
             client_core: None,
             length: Duration::from_millis(100),
+            stop: &Stop::default(),
         };
         measure(&plan, &mut report).expect("they are measured");
         let names = ["syscalls_per_second", "ring_nops_by_1_per_second", "wake_p50_us"];

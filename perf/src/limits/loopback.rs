@@ -135,7 +135,7 @@ fn drain(mut stream: TcpStream, plan: &Plan<'_>) -> Result<usize, Failure> {
     let mut memory = vec![0; CHUNK_BYTES];
     let end = Moment::now().plus_ns(duration_ns(plan.length));
     let mut byte_count = 0;
-    while Moment::now() < end {
+    while plan.goes_on(end) {
         stream.read_exact(&mut memory).map_err(|error| Failure::io("receive a file", error))?;
         byte_count += CHUNK_BYTES;
     }
@@ -157,7 +157,8 @@ fn iperf(plan: &Plan<'_>) -> Option<f64> {
     let mut client = bound(plan.broker_core);
     client.args(["-c", "127.0.0.1", "-J", "-l", "128K", "-t"]);
     client.arg(plan.length.as_secs().max(1).to_string());
-    let found = (0..IPERF_TRIES).find_map(|_| {
+    let mut tries = (0..IPERF_TRIES).take_while(|_| !plan.stop.is_asked());
+    let found = tries.find_map(|_| {
         pause(IPERF_PAUSE);
         received(&client.stdout(Stdio::piped()).output().ok()?.stdout)
     });
@@ -191,7 +192,7 @@ fn ask(mut stream: TcpStream, plan: &Plan<'_>) -> Result<Latency, Failure> {
     let mut latency = Latency::new();
     let start = Moment::now();
     let mut before = start;
-    while before.since(start) < plan.length {
+    while !plan.stop.is_asked() && before.since(start) < plan.length {
         stream.write_all(&memory).map_err(lost)?;
         stream.read_exact(&mut memory).map_err(lost)?;
         let after = Moment::now();

@@ -160,7 +160,7 @@ fn ask(plan: &Plan<'_>, streams: &mut [TcpStream], frame_bytes: usize) -> Result
     let burst = frame.repeat(IN_FLIGHT);
     let mut answers = vec![0; IN_FLIGHT * (LENGTH_BYTES + ANSWER_BYTES)];
     let end = Moment::now().plus(plan.length / PARTS);
-    while Moment::now() < end {
+    while plan.goes_on(end) {
         for stream in streams.iter_mut() {
             stream.write_all(&burst).map_err(lost)?;
         }
@@ -207,6 +207,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::stop::Stop;
 
     #[test]
     fn a_core_serves_requests_of_every_size() {
@@ -216,6 +217,7 @@ mod tests {
             broker_core: None,
             client_core: None,
             length: Duration::from_millis(60),
+            stop: &Stop::default(),
         };
         measure(&plan, &mut report).expect("they are measured");
         for (_, name) in SIZES {

@@ -14,6 +14,7 @@ use crate::clock::{Moment, pause};
 use crate::failure::Failure;
 use crate::process::Process;
 use crate::protocol::Protocol;
+use crate::stop::Stop;
 
 /// A broker that does not answer after this time will not.
 const READY_WAIT: Duration = Duration::from_secs(120);
@@ -31,6 +32,8 @@ pub(crate) struct Instance {
     running: Option<Running>,
     /// Behind `running`, so that it ends after it.
     companion: Option<Companion>,
+    /// Nobody waits for a broker that shuts down in its own time once it was asked for.
+    stop: Stop,
 }
 
 /// A process that a broker needs beside it. It is killed when this is dropped.
@@ -46,23 +49,26 @@ struct Running {
 
 impl Instance {
     /// Nobody here started it, so nobody here ends it.
-    pub(crate) const fn elsewhere(address: SocketAddr) -> Self {
-        Self { address, running: None, companion: None }
+    pub(crate) fn elsewhere(address: SocketAddr) -> Self {
+        Self { address, running: None, companion: None, stop: Stop::default() }
     }
 
     /// A process whose parent we are.
-    pub(crate) fn of_child(address: SocketAddr, child: Child) -> Result<Self, Failure> {
-        Ok(Self {
-            address,
-            running: Some(Running { pid: pid_of(child.id())?, child: Some(child) }),
-            companion: None,
-        })
+    pub(crate) fn of_child(
+        address: SocketAddr,
+        child: Child,
+        stop: &Stop,
+    ) -> Result<Self, Failure> {
+        let running = Running { pid: pid_of(child.id())?, child: Some(child) };
+        let stop = stop.clone();
+        Ok(Self { address, running: Some(running), companion: None, stop })
     }
 
     /// A process that a script left running.
-    pub(crate) fn of_pid(address: SocketAddr, pid: u32) -> Result<Self, Failure> {
+    pub(crate) fn of_pid(address: SocketAddr, pid: u32, stop: &Stop) -> Result<Self, Failure> {
         let running = Running { pid: pid_of(pid)?, child: None };
-        Ok(Self { address, running: Some(running), companion: None })
+        let stop = stop.clone();
+        Ok(Self { address, running: Some(running), companion: None, stop })
     }
 
     /// The same, with a process that ends after it.
@@ -90,6 +96,7 @@ impl Instance {
     pub(crate) fn until_ready(&mut self, protocol: Protocol, log: &Path) -> Result<(), Failure> {
         let deadline = Moment::now().plus(READY_WAIT);
         while !protocol.answers(self.address) {
+            self.stop.check()?;
             let has_ended = self.running.as_mut().is_some_and(Running::has_ended);
             if has_ended || deadline <= Moment::now() {
                 let (address, end) = (self.address, end_of(log));
@@ -105,7 +112,7 @@ impl Instance {
     pub(crate) fn stop(mut self) -> Duration {
         let start = Moment::now();
         if let Some(mut running) = self.running.take() {
-            running.end();
+            running.end(&self.stop);
         }
         Moment::now().since(start)
     }
@@ -114,7 +121,7 @@ impl Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         if let Some(mut running) = self.running.take() {
-            running.end();
+            running.end(&self.stop);
         }
     }
 }
@@ -135,11 +142,11 @@ impl Drop for Companion {
 }
 
 impl Running {
-    fn end(&mut self) {
+    fn end(&mut self, stop: &Stop) {
         self.signal(Signal::TERM);
         let deadline = Moment::now().plus(STOP_WAIT);
         while !self.has_ended() {
-            if deadline <= Moment::now() {
+            if stop.is_asked() || deadline <= Moment::now() {
                 self.signal(Signal::KILL);
             }
             pause(PAUSE);

@@ -65,7 +65,7 @@ pub(super) fn start(repository: &Path, flush: Flush, site: Site<'_>) -> Result<I
     let pid = fs::read_to_string(&path)
         .map_err(|error| Failure::io(format!("read {}", path.display()), error))?;
     let pid = pid.trim().parse().map_err(|_letters| Failure::new("Kafka's pid is no number"))?;
-    let mut instance = Instance::of_pid(address, pid)?;
+    let mut instance = Instance::of_pid(address, pid, site.stop)?;
     instance.until_ready(Protocol::Kafka, &site.folder.join("kafka.log"))?;
     Ok(instance)
 }

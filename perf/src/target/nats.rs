@@ -82,7 +82,7 @@ pub(super) fn start(
     // Of its own group, so that Ctrl-C on a terminal reaches us alone, and we end it.
     command.process_group(0);
     let child = command.spawn().map_err(|error| Failure::io(format!("start {PROGRAM}"), error))?;
-    let mut instance = Instance::of_child(address, child)?;
+    let mut instance = Instance::of_child(address, child, site.stop)?;
     instance.until_ready(Protocol::Nats, &log)?;
     Ok(instance)
 }

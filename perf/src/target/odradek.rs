@@ -64,7 +64,7 @@ pub(super) fn start(binary: &Path, site: Site<'_>) -> Result<Instance, Failure> 
     let child = command
         .spawn()
         .map_err(|error| Failure::io(format!("start {}", binary.display()), error))?;
-    let mut instance = Instance::of_child(address, child)?;
+    let mut instance = Instance::of_child(address, child, site.stop)?;
     instance.until_ready(Protocol::Kafka, &log)?;
     Ok(instance)
 }

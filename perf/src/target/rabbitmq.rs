@@ -127,7 +127,7 @@ pub(super) fn start(queues: Queues, site: Site<'_>) -> Result<Instance, Failure>
     // Of its own group, so that Ctrl-C on a terminal reaches us alone, and we end it.
     command.process_group(0);
     let child = command.spawn().map_err(|error| Failure::io("start rabbitmq-server", error))?;
-    let mut instance = Instance::of_child(address, child)?.with(daemon);
+    let mut instance = Instance::of_child(address, child, site.stop)?.with(daemon);
     instance.until_ready(queues.protocol(), &log)?;
     Ok(instance)
 }
