@@ -152,6 +152,25 @@ pub(crate) struct Run {
     pub(crate) samples: Vec<Sample>,
 }
 
+/// A share of the limit that binds: of two targets it may be another one.
+pub(crate) const LIMIT_PERCENT: &str = "limit_percent";
+
+impl Run {
+    /// Whether a ratio of this number of two runs says anything.
+    pub(crate) fn compares_with(&self, other: &Self, number: &str) -> bool {
+        number != LIMIT_PERCENT || self.bound == other.bound
+    }
+}
+
+impl Step {
+    /// Whether a ratio of this number of two targets says anything: latencies and rates do not if each
+    /// has the load of its own.
+    pub(crate) fn compares(&self, number: &str) -> bool {
+        let is_of_load = number.ends_with("_us") || number.ends_with("_per_second");
+        self.share_of.is_none() || !is_of_load
+    }
+}
+
 /// What a broker has at one moment.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct Sample {

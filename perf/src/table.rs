@@ -3,13 +3,14 @@
 //!
 //! It measures nothing: it is the results file as text. The first target is compared with each other.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use crate::curve::{self, Highest};
 use crate::failure::Failure;
 use crate::report::number;
-use crate::results::{Durability, FORMAT, Results, Run, Step, Target, Workload};
+use crate::results::{Durability, FORMAT, LIMIT_PERCENT, Results, Run, Step, Target, Workload};
 use crate::statistics::{Ratios, median, worst};
 
 /// Pairs of runs that a claim needs.
@@ -68,14 +69,12 @@ pub(crate) fn runs<'a>(
 
 /// Ratios of one number between two targets, over the pairs in which both count.
 pub(crate) fn ratios(runs: &[&Run], name: &str, one: &str, other: &str) -> Option<Ratios> {
-    let value = |target: &str, pair| {
-        let run = runs.iter().find(|run| run.target == target && run.pair == pair)?;
-        if run.void.is_empty() { run.numbers.get(name).copied() } else { None }
-    };
-    let pairs = runs
-        .iter()
-        .filter(|run| run.target == one)
-        .filter_map(|run| Some((value(one, run.pair)?, value(other, run.pair)?)));
+    let counting = || runs.iter().filter(|it| it.void.is_empty());
+    let pairs = counting().filter(|it| it.target == one).filter_map(|run| {
+        let beside = counting().find(|it| it.target == other && it.pair == run.pair)?;
+        let values = (*run.numbers.get(name)?, *beside.numbers.get(name)?);
+        run.compares_with(beside, name).then_some(values)
+    });
     Ratios::of(&pairs.collect::<Vec<_>>())
 }
 
@@ -131,7 +130,8 @@ fn rows(results: &Results, workload: &Workload, step: &Step) -> Vec<Vec<String>>
             row.extend(median_and_worst(&runs, name, target));
         }
         for other in others {
-            row.extend(ratio_and_range(ratios(&runs, name, &first.key, &other.key)));
+            let ratios = ratios(&runs, name, &first.key, &other.key);
+            row.extend(ratio_and_range(ratios.filter(|_| step.compares(name))));
         }
         rows.push(row);
     }
@@ -178,10 +178,34 @@ fn notes(results: &Results, workload: &Workload, step: &Step) -> String {
             }
         }
     }
+    text.push_str(&bounds(results, workload, step));
+    if let Some(of) = step.share_of.as_ref().filter(|_| 1 < results.targets.len()) {
+        text.push_str(&format!(
+            "  each target at its own rate, a share of its {of}: latencies and rates have no ratio\n"
+        ));
+    }
     if pairs_min < PAIRS_FOR_A_CLAIM {
         text.push_str(&format!("  no claim: {pairs_min} of {PAIRS_FOR_A_CLAIM} runs that count\n"));
     }
     text
+}
+
+/// Which limits `limit_percent` is of, if they are several: then there is no ratio of it.
+fn bounds(results: &Results, workload: &Workload, step: &Step) -> String {
+    let counting = || runs(results, workload, step).filter(|it| it.void.is_empty());
+    let bounds: BTreeSet<&str> =
+        counting().map(|it| it.bound.as_str()).filter(|it| !it.is_empty()).collect();
+    if bounds.len() < 2 {
+        return String::new();
+    }
+    let of_target = |target: &Target| {
+        let of_target = counting().filter(|run| run.target == target.key && !run.bound.is_empty());
+        let names: BTreeSet<&str> = of_target.map(|run| run.bound.as_str()).collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        (!names.is_empty()).then(|| format!("{} of {}", target.key, names.join(" and ")))
+    };
+    let of_targets: Vec<String> = results.targets.iter().filter_map(of_target).collect();
+    format!("  {LIMIT_PERCENT}: {}: no ratio of two limits\n", of_targets.join(", "))
 }
 
 /// What all steps together say.
@@ -381,6 +405,46 @@ mod tests {
         }
         let want = "\n  1KiB: records/s with p99.9 below 10 ms: ours 10000, theirs none\n";
         assert!(text(&results).ends_with(want), "{}", text(&results));
+    }
+
+    #[test]
+    fn shares_of_two_limits_have_no_ratio() {
+        let bound = |target: &str, pair, bound: &str| Run {
+            bound: bound.to_owned(),
+            ..run(target, pair, &[(LIMIT_PERCENT, 10.0 * f64::from(pair))], &[])
+        };
+        let check = |bounds: [&str; 2], row: &str, note: Option<&str>| {
+            let runs = (1..=5).flat_map(|pair| {
+                [bound("ours", pair, "disk"), bound("theirs", pair, bounds[usize::from(pair == 1)])]
+            });
+            let mut results = results(&BOTH, runs.collect());
+            results.workloads[0].shown = vec![LIMIT_PERCENT.to_owned()];
+            let text = text(&results);
+            assert!(text.contains(&format!("{row}\n")), "{text}");
+            assert_eq!(text.lines().find(|it| it.contains("of two limits")), note, "{text}");
+        };
+        let both =
+            "  limit_percent: ours of disk, theirs of disk and network: no ratio of two limits";
+        check(["disk", "disk"], "  1.00?  1.00 .. 1.00", None);
+        check(["disk", "network"], "  1.00?  1.00 .. 1.00", Some(both));
+        let other = "  limit_percent: ours of disk, theirs of network: no ratio of two limits";
+        check(["network", "network"], "30.0   10.0", Some(other));
+    }
+
+    #[test]
+    fn at_rates_of_their_own_targets_have_no_ratio_of_latencies_and_rates() {
+        let numbers = [("p99_us", 10.0), ("mb_per_second", 4.0), ("goodput_percent", 50.0)];
+        let runs = ["ours", "theirs"].map(|target| run(target, 1, &numbers, &[]));
+        let mut results = results(&BOTH, runs.to_vec());
+        let workload = &mut results.workloads[0];
+        workload.shown = numbers.iter().map(|(name, _)| (*name).to_owned()).collect();
+        workload.steps[0].share_of = Some("W4".to_owned());
+        let text = text(&results);
+        let ends = |row: &str| text.lines().any(|it| it.trim_start().starts_with(row));
+        assert!(ends("goodput_percent     50.0   50.0       50.0   50.0       1.00"), "{text}");
+        assert!(text.contains("p99_us              10.0   10.0       10.0   10.0\n"), "{text}");
+        assert!(text.contains("mb_per_second       4.00   4.00       4.00   4.00\n"), "{text}");
+        assert!(text.contains("  each target at its own rate, a share of its W4: "), "{text}");
     }
 
     #[test]

@@ -5,11 +5,9 @@ use crate::page::element::Element;
 use crate::page::quantity::{label, limit_label, times, written};
 use crate::page::spread::Spread;
 use crate::page::survey::{Place, Survey};
-use crate::results::{Step, Workload};
+use crate::results::{LIMIT_PERCENT, Step, Workload};
 use crate::statistics::{Better, better};
 use crate::table::PAIRS_FOR_A_CLAIM;
-
-pub(crate) const LIMIT: &str = "limit_percent";
 
 /// Only targets that have runs here, only numbers that somebody has. `None` if that leaves nothing.
 pub(crate) fn table(
@@ -112,8 +110,8 @@ fn cell(survey: &Survey<'_>, place: Place<'_>, target: usize, name: &str) -> Ele
     if spread.least < spread.most {
         cell = cell.child(range(name, spread));
     }
-    if name == LIMIT {
-        return cell.children(binding(survey, place, target));
+    if name == LIMIT_PERCENT {
+        cell = cell.children(binding(survey, place, target));
     }
     let comparisons = || survey.comparisons.iter().filter(|it| it.theirs == target);
     let is_one = comparisons().count() == 1;
@@ -193,7 +191,7 @@ mod tests {
     use super::*;
 
     use crate::page::testing::{results, run};
-    use crate::results::Run;
+    use crate::results::{Results, Run};
 
     fn html(runs: Vec<Run>) -> String {
         let results = results(runs);
@@ -222,6 +220,26 @@ mod tests {
     fn what_was_not_run_and_what_is_void_say_so() {
         let html = html(vec![run("odradek", 1, 100.0, &[]), run("kafka", 1, 1.0, &["late"])]);
         assert!(html.contains("<i>void</i>") && !html.contains("ratio"), "{html}");
+    }
+
+    #[test]
+    fn a_ratio_is_of_one_limit_and_of_one_load() {
+        let mut results = results(vec![run("odradek", 1, 10.0, &[]), run("kafka", 1, 40.0, &[])]);
+        for run in &mut results.runs {
+            run.numbers.insert(LIMIT_PERCENT.to_owned(), 50.0);
+            run.bound = "echo_1k_p50_us".to_owned();
+        }
+        let ratios = |results: &Results| {
+            let survey = Survey::of(results).expect("names that are there");
+            let names = [LIMIT_PERCENT, "p99_us"].map(str::to_owned);
+            let table = table(&survey, &results.workloads[0], &names, "numbers");
+            table.expect("there are runs").render().matches("(1 pair)").count()
+        };
+        assert_eq!(ratios(&results), 2);
+        results.runs[0].bound = "durable_4k_p50_us".to_owned();
+        assert_eq!(ratios(&results), 1);
+        results.workloads[0].steps[0].share_of = Some("W4".to_owned());
+        assert_eq!(ratios(&results), 0);
     }
 
     #[test]

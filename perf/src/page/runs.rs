@@ -1,10 +1,10 @@
 //! Every run with its numbers, also those that do not count; and of those, why.
 
 use crate::page::element::Element;
-use crate::page::numbers::{LIMIT, scrolled};
+use crate::page::numbers::scrolled;
 use crate::page::quantity::{label, written};
 use crate::page::survey::{Place, Survey};
-use crate::results::{Run, Workload};
+use crate::results::{LIMIT_PERCENT, Run, Workload};
 
 /// A list of the runs that do not count, if there are any.
 pub(crate) fn void(survey: &Survey<'_>, workload: &Workload) -> Option<Element> {
@@ -31,8 +31,8 @@ pub(crate) fn void(survey: &Survey<'_>, workload: &Workload) -> Option<Element> 
 /// Raw, in a compact form: step, target, pair, then the numbers of the workload's table.
 pub(crate) fn every(survey: &Survey<'_>, workload: &Workload) -> Option<Element> {
     let mut names: Vec<&str> = workload.shown.iter().map(String::as_str).collect();
-    if !names.contains(&LIMIT) {
-        names.push(LIMIT);
+    if !names.contains(&LIMIT_PERCENT) {
+        names.push(LIMIT_PERCENT);
     }
     let of_workload = || survey.results.runs.iter().filter(|it| it.workload == workload.key);
     names.retain(|name| of_workload().any(|it| it.numbers.contains_key(*name)));

@@ -5,13 +5,13 @@ use crate::page::downloads::{self, Digits};
 use crate::page::element::Element;
 use crate::page::latencies::Latencies;
 use crate::page::legend::legend;
-use crate::page::numbers::{LIMIT, scrolled, table};
+use crate::page::numbers::{scrolled, table};
 use crate::page::quantity::{duration, plain};
 use crate::page::sampling::QUANTILES;
 use crate::page::survey::{Kind, Place, Survey};
 use crate::page::{load_curve, percentile_plot, runs, timeline};
 use crate::report::float;
-use crate::results::Workload;
+use crate::results::{LIMIT_PERCENT, Workload};
 
 /// Parts of names of what a broker costs, whatever the phase before them.
 const COSTS: [&str; 3] = ["broker_", "confined_", "device_"];
@@ -106,12 +106,31 @@ fn highest(survey: &Survey<'_>, workload: &Workload) -> Option<Element> {
     Some(scrolled(title, table))
 }
 
+/// Where a ratio would compare loads.
+fn own_rates(survey: &Survey<'_>, workload: &Workload) -> Option<Element> {
+    let of = workload.steps.iter().find_map(|step| step.share_of.as_ref())?;
+    let shares = workload.steps.iter().filter(|step| step.share_of.is_some());
+    let all = workload.steps.len();
+    let place = match shares.clone().count() {
+        count if count == all => "Here".to_owned(),
+        _ => shares.map(|step| step.title.as_str()).collect::<Vec<_>>().join(", "),
+    };
+    let words = format!(
+        "{place}: each target at its own rate, a share of what it reached in {of}. Latencies and rates \
+         have no ratio there."
+    );
+    (1 < survey.results.targets.len()).then(|| Element::new("p").class("about").text(words))
+}
+
 fn tables(survey: &Survey<'_>, workload: &Workload) -> Vec<Element> {
     let shown: Vec<String> = workload
         .shown
         .iter()
         .cloned()
-        .chain((!workload.shown.iter().any(|it| it == LIMIT)).then(|| LIMIT.to_owned()))
+        .chain(
+            (!workload.shown.iter().any(|it| it == LIMIT_PERCENT))
+                .then(|| LIMIT_PERCENT.to_owned()),
+        )
         .collect();
     let others = |is_wanted: fn(&str) -> bool| -> Vec<String> {
         let runs = survey.results.runs.iter().filter(|it| it.workload == workload.key);
@@ -128,7 +147,8 @@ fn tables(survey: &Survey<'_>, workload: &Workload) -> Vec<Element> {
     let generator = others(|it| DISTURBANCES.iter().any(|word| it.contains(word)));
     let caption = "Median over the runs that count; least \u{2026} most, the worst run marked; \
                    \u{d7} is ours divided by theirs, median and range over pairs.";
-    let mut tables: Vec<Element> = table(survey, workload, &shown, caption).into_iter().collect();
+    let mut tables: Vec<Element> = own_rates(survey, workload).into_iter().collect();
+    tables.extend(table(survey, workload, &shown, caption));
     let more = [
         ("What it cost the broker", costs),
         ("The generator and the machine: what could have disturbed it", generator),

@@ -24,7 +24,7 @@ pub(crate) fn cards(survey: &Survey<'_>) -> Element {
     let mut all = Element::new("div").child(Element::new("div").class("cards").children(cards));
     if !without.is_empty() {
         let words = format!(
-            "No pair of runs that count, so no ratio: {}. What there is stands in its section.",
+            "Nothing to compare, so no ratio: {}. What there is stands in its section.",
             without.join(", ")
         );
         all = all.child(Element::new("p").class("doubt").text(words));
@@ -68,7 +68,9 @@ fn highest(survey: &Survey<'_>, of: &Highest) -> Element {
 
 /// Of the numbers of its table: what it reaches, how long that takes, and what it costs.
 fn headlines(workload: &Workload) -> Vec<&str> {
-    let shown = || workload.shown.iter().map(String::as_str);
+    // What compares at no step is no headline.
+    let compares = |it: &&str| workload.steps.iter().any(|step| step.compares(it));
+    let shown = || workload.shown.iter().map(String::as_str).filter(compares);
     let first = shown().find(|it| better(it) != Better::Neither);
     let rate = first.filter(|it| better(it) == Better::Higher);
     let latency = shown().find(|it| it.ends_with("p99_us"));
@@ -169,6 +171,17 @@ mod tests {
         check(&["mb_per_second", "p99_us"], &["mb_per_second"]);
         check(&["ready_ms", "partition_count"], &["ready_ms"]);
         check(&["partition_count"], &[]);
+    }
+
+    #[test]
+    fn what_compares_at_no_step_is_no_headline() {
+        let mut results = results(Vec::new());
+        let workload = &mut results.workloads[0];
+        workload.shown =
+            ["quiet_p99_us", "mb_per_second", "goodput_percent"].map(str::to_owned).into();
+        assert_eq!(headlines(workload), ["quiet_p99_us"]);
+        workload.steps[0].share_of = Some("W4".to_owned());
+        assert_eq!(headlines(workload), ["goodput_percent"]);
     }
 
     #[test]

@@ -84,10 +84,16 @@ impl<'a> Survey<'a> {
         Spread::of(values)
     }
 
-    /// Ours by theirs, of pairs of which both count.
+    /// Ours by theirs, of pairs of which both count. `None` also where a ratio would say nothing.
     pub(crate) fn ratio(&self, place: Place<'_>, of: Comparison, number: &str) -> Option<Spread> {
+        if !place.step.compares(number) {
+            return None;
+        }
         let ratios = self.counting(place, of.ours).filter_map(|ours| {
             let theirs = self.counting(place, of.theirs).find(|it| it.pair == ours.pair)?;
+            if !ours.compares_with(theirs, number) {
+                return None;
+            }
             let (ours, theirs) = (ours.numbers.get(number)?, theirs.numbers.get(number)?);
             (*theirs > 0.0 && *ours >= 0.0).then_some(ours / theirs)
         });
