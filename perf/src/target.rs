@@ -30,14 +30,26 @@ const KAFKA_SCRIPT: &str = "tools/suites/kafka.sh";
 /// both is five minutes, so that a run of minutes sees it.
 const RETENTION_LOOKS: (&str, &str) = ("log.retention.check.interval.ms", "10000");
 
+/// A topic of ours is then acknowledged from memory.
+const WRITE_CACHING: (&str, &str) = ("write.caching", "true");
+
 /// Targets that need nothing else to be named.
-const NAMES: [&str; 7] =
-    ["odradek", "kafka", "kafka-flush", "rabbitmq-quorum", "rabbitmq-stream", "nats", "nats-sync"];
+const NAMES: [&str; 8] = [
+    "odradek",
+    "odradek-caching",
+    "kafka",
+    "kafka-flush",
+    "rabbitmq-quorum",
+    "rabbitmq-stream",
+    "nats",
+    "nats-sync",
+];
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Target {
-    /// A build of ours. The key is `odradek`, or a name of its own.
-    Odradek { key: String, binary: Option<PathBuf> },
+    /// A build of ours, with or without `write.caching` of its topics. The key is `odradek`,
+    /// `odradek-caching`, or a name of its own.
+    Odradek { key: String, binary: Option<PathBuf>, flush: Flush },
     /// Apache Kafka, with its default durability.
     Kafka,
     /// Apache Kafka that flushes each message before it acknowledges it.
@@ -69,8 +81,10 @@ pub(crate) struct Site<'a> {
 impl Target {
     /// One of `NAMES`, `NAME=PATH` of a build of ours (of NATS, if the name is one of its), or `HOST:PORT`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let ours = |flush| Self::Odradek { key: text.to_owned(), binary: None, flush };
         match text {
-            "odradek" => return Ok(Self::Odradek { key: text.to_owned(), binary: None }),
+            "odradek" => return Ok(ours(Flush::Always)),
+            "odradek-caching" => return Ok(ours(Flush::Never)),
             "kafka" => return Ok(Self::Kafka),
             "kafka-flush" => return Ok(Self::KafkaFlush),
             "rabbitmq-quorum" => return Ok(Self::RabbitMq(Queues::Quorum)),
@@ -84,9 +98,13 @@ impl Target {
             if name.is_empty() || path.is_empty() || !name.chars().all(is_word) {
                 return Err("write NAME=PATH, a name of letters, digits and -".to_owned());
             }
+            let binary = Some(path.into());
             return Ok(match Self::parse(name) {
-                Ok(Self::Nats { flush, .. }) => Self::Nats { binary: Some(path.into()), flush },
-                Ok(_) | Err(_) => Self::Odradek { key: name.to_owned(), binary: Some(path.into()) },
+                Ok(Self::Nats { flush, .. }) => Self::Nats { binary, flush },
+                Ok(Self::Odradek { key, flush, .. }) => Self::Odradek { key, binary, flush },
+                Ok(_) | Err(_) => {
+                    Self::Odradek { key: name.to_owned(), binary, flush: Flush::Always }
+                }
             });
         }
         if text
@@ -116,7 +134,8 @@ impl Target {
 
     pub(crate) const fn durability(&self) -> Durability {
         match self {
-            Self::Odradek { .. }
+            Self::Odradek { flush: Flush::Never, .. } => Durability::D0,
+            Self::Odradek { flush: Flush::Always, .. }
             | Self::KafkaFlush
             | Self::RabbitMq(Queues::Quorum)
             | Self::Nats { flush: Flush::Always, .. } => Durability::D2,
@@ -142,6 +161,12 @@ impl Target {
         fitness::unfit(self.protocol(), form)
     }
 
+    /// Of each of its topics, besides what a workload says.
+    pub(crate) fn topic_configs(&self) -> Option<(String, String)> {
+        let is_caching = matches!(self, Self::Odradek { flush: Flush::Never, .. });
+        is_caching.then(|| (WRITE_CACHING.0.to_owned(), WRITE_CACHING.1.to_owned()))
+    }
+
     /// Of Kafka.
     const fn flush(&self) -> Flush {
         if matches!(self, Self::KafkaFlush) { Flush::Always } else { Flush::Never }
@@ -161,7 +186,9 @@ impl Target {
         let (title, version, configs) = match self {
             Self::Odradek { binary, .. } => {
                 let version = odradek::version(&odradek::binary(binary.as_deref())?)?;
-                ("Odradek".to_owned(), version, odradek::configs(placement))
+                let mut configs = odradek::configs(placement);
+                configs.extend(self.topic_configs());
+                ("Odradek".to_owned(), version, configs)
             }
             Self::Kafka | Self::KafkaFlush => {
                 let configs = kafka::configs(self.flush());
@@ -230,7 +257,8 @@ mod tests {
     fn targets_are_words_builds_and_addresses() {
         let parsed = |text| Target::parse(text).ok();
         let build = |key: &str, binary: Option<&str>| {
-            Some(Target::Odradek { key: key.to_owned(), binary: binary.map(PathBuf::from) })
+            let (key, binary) = (key.to_owned(), binary.map(PathBuf::from));
+            Some(Target::Odradek { key, binary, flush: Flush::Always })
         };
         assert_eq!(parsed("odradek"), build("odradek", None));
         assert_eq!(parsed("before=/tmp/odradek"), build("before", Some("/tmp/odradek")));
@@ -243,6 +271,12 @@ mod tests {
         };
         assert_eq!(parsed("nats"), nats(None, Flush::Never));
         assert_eq!(parsed("nats-sync=/tmp/n"), nats(Some("/tmp/n"), Flush::Always));
+        let caching = Target::Odradek {
+            key: "odradek-caching".to_owned(),
+            binary: Some(PathBuf::from("/tmp/o")),
+            flush: Flush::Never,
+        };
+        assert_eq!(parsed("odradek-caching=/tmp/o"), Some(caching));
         let address = "broker.example:9092";
         assert_eq!(parsed(address), Some(Target::Address(address.to_owned())));
     }
@@ -258,6 +292,7 @@ mod tests {
     fn a_durability_class_stands_beside_each() {
         let class = |text| Target::parse(text).expect("a target").durability();
         assert_eq!(class("odradek"), Durability::D2);
+        assert_eq!(class("odradek-caching"), Durability::D0);
         assert_eq!(class("kafka"), Durability::D1);
         assert_eq!(class("kafka-flush"), Durability::D2);
         assert_eq!(class("rabbitmq-quorum"), Durability::D2);

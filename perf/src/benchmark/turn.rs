@@ -303,7 +303,9 @@ impl<'a> Started<'a> {
             reached: &reached,
             spins: plan.placement.spins(),
         };
-        script::plan(step, &circumstances)
+        let mut script = script::plan(step, &circumstances)?;
+        script.topics.iter_mut().for_each(|it| it.configs.extend(target.topic_configs()));
+        Ok(script)
     }
 
     /// Its topics are created if they are missing.

@@ -24,12 +24,13 @@ Examples:
   perf run --targets before=/tmp/old/odradek,after=target/release/odradek --pairs 5 --guard 5 W2 W4
   perf run --profile full --seconds 1800 --reached W3=40MB/s W12           half an hour each
 
-Targets: odradek (the program beside this one), NAME=PATH of a build of it, kafka (Apache Kafka with
-its defaults), kafka-flush (it flushes each message), rabbitmq-quorum, rabbitmq-stream, nats (JetStream),
-nats-sync (sync_interval: always; from 2.10), nats=PATH and nats-sync=PATH of another build of NATS,
-HOST:PORT of any broker of Kafka's protocol. All but the last are started and stopped here, each time
-with an empty data directory. The durability class stands beside each: D1 acknowledges from the page
-cache, D2 from the device, D? is unknown. What makes no sense for a target is left out, and said to be.
+Targets: odradek (the program beside this one), odradek-caching (with write.caching=true of its topics),
+NAME=PATH of a build of it, kafka (Apache Kafka with its defaults), kafka-flush (it flushes each
+message), rabbitmq-quorum, rabbitmq-stream, nats (JetStream), nats-sync (sync_interval: always; from
+2.10), nats=PATH, nats-sync=PATH and odradek-caching=PATH of another build, HOST:PORT of any broker of
+Kafka's protocol. All but the last are started and stopped here, each time with an empty data directory.
+The durability class stands beside each: D0 acknowledges from memory, D1 from the page cache, D2 from
+the device, D? is unknown. What makes no sense for a target is left out, and said to be.
 A workload that needs the result of another brings it along, unless --reached says it. Ctrl-C leaves what was measured.
 With --guard the first target is the one to beat: the exit code is 1 if the second is worse.";
 
