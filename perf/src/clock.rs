@@ -57,9 +57,14 @@ pub(crate) fn own_cpu() -> Duration {
     Duration::from_nanos(nanos(clock_gettime(ClockId::ProcessCPUTime)))
 }
 
+/// What the calling thread has used.
+pub(crate) fn thread_cpu() -> Duration {
+    Duration::from_nanos(nanos(clock_gettime(ClockId::ThreadCPUTime)))
+}
+
 pub(crate) fn pause(duration: Duration) {
     let until = timespec(Moment::now().plus(duration).ns());
-    // A signal wakes early; no handler is installed, so that is a stop and continue by a person.
+    // A signal wakes early: who is to end because of one looks at it between pauses.
     while clock_nanosleep_absolute(SleepClock::Monotonic, &until).is_err() {}
 }
 
@@ -89,6 +94,15 @@ mod tests {
         for ns in [0, 1, 999_999_999, 1_000_000_000, 12_345_678_901_234] {
             assert_eq!(nanos(timespec(ns)), ns);
         }
+    }
+
+    #[test]
+    fn who_sleeps_uses_no_processor() {
+        let (start, length) = (thread_cpu(), Duration::from_millis(50));
+        pause(length);
+        assert!(thread_cpu().saturating_sub(start) < length);
+        let start = thread_cpu();
+        while thread_cpu() == start {}
     }
 
     #[test]

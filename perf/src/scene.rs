@@ -14,7 +14,7 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::thread::sched_yield;
 
-use crate::clock::{Moment, timespec, wall_ms};
+use crate::clock::{Moment, thread_cpu, timespec, wall_ms};
 use crate::failure::Failure;
 use crate::results::{Sample, Series};
 use crate::scene::agenda::Agenda;
@@ -79,7 +79,8 @@ pub(crate) fn run(plan: &Plan, stop: &Stop) -> Result<Outcome, Failure> {
         cast: Cast::connect(plan)?,
         agendas: plan.producers.iter().map(|_| Agenda::default()).collect(),
         course: Course::new(plan),
-        spun_ns: 0,
+        spun: Duration::ZERO,
+        idle_since: None,
         acknowledged: Vec::with_capacity(EVENTS_MAX),
         delivered: Vec::with_capacity(EVENTS_MAX),
         unread: VecDeque::with_capacity(EVENTS_MAX),
@@ -99,8 +100,10 @@ struct Run<'a> {
     /// Of each stream of producers.
     agendas: Vec<Agenda>,
     course: Course<'a>,
-    /// Spent with looks that found nothing: no work.
-    spun_ns: u64,
+    /// Processor time of looks that found nothing: no work.
+    spun: Duration,
+    /// What this thread had used when it last had nothing to do but look. `None` if it has worked since.
+    idle_since: Option<Duration>,
     acknowledged: Vec<Acknowledged>,
     delivered: Vec<Delivered>,
     /// Readers for whom something may have arrived.
@@ -120,7 +123,7 @@ impl Run<'_> {
                 return self.stop(now);
             }
             if LAG_LOOK_NS <= now.ns_since(lag_looked_at) {
-                lag_looked_at = now;
+                (lag_looked_at, self.idle_since) = (now, None);
                 self.look_at_lag(now);
                 self.course.sample(now)?;
             }
@@ -160,11 +163,15 @@ impl Run<'_> {
         let is_at_once = is_spinning || !self.unread.is_empty();
         let timeout_ns = if is_at_once { 0 } else { due_ns.min(self.look_ns_max()) };
         let timeout = timespec(timeout_ns);
+        let idle_since = self.idle_since.take();
+        let idle_since = is_spinning.then(|| idle_since.unwrap_or_else(thread_cpu));
         match epoll::wait(self.cast.epoll(), spare_capacity(events), Some(&timeout)) {
-            Ok(0) if is_spinning => {
+            Ok(0) if let Some(idle_since) = idle_since => {
                 // The kernel's threads, which a broker may need, share this core.
                 sched_yield();
-                self.spun_ns += Moment::now().ns_since(looked_at);
+                let used = thread_cpu();
+                self.spun += used.saturating_sub(idle_since);
+                self.idle_since = Some(used);
             }
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(Failure::io("wait for answers", error)),
@@ -202,7 +209,7 @@ impl Run<'_> {
     }
 
     fn begin_phase(&mut self, start: Moment) -> Result<(), Failure> {
-        self.course.begin(start, Duration::from_nanos(self.spun_ns))?;
+        self.course.begin(start, self.spun)?;
         let phase = &self.plan.phases[self.course.phase()];
         let end = self.course.end();
         for ((agenda, pace), producers) in
@@ -222,7 +229,7 @@ impl Run<'_> {
         for (stream, behind) in self.cast.behind(end).enumerate() {
             self.course.note_behind(stream, behind);
         }
-        self.course.finish(end, Duration::from_nanos(self.spun_ns))?;
+        self.course.finish(end, self.spun)?;
         if self.course.is_running() {
             self.cast.enter(self.course.next_phase(), end)?;
             self.begin_phase(end)?;
@@ -232,7 +239,7 @@ impl Run<'_> {
 
     /// Ends the phase that runs, and all that would come.
     fn stop(&mut self, now: Moment) -> Result<(), Failure> {
-        self.course.stop(now, Duration::from_nanos(self.spun_ns))
+        self.course.stop(now, self.spun)
     }
 
     fn look_at_lag(&mut self, now: Moment) {
@@ -274,6 +281,7 @@ impl Run<'_> {
         while let Some(free_since) = sender.producer.free_since()
             && let Some(intended) = agenda.due(&mut sender.producer.place, sender.nth, now)
         {
+            self.idle_since = None;
             let phase = sender.producer.place.phase;
             let sent_at = Moment::now();
             let is_open = agenda.was_open(phase);
