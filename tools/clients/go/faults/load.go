@@ -14,7 +14,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-const headBytes = 20 // producer, seq, length of the whole value, salt
+const (
+	headBytes = 20 // producer, seq, length of the whole value, salt
+	// framingBytesMax is what a record takes besides its value: a batch of its own, a key and a header.
+	framingBytesMax = 128
+)
 
 // value is the one value that this record can have: every byte follows from its name.
 func value(id ID, length int) []byte {
@@ -71,6 +75,8 @@ type Load struct {
 	answered map[Lane]int
 	follower map[Place]*Session
 	probed   uint64
+	// What acknowledged records take in logs, at most.
+	bytesAcked int64
 }
 
 // Lane is one producer's way to one partition.
@@ -190,6 +196,7 @@ func (l *Load) send(client *kgo.Client, stream Stream) {
 				l.With(func(c *Checker) {
 					c.Ack(place, record.Offset, id)
 					l.answered[Lane{place, id.Producer}]++
+					l.bytesAcked += int64(len(record.Value)) + framingBytesMax
 				})
 			}
 			<-tickets
@@ -537,6 +544,11 @@ func (l *Load) nextProbe() ID {
 
 func (l *Load) acked() (count int) {
 	l.With(func(c *Checker) { count = c.Acked })
+	return count
+}
+
+func (l *Load) bytes() (count int64) {
+	l.With(func(*Checker) { count = l.bytesAcked })
 	return count
 }
 

@@ -43,6 +43,7 @@ var kinds = []Kind{
 	{"kill", "SIGKILL at random times, also while it recovers", kill, false},
 	{"groups", "SIGKILL while members of groups come, go and commit", groups, false},
 	{"compact", "SIGKILL while logs are compacted", compact, false},
+	{"retain", "SIGKILL while the oldest records go as fast as new ones come, with the disk use watched", retain, false},
 	{"failpoint", "an abort right before or after the nth write, sync, rename, ...", failpoint, false},
 	{"pause", "SIGSTOP for 100 ms to 5 s", pause, false},
 	{"power", "power cut of a file system: what it had not written is gone", power, false},
