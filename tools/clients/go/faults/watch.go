@@ -42,8 +42,9 @@ type Watch struct {
 	away      time.Duration // all times without a broker
 	goneAt    time.Time     // zero while there is one
 	looks     int
-	last      int64
-	most      Size // the most that was found, and was allowed
+	last      Size
+	most      Size
+	fullest   int64 // hundredths of what was allowed that the logs took, at most
 }
 
 // Size is of logs as the broker tells it, of all files, and what the logs may have.
@@ -99,8 +100,9 @@ func (w *Watch) look(line []byte) error {
 	defer w.mutex.Unlock()
 	allowed := w.allowance.Look(w.lived(), w.load.bytes())
 	w.looks++
-	w.last = logs
-	w.most.logs, w.most.files, w.most.allowed = max(w.most.logs, logs), max(w.most.files, files), max(w.most.allowed, allowed)
+	w.last = Size{logs, files, allowed}
+	w.most = Size{max(w.most.logs, logs), max(w.most.files, files), max(w.most.allowed, allowed)}
+	w.fullest = max(w.fullest, 100*logs/allowed)
 	if logs > allowed {
 		w.load.fail("the logs take %d bytes where %d are allowed", logs, allowed)
 	}
@@ -140,10 +142,11 @@ func (w *Watch) looked() int {
 	return w.looks
 }
 
-func (w *Watch) allowedMost() int64 {
+// allowed is what the logs might take at the last look.
+func (w *Watch) allowed() int64 {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	return w.most.allowed
+	return max(w.last.allowed, w.allowance.fixed)
 }
 
 // await waits until so many looks were taken.
@@ -158,11 +161,13 @@ func (w *Watch) await(looks int, limit time.Duration) error {
 
 // awaitRest waits until the logs take no more than is kept when nobody writes.
 func (w *Watch) awaitRest(limit time.Duration) error {
+	looks := w.looked()
 	return await(limit, w.ended, func() string {
 		w.mutex.Lock()
 		defer w.mutex.Unlock()
-		if w.last > w.allowance.atRest {
-			return fmt.Sprintf("the logs take %d bytes and are to keep %d", w.last, w.allowance.atRest)
+		// The first look may have been answered before it began.
+		if w.looks < looks+2 || w.last.logs > w.allowance.atRest {
+			return fmt.Sprintf("the logs take %d bytes and are to keep %d", w.last.logs, w.allowance.atRest)
 		}
 		return ""
 	})
@@ -184,6 +189,7 @@ func (w *Watch) tell(tally *Tally) {
 	defer w.mutex.Unlock()
 	tally.count("looks", w.looks)
 	tally.count("MiB written", int(w.load.bytes()>>20))
+	tally.counts["% of what was allowed at most"] = max(tally.counts["% of what was allowed at most"], int(w.fullest))
 	for what, bytes := range map[string]int64{"MiB in logs at most": w.most.logs, "MiB in files at most": w.most.files, "MiB allowed in logs at most": w.most.allowed} {
 		tally.counts[what] = max(tally.counts[what], int(bytes>>20))
 	}
