@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -122,6 +123,28 @@ func (b *Broker) said(since int64) (string, error) {
 func (b *Broker) descriptors() (int, error) {
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", b.process.Process.Pid))
 	return len(entries), err
+}
+
+// namelessBytes is what its open files take that have been deleted.
+func (b *Broker) namelessBytes() (sum int64, err error) {
+	dir := fmt.Sprintf("/proc/%d/fd", b.process.Process.Pid)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0, err
+	}
+	for _, entry := range entries {
+		info, err := os.Stat(filepath.Join(dir, entry.Name()))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // Closed since.
+		}
+		if err != nil {
+			return 0, err
+		}
+		if stat := info.Sys().(*syscall.Stat_t); info.Mode().IsRegular() && stat.Nlink == 0 {
+			sum += stat.Blocks * 512
+		}
+	}
+	return sum, nil
 }
 
 // panicked finds the first trace of a bug in its log: no fault of the world is an excuse for one.

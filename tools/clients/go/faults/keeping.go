@@ -2,12 +2,47 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
+
+// Keeping is what a topic keeps of each of its partitions.
+type Keeping struct {
+	topic        string
+	partitions   int
+	segmentBytes int64
+	bytes        int64         // at least; 0: none for their number
+	age          time.Duration // at least, if not 0
+}
+
+func (k Keeping) configs() map[string]string {
+	configs := map[string]string{"segment.bytes": strconv.FormatInt(k.segmentBytes, 10)}
+	if k.bytes > 0 {
+		configs["retention.bytes"] = strconv.FormatInt(k.bytes, 10)
+	}
+	if k.age > 0 {
+		configs["retention.ms"] = strconv.FormatInt(k.age.Milliseconds(), 10)
+	}
+	return configs
+}
+
+func (k Keeping) places() (places []Place) {
+	for at := range k.partitions {
+		places = append(places, Place{k.topic, int32(at)})
+	}
+	return places
+}
+
+// atRest is what stays if nobody writes: less than a segment more than is kept; nothing that only its age kept.
+func (k Keeping) atRest() int64 {
+	if k.bytes == 0 {
+		return 0
+	}
+	return int64(k.partitions) * (k.bytes + k.segmentBytes)
+}
 
 // readKept reads a partition from its start to the end that is known now, and says where it started. Retention may
 // overtake the reader: it goes on at the new start.
@@ -87,27 +122,4 @@ func (r *Run) readOn(wire *Wire, session *Session, end int64) (bytes int64, isOv
 		}
 	}
 	return bytes, false, nil
-}
-
-// Fetch asks for what is in a partition from an offset on. It answers at once.
-func (w *Wire) Fetch(place Place, offset int64, limit time.Duration) (*kmsg.FetchResponseTopicPartition, error) {
-	request := kmsg.NewPtrFetchRequest()
-	request.SetVersion(11)
-	request.MaxBytes, request.SessionEpoch = 4<<20, -1
-	topic := kmsg.NewFetchRequestTopic()
-	topic.Topic = place.Topic
-	partition := kmsg.NewFetchRequestTopicPartition()
-	partition.Partition, partition.FetchOffset = place.Partition, offset
-	partition.PartitionMaxBytes = 1 << 20
-	topic.Partitions = append(topic.Partitions, partition)
-	request.Topics = append(request.Topics, topic)
-	answer, err := w.Ask(request, limit)
-	if err != nil {
-		return nil, err
-	}
-	response := answer.(*kmsg.FetchResponse)
-	if response.ErrorCode != 0 {
-		return nil, code(response.ErrorCode)
-	}
-	return &response.Topics[0].Partitions[0], nil
 }

@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"time"
 )
 
 // retained are the topics: the one keeps so many bytes of each partition, the other one what is young.
 var retained = []Keeping{
-	{topic: "by-size", partitions: 6, segmentBytes: 1 << 20, bytes: 8 << 20},
+	{topic: "by-size", partitions: 4, segmentBytes: 1 << 20, bytes: 8 << 20},
 	{topic: "by-age", partitions: 2, segmentBytes: 1 << 20, age: 300 * time.Millisecond},
 }
 
@@ -40,6 +39,7 @@ func retain(r *Run) error {
 		return err
 	}
 	defer watch.End()
+	defer watch.tell(r.Tally)
 	mark := Mark{starts: map[Place]int64{}}
 	for r.goesOn() && len(r.load.violations()) == 0 {
 		if mark, err = r.turnOver(watch, mark); err != nil {
@@ -47,9 +47,7 @@ func retain(r *Run) error {
 		}
 		r.turned(r.load.acked())
 	}
-	err = r.emptied(watch)
-	watch.tell(r.Tally)
-	return err
+	return r.emptied(watch)
 }
 
 // fill makes the topics and begins to write to them.
@@ -179,6 +177,12 @@ func (r *Run) emptied(watch *Watch) error {
 	if err := watch.awaitRest(r.ready); err != nil {
 		return err
 	}
+	// A file without a name takes its space for as long as it is open.
+	if bytes, err := r.broker.namelessBytes(); err != nil {
+		return err
+	} else if bytes > restBytes {
+		return fmt.Errorf("the broker holds %d bytes of deleted files open", bytes)
+	}
 	for _, topic := range retained {
 		for _, place := range topic.places() {
 			start, err := r.readKept(topic, place)
@@ -214,39 +218,4 @@ func (r *Run) starts() (map[Place]int64, error) {
 		}
 	}
 	return found, nil
-}
-
-// Keeping is what a topic keeps of each of its partitions.
-type Keeping struct {
-	topic        string
-	partitions   int
-	segmentBytes int64
-	bytes        int64         // at least; 0: none for their number
-	age          time.Duration // at least, if not 0
-}
-
-func (k Keeping) configs() map[string]string {
-	configs := map[string]string{"segment.bytes": strconv.FormatInt(k.segmentBytes, 10)}
-	if k.bytes > 0 {
-		configs["retention.bytes"] = strconv.FormatInt(k.bytes, 10)
-	}
-	if k.age > 0 {
-		configs["retention.ms"] = strconv.FormatInt(k.age.Milliseconds(), 10)
-	}
-	return configs
-}
-
-func (k Keeping) places() (places []Place) {
-	for at := range k.partitions {
-		places = append(places, Place{k.topic, int32(at)})
-	}
-	return places
-}
-
-// atRest is what stays if nobody writes: less than a segment more than is kept; nothing that only its age kept.
-func (k Keeping) atRest() int64 {
-	if k.bytes == 0 {
-		return 0
-	}
-	return int64(k.partitions) * (k.bytes + k.segmentBytes)
 }

@@ -126,6 +126,29 @@ func batch(key, value []byte) []byte {
 	return bytes
 }
 
+// Fetch asks for what is in a partition from an offset on. It answers at once.
+func (w *Wire) Fetch(place Place, offset int64, limit time.Duration) (*kmsg.FetchResponseTopicPartition, error) {
+	request := kmsg.NewPtrFetchRequest()
+	request.SetVersion(11)
+	request.MaxBytes, request.SessionEpoch = 4<<20, -1
+	topic := kmsg.NewFetchRequestTopic()
+	topic.Topic = place.Topic
+	partition := kmsg.NewFetchRequestTopicPartition()
+	partition.Partition, partition.FetchOffset = place.Partition, offset
+	partition.PartitionMaxBytes = 1 << 20
+	topic.Partitions = append(topic.Partitions, partition)
+	request.Topics = append(request.Topics, topic)
+	answer, err := w.Ask(request, limit)
+	if err != nil {
+		return nil, err
+	}
+	response := answer.(*kmsg.FetchResponse)
+	if response.ErrorCode != 0 {
+		return nil, code(response.ErrorCode)
+	}
+	return &response.Topics[0].Partitions[0], nil
+}
+
 // Bounds asks for the first and the next offset of every partition of a topic.
 func (w *Wire) Bounds(topic string, partitions int) (starts, ends []int64, err error) {
 	for _, when := range []int64{-2, -1} {
