@@ -189,9 +189,13 @@ func (w *Watch) tell(tally *Tally) {
 	defer w.mutex.Unlock()
 	tally.count("looks", w.looks)
 	tally.count("MiB written", int(w.load.bytes()>>20))
-	tally.counts["% of what was allowed at most"] = max(tally.counts["% of what was allowed at most"], int(w.fullest))
-	for what, bytes := range map[string]int64{"MiB in logs at most": w.most.logs, "MiB in files at most": w.most.files, "MiB allowed in logs at most": w.most.allowed} {
-		tally.counts[what] = max(tally.counts[what], int(bytes>>20))
+	for what, most := range map[string]int64{
+		"MiB in logs at most":           w.most.logs >> 20,
+		"MiB in files at most":          w.most.files >> 20,
+		"MiB allowed in logs at most":   w.most.allowed >> 20,
+		"% of what was allowed at most": w.fullest,
+	} {
+		tally.counts[what] = max(tally.counts[what], int(most))
 	}
 }
 
