@@ -204,7 +204,7 @@ func (c *Checker) Cut(place Place, offset int64, acked bool) {
 func (c *Checker) Starts(place Place, offset int64) {
 	h := c.at(place)
 	if offset < h.start {
-		c.fail(Undone, "%v: starts at %d, though an acknowledged DeleteRecords cut it at %d", place, offset, h.start)
+		c.fail(Undone, "%v: starts at %d, though it started at %d before, or an acknowledged DeleteRecords cut it there", place, offset, h.start)
 	}
 	if offset > h.startMax {
 		c.fail(Undone, "%v: starts at %d, though nobody asked for more than %d to be deleted", place, offset, h.startMax)

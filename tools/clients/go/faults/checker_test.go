@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -134,7 +135,7 @@ func TestAnOffsetAcknowledgedTwiceIsFound(t *testing.T) {
 
 func TestADeleteRecordsUndoneIsFound(t *testing.T) {
 	acks, reads := honest()
-	check(t, "acknowledged DeleteRecords cut it at 4", acks, nil, reads, func(c *Checker) { c.Cut(place, 4, true) })
+	check(t, "though it started at 4 before, or an acknowledged DeleteRecords cut it there", acks, nil, reads, func(c *Checker) { c.Cut(place, 4, true) })
 }
 
 func TestADeleteRecordsOfUnknownFateMayBeEither(t *testing.T) {
@@ -142,6 +143,16 @@ func TestADeleteRecordsOfUnknownFateMayBeEither(t *testing.T) {
 	cut := func(c *Checker) { c.Cut(place, 4, false) }
 	check(t, "", acks, nil, reads, cut)
 	check(t, "", acks, nil, reads[4:], cut)
+}
+
+func TestALogStartThatGoesBackIsFound(t *testing.T) {
+	acks, reads := honest()
+	starts := func(c *Checker) {
+		c.Cut(place, math.MaxInt64, false)
+		c.Starts(place, 5)
+	}
+	check(t, "starts at 3, though it started at 5 before", acks, nil, reads[3:], starts)
+	check(t, "", acks, nil, reads[6:], starts)
 }
 
 func TestALogThatStartsTooLateIsFound(t *testing.T) {

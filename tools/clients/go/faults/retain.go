@@ -10,7 +10,7 @@ import (
 
 // retained are the topics: the one keeps so many bytes of each partition, the other one what is young.
 var retained = []Keeping{
-	{topic: "by-size", partitions: 4, segmentBytes: 1 << 20, bytes: 8 << 20},
+	{topic: "by-size", partitions: 4, segmentBytes: 1 << 20, bytes: 4 << 20},
 	{topic: "by-age", partitions: 2, segmentBytes: 1 << 20, age: 300 * time.Millisecond},
 }
 
