@@ -100,13 +100,13 @@ type Mark struct {
 
 // turnOver is a cycle: much comes and as much goes, beside readers; then a SIGKILL, and all that is left is read.
 func (r *Run) turnOver(watch *Watch, last Mark) (mark Mark, err error) {
-	looks := watch.looked()
-	// More than may be there: without a deletion the watch must have found it.
+	// More than may be there: without a deletion the watch finds it.
 	enough := func() int64 { return last.bytes + watch.allowed() }
 	if err := r.readBeside(enough); err != nil {
 		return mark, err
 	}
 	r.sleep(0, 2*retentionLook)
+	looks := watch.looked()
 	if err := watch.await(looks+looksMin, r.ready); err != nil {
 		return mark, err
 	}
@@ -154,20 +154,24 @@ func (r *Run) dieAndLive(watch *Watch) error {
 	return nil
 }
 
-// readBeside reads a partition of each topic, and waits until enough bytes are acknowledged.
+// readBeside waits until enough bytes are acknowledged, and reads a partition of each topic.
 func (r *Run) readBeside(enough func() int64) error {
+	err := await(r.ready, r.broker.ended, func() string {
+		if left := enough() - r.load.bytes(); left > 0 {
+			return fmt.Sprintf("producers are to send %d MiB more", left>>20)
+		}
+		return ""
+	})
+	if err != nil {
+		return err
+	}
 	for _, topic := range retained {
 		place := Place{topic.topic, int32(r.random.Intn(topic.partitions))}
 		if _, err := r.readKept(topic, place); err != nil {
 			return err
 		}
 	}
-	return await(r.ready, r.broker.ended, func() string {
-		if left := enough() - r.load.bytes(); left > 0 {
-			return fmt.Sprintf("producers are to send %d MiB more", left>>20)
-		}
-		return ""
-	})
+	return nil
 }
 
 // emptied is what must be when nobody writes any more: the logs shrink to what their configuration keeps, and that is
