@@ -4,13 +4,14 @@
 //! sealed segment, what was checked before leaves as a file and a range.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use engine::id::{FilePos, LeaderEpoch, Offset, PartitionId};
 use engine::scrub::{Mark, Scrub, Stretch};
 
 use crate::files::Use;
 use crate::io::{Class, Io, Nanos};
-use crate::limits::{BLOCK_BYTES, READ_BYTES_MAX, READ_SLICE_BYTES};
+use crate::limits::{BLOCK_BYTES, READ_BYTES_MAX, READ_MEMORY_WAIT, READ_SLICE_BYTES};
 use crate::message::{
     FetchItem, FetchOrder, FetchTimes, Fetched, FetchedLog, FileRange, Part, ReadError, Reader,
     Reply,
@@ -56,7 +57,7 @@ impl<I: Io> Shard<I> {
         self: &Rc<Self>,
         reader: Reader,
         partitions: &[(PartitionId, Offset)],
-        wait: std::time::Duration,
+        wait: Duration,
         reply_to: ReplyTo<I>,
     ) {
         let (promise, news) = signal::promise();
@@ -77,7 +78,7 @@ impl<I: Io> Shard<I> {
     pub fn watch(
         &self,
         partitions: &[(PartitionId, Offset)],
-        wait: std::time::Duration,
+        wait: Duration,
     ) -> (signal::Answer<()>, Deadline) {
         let (promise, answer) = signal::promise();
         let deadline = self.begin_watch(partitions, wait, &promise);
@@ -95,7 +96,7 @@ impl<I: Io> Shard<I> {
     fn begin_watch(
         &self,
         partitions: &[(PartitionId, Offset)],
-        wait: std::time::Duration,
+        wait: Duration,
         promise: &Promise<()>,
     ) -> Deadline {
         let deadline = self.timers.add(self.io.now().plus(wait), promise.clone());
@@ -121,6 +122,7 @@ impl<I: Io> Shard<I> {
             if now >= deadline || is_enough(order, &fetched) || self.is_stopping() {
                 return (fetched, FetchTimes { taken_at, looked_at, found_at: now });
             }
+            drop(fetched); // Who waits holds nothing.
             let (news, alarm) = self.watch(&seen, deadline.since(now));
             news.wait().await;
             self.timers.forget(&alarm);
@@ -196,7 +198,7 @@ impl<I: Io> Shard<I> {
         let bytes = share(&found, left);
         log.first_bytes = u64_of(found.extent.len_bytes);
         if bytes > 0 {
-            log.parts = self.parts(&partition, &found, bytes).await?;
+            log.parts = self.parts(&partition, &found, bytes, left).await?;
         }
         log.is_cut = is_cut(&partition, &found, log.bytes(), left);
         Ok(log)
@@ -207,6 +209,7 @@ impl<I: Io> Shard<I> {
         partition: &Rc<Partition<I>>,
         found: &Found,
         bytes: u64,
+        left: Left,
     ) -> Result<Vec<Part<I>>, ReadError> {
         let end = found.pos.plus(bytes);
         if found.segment.revision == 0
@@ -217,7 +220,7 @@ impl<I: Io> Shard<I> {
         if let Some(range) = self.sound_range(partition, found, end).await? {
             return Ok(vec![Part::File(range)]);
         }
-        self.checked_parts(partition, found, end).await
+        self.checked_parts(partition, found, end, left).await
     }
 
     /// What was found sound of a sealed segment, if that is a batch at least.
@@ -248,11 +251,13 @@ impl<I: Io> Shard<I> {
     }
 
     /// Reads from the disk, and gives what is sound: whole batches, about `READ_BYTES_MAX` of them.
+    /// Nothing if there is no memory for the first.
     async fn checked_parts(
         &self,
         partition: &Rc<Partition<I>>,
         found: &Found,
         end: FilePos,
+        left: Left,
     ) -> Result<Vec<Part<I>>, ReadError> {
         let first_end = found.pos.plus(u64_of(found.extent.len_bytes));
         let end = end.min(first_end.max(found.pos.plus(u64_of(READ_BYTES_MAX))));
@@ -266,13 +271,18 @@ impl<I: Io> Shard<I> {
         let mut parts = Vec::new();
         let mut pos = found.pos;
         while pos < end {
-            // Who holds some memory does not wait for more, but for the batch that makes an answer.
-            if first_end <= pos && self.io.block(READ_SLICE_BYTES).is_none() {
-                break;
-            }
             let until = end.min(slice_end(pos));
+            let wanted = usize::try_from(until.since(block_start(pos))).expect("a slice");
+            let wait = (pos < first_end).then(|| left.memory_wait());
+            let Some(block) = self.block_within(wanted, wait).await else {
+                if pos < first_end {
+                    return Ok(Vec::new());
+                }
+                break;
+            };
             let reading = self.begin_cold_read().await;
-            let part = self.read(partition, found.segment, (pos, until), source).await?;
+            let place = (found.segment, pos, until);
+            let part = self.read_into(partition, place, source, Some(block)).await?;
             drop(reading);
             self.io.yield_long().await;
             pos = pos.plus(u64_of(part.len()));
@@ -350,6 +360,12 @@ impl Left {
         Self { bytes: item.bytes_max.min(self.bytes), ..self }
     }
 
+    /// How long a read for the first batch may wait for memory. Who has a part of a batch and waits for the
+    /// rest keeps others from theirs: without a place in the line it goes there, and holds nothing until then.
+    fn memory_wait(self) -> Duration {
+        if self.first_bytes_max == u64::MAX { READ_MEMORY_WAIT } else { Duration::ZERO }
+    }
+
     fn count<I: Io>(&mut self, result: &Result<FetchedLog<I>, ReadError>) {
         let bytes = result.as_ref().map_or(0, FetchedLog::bytes);
         if bytes > 0 {
@@ -360,7 +376,11 @@ impl Left {
 
 /// The end of what is read at once from `pos` on: whole blocks hold no more than a slice.
 fn slice_end(pos: FilePos) -> FilePos {
-    FilePos::new(pos.get() - pos.get() % u64_of(BLOCK_BYTES)).plus(u64_of(READ_SLICE_BYTES))
+    block_start(pos).plus(u64_of(READ_SLICE_BYTES))
+}
+
+fn block_start(pos: FilePos) -> FilePos {
+    FilePos::new(pos.get() - pos.get() % u64_of(BLOCK_BYTES))
 }
 
 /// Bytes that a fetch gets from `found` on: what is left, but the first batch of an answer whole.

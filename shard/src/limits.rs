@@ -151,6 +151,8 @@ pub const SCAN_BYTES: usize = 64 * 1024;
 pub const READ_BYTES_MAX: usize = 1024 * 1024;
 /// Of these, bytes that are asked of the device at a time for a fetch: a commit waits behind them.
 pub const READ_SLICE_BYTES: usize = 256 * 1024;
+/// How long a read for an answer that has its place waits for memory before the client is to ask again.
+pub const READ_MEMORY_WAIT: Duration = Duration::from_secs(1);
 
 /// A start reads so much of a journal file behind its last frame, to see whether the disk has lost one that
 /// others follow.

@@ -14,6 +14,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine::batch::{Batch, BatchError, HEADER_BYTES};
@@ -219,6 +220,17 @@ impl<I: Io> Shard<I> {
         (pos, end): (FilePos, FilePos),
         source: Use,
     ) -> Result<Bytes, ReadError> {
+        self.read_into(partition, (segment, pos, end), source, None).await
+    }
+
+    /// As `read`; `block` holds the blocks of the file that the bytes lie in, if it is there.
+    pub async fn read_into(
+        &self,
+        partition: &Rc<Partition<I>>,
+        (segment, pos, end): (SegmentName, FilePos, FilePos),
+        source: Use,
+        block: Option<Block>,
+    ) -> Result<Bytes, ReadError> {
         let skip = pos.get() % len_u64(BLOCK_BYTES);
         let limit = FilePos::new(pos.get() - skip + len_u64(READ_BYTES_MAX));
         let end = end.min(limit);
@@ -232,7 +244,7 @@ impl<I: Io> Shard<I> {
         if end <= pos {
             return Err(gone(partition, segment));
         }
-        let read = self.read_file(partition, segment, (pos, end), source).await;
+        let read = self.read_file(partition, (segment, pos, end), source, block).await;
         read.map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
                 return gone(partition, segment);
@@ -356,14 +368,17 @@ impl<I: Io> Shard<I> {
     async fn read_file(
         &self,
         partition: &Rc<Partition<I>>,
-        segment: SegmentName,
-        (pos, end): (FilePos, FilePos),
+        (segment, pos, end): (SegmentName, FilePos, FilePos),
         source: Use,
+        block: Option<Block>,
     ) -> io::Result<Bytes> {
         let file = self.files.get(partition.id(), segment, source).await?;
         let skip = pos.get() % len_u64(BLOCK_BYTES);
         let wanted = skip + end.since(pos);
-        let block = self.wait_for_block(usize_of(wanted)).await;
+        let block = match block {
+            Some(block) => block,
+            None => self.wait_for_block(usize_of(wanted)).await,
+        };
         let (read, block) = self.io.read(&file, pos.get() - skip, block).await;
         let filled = usize_of(wanted).min(read?);
         let skip = usize_of(skip);
@@ -381,6 +396,25 @@ impl<I: Io> Shard<I> {
             }
             if self.trim(bytes) < bytes {
                 self.next_freed().await;
+            }
+        }
+    }
+
+    /// Memory, if there is some within `wait`; with `None`, if there is some without taking it from anybody.
+    pub async fn block_within(&self, bytes: usize, wait: Option<Duration>) -> Option<Block> {
+        if let Some(block) = self.io.block(bytes) {
+            return Some(block);
+        }
+        let until = self.io.now().plus(wait?);
+        loop {
+            if self.trim(bytes) < bytes {
+                if self.io.now() >= until {
+                    return None;
+                }
+                self.next_freed().await;
+            }
+            if let Some(block) = self.io.block(bytes) {
+                return Some(block);
             }
         }
     }

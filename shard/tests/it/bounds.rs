@@ -24,7 +24,7 @@ use shard::metrics::{Metric, Snapshot};
 use shard::sim::SimSocket;
 use shard::sim::wire::Wire;
 
-use crate::answers::{Client, batch, by_name, fetch, play, play_in, produce};
+use crate::answers::{Client, batch, by_name, fetch, play, play_in, play_twice, produce};
 
 /// A size of 100 MiB, and four bytes.
 const BEGINNING: &[u8] = b"\x06\x40\0\0abcd";
@@ -284,6 +284,37 @@ fn who_takes_large_answers_has_its_turn_among_many_who_do_not() {
         let answer = client.fetch(12, &fetch(&[(by_name("t"), &[0])])).await;
         assert!(answer.topics[0].partitions[0].record_bytes() > 1_000_000);
         drop(readers);
+    });
+}
+
+/// Each reads a batch slice by slice: none keeps its slices while it waits for more, or all of them would wait.
+#[test]
+fn readers_of_more_cold_batches_than_memory_holds_are_all_answered() {
+    const COLD_ARENA_BYTES: usize = 16 << 20;
+    let write = async |client: Client| {
+        client.create("t", 1).await;
+        for _ in 0..8 {
+            client.append("t", 0, &[&vec![7; 900_000]]).await;
+        }
+    };
+    play_twice(COLD_ARENA_BYTES, write, async |client: Client| {
+        let answered = Rc::new(Cell::new(0));
+        for _ in 0..100 {
+            let (reader, answered) = (client.clone(), Rc::clone(&answered));
+            client.io.spawn(Class::Foreground, async move {
+                let body = fetch(&[(by_name("t"), &[0])]);
+                let mut bytes = 0;
+                while bytes == 0 {
+                    bytes = reader.fetch(12, &body).await.topics[0].partitions[0].record_bytes();
+                }
+                answered.set(answered.get() + 1);
+            });
+        }
+        let before = client.io.now();
+        while answered.get() < 100 {
+            client.io.sleep(Duration::from_millis(10)).await;
+            check_seconds(client.io.now().since(before), 0, 60);
+        }
     });
 }
 
