@@ -147,8 +147,9 @@ fn arrive(request: &ProduceRequest, version: i16, part_bytes: u8) -> Bytes {
     let sent = client::encode_produce(&Envelope { version, correlation_id: 1, client_id }, request);
     let mut assembler = Assembler::new(FRAME_BYTES_MAX);
     for mut received in sent.chunks(usize::from(part_bytes).max(1)) {
-        while assembler.announce(&mut received).expect("within the limit").is_some() {
-            let Some(frame) = assembler.take(&mut received) else { break };
+        if assembler.announce(&mut received).expect("within the limit").is_some()
+            && let Some(frame) = assembler.take(&mut received)
+        {
             return frame;
         }
     }
