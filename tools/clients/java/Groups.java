@@ -11,6 +11,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
 import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.ConsumerGroupDescription;
@@ -18,6 +19,7 @@ import org.apache.kafka.clients.admin.MemberToRemove;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.RemoveMembersFromConsumerGroupOptions;
 import org.apache.kafka.clients.consumer.CloseOptions;
+import org.apache.kafka.clients.consumer.ConsumerGroupMetadata;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -71,6 +73,10 @@ final class Groups {
     final List<Member> members = new ArrayList<>();
     /** Topics whose offsets nobody commits, as they are about to be deleted. */
     final Set<String> leaving = ConcurrentHashMap.newKeySet();
+    /** What the broker has acknowledged as committed while members read. */
+    final Map<TopicPartition, Long> committed = new ConcurrentHashMap<>();
+    /** Nobody commits what it reads. */
+    volatile boolean isSilent;
     int sent;
 
     Groups(String broker, Admin admin, String assignor) throws Exception {
@@ -98,6 +104,7 @@ final class Groups {
         volatile int revoked;
         volatile int lost;
         volatile Set<TopicPartition> assigned = Set.of();
+        volatile ConsumerGroupMetadata metadata;
         /** What it shall subscribe to, before it polls next. */
         final AtomicReference<Consumer<Member>> subscription;
         /** What ends it, if that is to be. */
@@ -158,9 +165,10 @@ final class Groups {
                 for (ConsumerRecord<byte[], byte[]> record : records) {
                     reads.merge(Integer.parseInt(new String(record.value())), 1, Integer::sum);
                 }
-                if (!records.isEmpty()) {
-                    consumer.commitAsync();
+                if (!records.isEmpty() && !isSilent) {
+                    consumer.commitAsync(this::onCommitted);
                 }
+                metadata = consumer.groupMetadata();
                 assigned = Set.copyOf(consumer.assignment());
                 while (isStuck && !isStopped) {
                     pause(50);
@@ -170,6 +178,12 @@ final class Groups {
             consumer.close();
             // A static member's partitions are its own until somebody else gets them.
             owners.values().removeIf(owner -> owner == this);
+        }
+
+        private void onCommitted(Map<TopicPartition, OffsetAndMetadata> offsets, Exception error) {
+            if (error == null) {
+                offsets.forEach((partition, offset) -> committed.merge(partition, offset.offset(), Math::max));
+            }
         }
 
         private void commit() {
@@ -236,6 +250,10 @@ final class Groups {
         } catch (InterruptedException interrupted) {
             throw new AssertionError(interrupted);
         }
+    }
+
+    Stream<TopicPartition> partitions() {
+        return IntStream.range(0, PARTITIONS).mapToObj(it -> new TopicPartition(topic, it));
     }
 
     /** Until the members own so many partitions each, all of them together. */
