@@ -89,7 +89,7 @@ pub fn split_response(
     header::read_response(frame, api, version)
 }
 
-/// The body of a response of any API but Produce and Fetch.
+/// The body of a response of any API but Produce and Fetch, in a version that generated code knows.
 pub fn decode_response<T: Decodable>(
     api: ApiKey,
     version: i16,

@@ -22,6 +22,7 @@ pub mod frame;
 pub mod group_offsets;
 pub mod header;
 pub mod items;
+pub mod log_dirs;
 pub mod metadata;
 pub mod outgoing;
 pub mod produce;

@@ -24,6 +24,7 @@ use kafka_protocol::protocol::Encodable;
 use crate::api::ApiKey;
 use crate::fetch::FetchResponse;
 use crate::header::Reply;
+use crate::log_dirs;
 use crate::outgoing::{Inexpressible, Outgoing, Piece};
 use crate::produce::ProduceResponse;
 
@@ -149,7 +150,7 @@ impl<R> Response<R> {
             Self::InitProducerId(body) => generated(&mut frame, reply, &body)?,
             Self::OffsetForLeaderEpoch(body) => generated(&mut frame, reply, &body)?,
             Self::AlterConfigs(body) => generated(&mut frame, reply, &body)?,
-            Self::DescribeLogDirs(body) => generated(&mut frame, reply, &body)?,
+            Self::DescribeLogDirs(body) => log_dirs::encode(&body, &mut frame, reply)?,
             Self::CreatePartitions(body) => generated(&mut frame, reply, &body)?,
             Self::IncrementalAlterConfigs(body) => generated(&mut frame, reply, &body)?,
             Self::OffsetCommit(body) => generated(&mut frame, reply, &body)?,

@@ -234,8 +234,9 @@ const DESCRIBE_LOG_DIRS: Struct = Struct::new(&[
                 Field::new(BYTE), // future
             ]))),
         ]))),
-        Field::from(I64, 4), // bytes of the volume
-        Field::from(I64, 4), // usable bytes
+        Field::from(I64, 4),  // bytes of the volume
+        Field::from(I64, 4),  // usable bytes
+        Field::from(BYTE, 5), // cordoned
     ]))),
 ]);
 
