@@ -15,11 +15,12 @@ use kafka_protocol::protocol::StrBytes;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, explain};
-use crate::command::{BrokerArguments, ChangeArguments, assignment, print};
+use crate::command::{BrokerArguments, ChangeArguments, assignment};
 use crate::config::warnings::warn;
 use crate::failure::Failure;
-use crate::report::{OutputArguments, Report};
+use crate::report::Report;
 use crate::table::Table;
+use crate::watch::{Answer, WatchArguments};
 
 const OPERATION_SET: i8 = 0;
 const OPERATION_DELETE: i8 = 1;
@@ -72,6 +73,7 @@ Examples:
   odradek config get topic events retention.ms        one, set or not
   odradek config get broker 1 --all                   all, with their defaults and what they are for
   odradek config get broker default                   what was set for all brokers
+  odradek config get group readers --watch            again and again
   odradek config get topic events --json | jq '.[] | select(.source != \"default\")'";
 
 #[derive(Args, Debug)]
@@ -86,7 +88,7 @@ pub(crate) struct GetArguments {
     #[arg(long)]
     all: bool,
     #[command(flatten)]
-    output: OutputArguments,
+    watch: WatchArguments,
     #[command(flatten)]
     broker: BrokerArguments,
 }
@@ -126,8 +128,11 @@ pub(crate) struct UnsetArguments {
 }
 
 pub(super) fn get(arguments: &GetArguments) -> Result<(), Failure> {
-    let mut cluster = arguments.broker.connect()?;
-    let mut configs = ask(&mut cluster, arguments)?;
+    arguments.watch.run(&arguments.broker, |cluster| look(cluster, arguments))
+}
+
+fn look(cluster: &mut Cluster, arguments: &GetArguments) -> Result<Answer, Failure> {
+    let mut configs = ask(cluster, arguments)?;
     let is_named = |it: &str| arguments.keys.iter().any(|key| key == it);
     if let Some(missing) =
         arguments.keys.iter().find(|key| !configs.iter().any(|it| it.name.as_str() == **key))
@@ -139,16 +144,17 @@ pub(super) fn get(arguments: &GetArguments) -> Result<(), Failure> {
         arguments.all || is_named(&it.name) || arguments.keys.is_empty() && !is_default(it)
     });
     configs.sort_by(|a, b| a.name.cmp(&b.name));
-    if arguments.output.json {
-        let rows: Vec<Value> = configs.iter().map(|it| json_of(it, arguments.all)).collect();
-        return print(format!("{:#}\n", Value::Array(rows)).as_bytes());
-    }
+    let rows = configs.iter().map(|it| json_of(it, arguments.all)).collect();
+    Ok(Answer { page: page(&configs, arguments.all), value: Value::Array(rows) })
+}
+
+fn page(configs: &[DescribeConfigsResourceResult], with_documentation: bool) -> String {
     let mut header = vec!["key", "value", "source", "default", "changes"];
-    if arguments.all {
+    if with_documentation {
         header.push("documentation");
     }
     let mut table = Table::new(&header);
-    for config in &configs {
+    for config in configs {
         let default = default_of(config);
         let mut cells = vec![
             config.name.to_string(),
@@ -157,12 +163,12 @@ pub(super) fn get(arguments: &GetArguments) -> Result<(), Failure> {
             default.map_or_else(|| "-".to_owned(), |it| it.to_string()),
             if config.read_only { "read-only" } else { "any time" }.to_owned(),
         ];
-        if arguments.all {
+        if with_documentation {
             cells.push(config.documentation.as_deref().unwrap_or("").to_owned());
         }
         table.row(cells);
     }
-    print(table.to_string().as_bytes())
+    table.to_string()
 }
 
 fn ask(

@@ -1,7 +1,7 @@
 //! Groups as their commands show and change them, with a member of our own.
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Stdio};
 
 use serde_json::{Value, json};
 
@@ -157,20 +157,40 @@ fn a_watch_asks_again_until_it_is_ended() {
     fill(&broker);
     let mut member = Member::join(&place.address(), "g", "t", &[0, 1]);
     member.commit("t", 0, 1);
-    let mut child = command(&["group", "lag", "g", "--watch=0.05", "--json"])
-        .env("ODRADEK_BROKER", place.address())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the command starts");
-    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-    let mut lag =
-        || read(&lines.next().expect("it goes on").expect("it says text"))[0]["lag"].clone();
-    assert_eq!(lag(), 4);
+    let mut watch = Watch::begin(&place, &["group", "lag", "g"]);
+    assert_eq!(watch.next()[0]["lag"], 4);
     member.commit("t", 0, 5);
-    while lag() != 0 {}
-    child.kill().expect("it runs until then");
-    child.wait().expect("it is our child");
+    while watch.next()[0]["lag"] != 0 {}
     drop(broker);
+}
+
+/// A command that asks again and again; ended when it is dropped.
+struct Watch {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Watch {
+    fn begin(place: &Place, arguments: &[&str]) -> Self {
+        let mut child = command(&[arguments, &["--watch=0.05", "--json"]].concat())
+            .env("ODRADEK_BROKER", place.address())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the command starts");
+        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        Self { child, lines }
+    }
+
+    fn next(&mut self) -> Value {
+        read(&self.lines.next().expect("it goes on").expect("it says text"))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.child.kill().expect("it runs until then");
+        self.child.wait().expect("it is our child");
+    }
 }
 
 #[test]
@@ -237,7 +257,11 @@ fn configs_are_shown_set_and_given_their_default_again() {
     assert_eq!(answer(&only_checked), said);
     let get = ["config", "get", "topic", "t", "max.message.bytes", "--json"];
     assert_eq!(read(&answer(&get))[0]["source"], "default");
+    let mut watch = Watch::begin(&place, &get[..5]);
+    assert_eq!(watch.next()[0]["source"], "default");
     assert_eq!(answer(&set), "topic t: max.message.bytes=5000\n");
+    while watch.next()[0]["source"] != "topic" {}
+    drop(watch);
     let shown = &read(&answer(&get))[0];
     assert_eq!((&shown["value"], &shown["source"]), (&json!("5000"), &json!("topic")));
     assert_eq!(shown["default"], "1048588");
