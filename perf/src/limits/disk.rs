@@ -11,6 +11,7 @@ use std::thread;
 use rustix::fd::OwnedFd;
 use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, fdatasync, ftruncate, open};
 use rustix::io::{pread, pwrite};
+use serde_json::Value;
 
 use crate::clock::Moment;
 use crate::failure::Failure;
@@ -45,7 +46,7 @@ pub(super) fn measure(plan: &Plan<'_>, report: &mut Report) -> Result<(), Failur
     small_by_ring(plan, &file, report)?;
     stream(plan, &file, report)?;
     read(plan, &file, report)?;
-    for check in [&STREAM_CHECK, &READ_CHECK] {
+    for check in &CHECKS {
         fio(plan, &file, check, report);
     }
     fresh_stream(plan, &file, report)
@@ -238,50 +239,84 @@ fn read(plan: &Plan<'_>, scratch: &Scratch, report: &mut Report) -> Result<(), F
     Ok(())
 }
 
-/// The same by fio, with eight in flight, if it is installed.
+/// The same by fio, if it is installed.
 struct Check {
-    name: &'static str,
     arguments: &'static [&'static str],
-    direction: &'static str,
+    figures: &'static [Figure],
 }
 
-const STREAM_CHECK: Check = Check {
-    name: "fio_stream_128k_mb_per_second",
-    arguments: &["--rw=write", "--overwrite=1", "--bs=128k", "--fdatasync=8"],
-    direction: "write",
-};
+struct Figure {
+    name: &'static str,
+    /// Where fio's answer has it (RFC 6901), and how many of its units one of ours has.
+    place: &'static str,
+    unit: f64,
+}
 
-const READ_CHECK: Check = Check {
-    name: "fio_direct_read_mb_per_second",
-    arguments: &["--rw=read", "--bs=256k"],
-    direction: "read",
-};
+const CHECKS: [Check; 3] = [
+    Check {
+        arguments: &["--rw=write", "--overwrite=1", "--bs=4k", "--iodepth=1", "--sync=dsync"],
+        figures: &[
+            Figure {
+                name: "fio_durable_4k_p50_us",
+                place: "/jobs/0/write/lat_ns/percentile/50.000000",
+                unit: 1_000.0,
+            },
+            Figure {
+                name: "fio_durable_4k_p99_us",
+                place: "/jobs/0/write/lat_ns/percentile/99.000000",
+                unit: 1_000.0,
+            },
+        ],
+    },
+    Check {
+        arguments: &["--rw=write", "--overwrite=1", "--bs=128k", "--iodepth=8", "--fdatasync=8"],
+        figures: &[Figure {
+            name: "fio_stream_128k_mb_per_second",
+            place: "/jobs/0/write/bw_bytes",
+            unit: MEGA,
+        }],
+    },
+    Check {
+        arguments: &["--rw=read", "--bs=256k", "--iodepth=8"],
+        figures: &[Figure {
+            name: "fio_direct_read_mb_per_second",
+            place: "/jobs/0/read/bw_bytes",
+            unit: MEGA,
+        }],
+    },
+];
 
 fn fio(plan: &Plan<'_>, scratch: &Scratch, check: &Check, report: &mut Report) {
     if plan.stop.is_asked() {
         return;
     }
     let output = Command::new("fio")
-        .args(["--name=check", "--direct=1", "--ioengine=io_uring", "--iodepth=8", "--time_based"])
+        .args(["--name=check", "--direct=1", "--ioengine=io_uring", "--time_based"])
         .args(check.arguments)
         .arg(format!("--runtime={}", plan.length.as_secs().max(1)))
         .arg(format!("--size={FILE_BYTES}"))
         .arg(format!("--filename={}", scratch.path.display()))
-        .args(["--output-format=json", "--eta=never"])
+        .args(["--lat_percentiles=1", "--output-format=json", "--eta=never"])
         .output();
-    let parsed = output.ok().and_then(|output| bandwidth(&output.stdout, check.direction));
-    match parsed {
-        Some(bytes_per_second) => report.put(check.name, bytes_per_second / MEGA),
-        None => report
-            .put_void(format!("no cross-check {}: fio is not installed, or failed", check.name)),
+    let answer = output.ok().and_then(|output| answer(&output.stdout));
+    for Figure { name, place, unit } in check.figures {
+        match answer.as_ref().and_then(|it| figure(it, place)) {
+            Some(count) => report.put(*name, count / unit),
+            None => {
+                report.put_void(format!("no cross-check {name}: fio is not installed, or failed"));
+            }
+        }
     }
 }
 
 /// Lines before the JSON are warnings.
-fn bandwidth(output: &[u8], direction: &str) -> Option<f64> {
+fn answer(output: &[u8]) -> Option<Value> {
     let start = output.iter().position(|byte| *byte == b'{')?;
-    let report: serde_json::Value = serde_json::from_slice(&output[start..]).ok()?;
-    report["jobs"][0][direction]["bw_bytes"].as_f64().filter(|it| *it > 0.0)
+    serde_json::from_slice(&output[start..]).ok()
+}
+
+fn figure(answer: &Value, place: &str) -> Option<f64> {
+    answer.pointer(place)?.as_f64().filter(|it| *it > 0.0)
 }
 
 #[cfg(test)]
@@ -289,11 +324,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fios_bandwidth_is_found_after_its_warnings() {
+    fn fios_figures_are_found_after_its_warnings() {
         let output = br#"note: x
-{"jobs":[{"write":{"bw_bytes":1234567}}]}"#;
-        assert_eq!(bandwidth(output, "write"), Some(1_234_567.0));
-        assert_eq!(bandwidth(output, "read"), None);
-        assert_eq!(bandwidth(b"fio: failed", "write"), None);
+{"jobs":[{"write":{"bw_bytes":1234567,"lat_ns":{"percentile":{"50.000000":90500}}}}]}"#;
+        let found = |place| figure(&answer(output).expect("JSON"), place);
+        assert_eq!(found("/jobs/0/write/bw_bytes"), Some(1_234_567.0));
+        assert_eq!(found("/jobs/0/write/lat_ns/percentile/50.000000"), Some(90_500.0));
+        assert_eq!(found("/jobs/0/read/bw_bytes"), None);
+        assert_eq!(answer(b"fio: failed"), None);
     }
 }
