@@ -138,7 +138,11 @@ async fn answer_whole<I: Io>(
     request: &mut Request,
     body: Body,
 ) -> Result<Frame<I>, Close> {
-    let mut response = respond(shard, connection, request, body).await;
+    let mut response = match body {
+        Body::Fetch(body) => Response::Fetch(fetch::answer(shard, connection, request, body).await),
+        // A connection that asks nothing has no room for what is seldom asked.
+        body => Box::pin(respond(shard, connection, request, body)).await,
+    };
     if request.header.api != ApiKey::Fetch {
         charge_time(shard, connection, request);
     }
@@ -214,10 +218,9 @@ async fn respond<I: Io>(
 ) -> Response<Records<I>> {
     let version = request.header.version;
     match body {
-        Body::Produce(_) | Body::Metadata(_) | Body::DescribeConfigs(_) => {
+        Body::Produce(_) | Body::Fetch(_) | Body::Metadata(_) | Body::DescribeConfigs(_) => {
             unreachable!("they have their own ways")
         }
-        Body::Fetch(body) => Response::Fetch(fetch::answer(shard, connection, request, body).await),
         Body::ListOffsets(body) => Response::ListOffsets(offsets::list(shard, body, version).await),
         Body::DeleteRecords(body) => {
             Response::DeleteRecords(offsets::delete_records(shard, body).await)
