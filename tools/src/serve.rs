@@ -22,11 +22,13 @@ use crate::config;
 use crate::failure::Failure;
 use crate::http::{Listener, Probe};
 use crate::logs::Logs;
+use crate::serve::banner::Listening;
 use crate::serve::health::{Health, Stopper};
 
 pub(crate) mod banner;
 pub(crate) mod health;
 pub(crate) mod mount;
+mod reach;
 
 const MOUNTS: &str = "/proc/self/mountinfo";
 
@@ -80,7 +82,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let server = Server::start(config.clone(), &data_dir)
         .map_err(|error| Failure::failed(error.to_string()))?;
     health.begin(server.remote());
-    say(&config, &server, http.as_ref());
+    let listening = listening(&server);
+    say(&config, &server, &listening, http.as_ref());
+    reach::look(listening)?;
 
     let ended = server.join().map_err(|error| Failure::failed(error.to_string()));
     signals.end()?;
@@ -112,21 +116,26 @@ fn serve_http(address: &Address, health: &Arc<Health>) -> Result<Listener, Failu
     })
 }
 
-/// The first words. A closed terminal is no reason not to serve.
-fn say(config: &NodeConfig, server: &Server, http: Option<&Listener>) {
+fn listening(server: &Server) -> Vec<Listening> {
     let facts = server.facts();
-    let listening = facts.addresses.iter().zip(&facts.advertised);
-    let listening = listening.map(|((name, bound), advertised)| banner::Listening {
+    let all = facts.addresses.iter().zip(&facts.advertised);
+    all.map(|((name, bound), advertised)| Listening {
         name: name.clone(),
         bound: *bound,
         advertised: advertised.clone(),
-    });
+    })
+    .collect()
+}
+
+/// The first words. A closed terminal is no reason not to serve.
+fn say(config: &NodeConfig, server: &Server, listening: &[Listening], http: Option<&Listener>) {
+    let facts = server.facts();
     let report = facts.ready.report;
     let said = print(
         banner::render(
             config,
             &banner::Facts {
-                listening: listening.collect(),
+                listening: listening.to_vec(),
                 data_dir: config.data_dir.clone(),
                 cores: facts.cores.clone(),
                 memory_bytes: facts.memory_bytes,
