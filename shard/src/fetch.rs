@@ -273,8 +273,12 @@ impl<I: Io> Shard<I> {
         while pos < end {
             let until = end.min(slice_end(pos));
             let wanted = usize::try_from(until.since(block_start(pos))).expect("a slice");
-            let wait = (pos < first_end).then(|| left.memory_wait());
-            let Some(block) = self.block_within(wanted, wait).await else {
+            let block = if pos < first_end {
+                self.block_within(wanted, left.memory_wait()).await
+            } else {
+                self.io.block(wanted) // More than one batch is taken from nobody.
+            };
+            let Some(block) = block else {
                 if pos < first_end {
                     return Ok(Vec::new());
                 }

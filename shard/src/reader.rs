@@ -391,30 +391,35 @@ impl<I: Io> Shard<I> {
     /// Memory, as soon as there is some.
     pub async fn wait_for_block(&self, bytes: usize) -> Block {
         loop {
-            if let Some(block) = self.io.block(bytes) {
+            if let Some(block) = self.block_or_trim(bytes) {
                 return block;
             }
-            if self.trim(bytes) < bytes {
-                self.next_freed().await;
-            }
+            self.next_freed().await;
         }
     }
 
-    /// Memory, if there is some within `wait`; with `None`, if there is some without taking it from anybody.
-    pub async fn block_within(&self, bytes: usize, wait: Option<Duration>) -> Option<Block> {
-        if let Some(block) = self.io.block(bytes) {
-            return Some(block);
-        }
-        let until = self.io.now().plus(wait?);
+    /// Likewise, if there is some within `wait`.
+    pub async fn block_within(&self, bytes: usize, wait: Duration) -> Option<Block> {
+        let until = self.io.now().plus(wait);
         loop {
-            if self.trim(bytes) < bytes {
-                if self.io.now() >= until {
-                    return None;
-                }
-                self.next_freed().await;
+            if let Some(block) = self.block_or_trim(bytes) {
+                return Some(block);
             }
+            if self.io.now() >= until {
+                return None;
+            }
+            self.next_freed().await;
+        }
+    }
+
+    /// Memory, if there is some, or enough recent records can be given up for it.
+    fn block_or_trim(&self, bytes: usize) -> Option<Block> {
+        loop {
             if let Some(block) = self.io.block(bytes) {
                 return Some(block);
+            }
+            if self.trim(bytes) < bytes {
+                return None;
             }
         }
     }
