@@ -95,13 +95,8 @@ func (r *Run) interrupt(rewriting *Rewriting) error {
 			return err
 		}
 		r.count("records compacted away in lives that were cut short", gone)
-		r.broker.kill()
-		if r.random.Intn(4) == 0 { // Die again while it recovers, or right after.
-			if err := r.broker.start(); err != nil {
-				return err
-			}
-			r.sleep(0, 300*time.Millisecond)
-			r.broker.kill()
+		if err := r.die(300 * time.Millisecond); err != nil {
+			return err
 		}
 		if err := r.again(); err != nil {
 			return err

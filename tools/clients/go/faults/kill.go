@@ -17,16 +17,26 @@ func kill(r *Run) error {
 		return err
 	}
 	return r.loop(func() error {
-		r.broker.kill()
-		if r.random.Intn(4) == 0 { // Die again while recovering.
-			if err := r.broker.start(); err != nil {
-				return err
-			}
-			r.sleep(0, 80*time.Millisecond)
-			r.broker.kill()
+		if err := r.die(80 * time.Millisecond); err != nil {
+			return err
 		}
 		return r.restart()
 	})
+}
+
+// die is a SIGKILL; one in four is followed by another, so soon after the next start, while the broker recovers or
+// right after.
+func (r *Run) die(soon time.Duration) error {
+	r.broker.kill()
+	if r.random.Intn(4) != 0 {
+		return nil
+	}
+	if err := r.broker.start(); err != nil {
+		return err
+	}
+	r.sleep(0, soon)
+	r.broker.kill()
+	return nil
 }
 
 // points are the operations of a broker that knows failpoints, and up to which of them it may live.

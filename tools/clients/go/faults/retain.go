@@ -136,16 +136,11 @@ func (r *Run) turnOver(watch *Watch, last Mark) (mark Mark, err error) {
 	return mark, watch.await(looks+looksMin, r.ready)
 }
 
-// dieAndLive is a SIGKILL, and sometimes one more while the broker recovers from it.
+// dieAndLive is a life of the broker that ends, and the next one, as the watch sees them.
 func (r *Run) dieAndLive(watch *Watch) error {
 	watch.Gone()
-	r.broker.kill()
-	if r.random.Intn(4) == 0 {
-		if err := r.broker.start(); err != nil {
-			return err
-		}
-		r.sleep(0, 80*time.Millisecond)
-		r.broker.kill()
+	if err := r.die(80 * time.Millisecond); err != nil {
+		return err
 	}
 	if err := r.restart(); err != nil {
 		return err
