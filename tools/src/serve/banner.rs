@@ -68,7 +68,7 @@ pub(crate) fn render(config: &NodeConfig, facts: &Facts) -> String {
     lines.iter().map(|(label, text)| format!("{label:<11} {}\n", printable(text))).collect()
 }
 
-fn show(address: &Address) -> String {
+pub(crate) fn show(address: &Address) -> String {
     let host = address.host.as_deref().unwrap_or("localhost");
     if host.contains(':') {
         format!("[{host}]:{}", address.port)

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::failure::Failure;
-use crate::serve::banner::Listening;
+use crate::serve::banner::{Listening, show};
 
 /// How long an address is waited for.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -21,11 +21,11 @@ pub(super) fn look(listening: Vec<Listening>) -> Result<(), Failure> {
         for it in listening {
             if let Err(error) = reach(&it) {
                 tracing::warn!(
-                    listener = it.name, port = it.advertised.port, %error,
+                    listener = it.name, %error,
                     "clients are sent to {}, where nothing answers from here: if it is not the way in from \
                      elsewhere, as a mapped port is, no client gets further than its first connection; \
                      advertised.listeners says where they are sent",
-                    it.advertised.host.as_deref().unwrap_or_default(),
+                    show(&it.advertised),
                 );
             }
         }
@@ -36,8 +36,7 @@ pub(super) fn look(listening: Vec<Listening>) -> Result<(), Failure> {
 
 /// Fails if nothing takes connections there.
 fn reach(Listening { bound, advertised, .. }: &Listening) -> io::Result<()> {
-    let host = advertised.host.as_deref().unwrap_or_default();
-    let addresses: Vec<SocketAddr> = (host, advertised.port).to_socket_addrs()?.collect();
+    let addresses: Vec<SocketAddr> = show(advertised).to_socket_addrs()?.collect();
     let is_ours = |it: &SocketAddr| it.port() == bound.port() && takes(bound.ip(), it.ip());
     if addresses.iter().any(is_ours) {
         return Ok(());
