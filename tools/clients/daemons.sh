@@ -17,11 +17,10 @@ say() { echo "daemons: $*" >&2; tail -n 5 "$work"/*.log >&2; exit 1; }
 create() { timeout 60 kcat -b "$broker" -L -t "$1" >/dev/null; } # A broker that may makes what is asked for.
 # Until so many records came, or a minute has passed.
 consume() { timeout 60 kcat -b "$broker" -C -q -u -o beginning -c "$1" -t "$2"; }
-free_port() { python3 -c 'import socket; it = socket.socket(); it.bind(("127.0.0.1", 0)); print(it.getsockname()[1])'; }
 
 # Lines that come in by TCP go out idempotently and compressed, and what could not be sent is sent again.
 lines=5000
-port=$(free_port)
+port=$("$(dirname "${BASH_SOURCE[0]}")/../free-port")
 create "syslog-$run"
 cat >"$work/rsyslog.conf" <<END
 global(workDirectory="$work")
