@@ -120,12 +120,7 @@ func (r *Run) readsOn(liar *Liar) error {
 	if err := reach(r.broker.address, r.ready); err != nil {
 		return err
 	}
-	for _, topic := range steady {
-		if err := r.load.Read(topic.name, topic.partitions, 300, false); err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.read(300)
 }
 
 // stall has the disk take up to 30 s longer for some operations. Nothing ends, and nothing is lost.

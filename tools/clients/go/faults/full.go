@@ -82,10 +82,8 @@ func (r *Run) whileFull(what, victim string) error {
 			return fmt.Errorf("it does not start: %w", err)
 		}
 	}
-	for _, topic := range steady {
-		if err := r.load.Read(topic.name, topic.partitions, 100, false); err != nil {
-			return fmt.Errorf("it does not read: %w", err)
-		}
+	if err := r.read(100); err != nil {
+		return fmt.Errorf("it does not read: %w", err)
 	}
 	wire, err := Dial(r.broker.address)
 	if err != nil {

@@ -153,7 +153,7 @@ func (r *Run) loop(breakage func() error) error {
 		if err := r.load.settle(r.ready, r.broker.ended); err != nil {
 			return err
 		}
-		if err := verify(r.load, r.changes, r.turns%10 == 9); err != nil {
+		if err := r.verify(r.turns%10 == 9); err != nil {
 			return err
 		}
 		r.turned(r.load.acked())
@@ -237,16 +237,22 @@ func (r *Run) between(low, high time.Duration) time.Duration {
 func (r *Run) sleep(low, high time.Duration) { time.Sleep(r.between(low, high)) }
 
 // verify looks at all that was promised, while the producers go on.
-func verify(load *Load, changes *Changes, thorough bool) error {
-	if err := changes.Verify(); err != nil {
+func (r *Run) verify(thorough bool) error {
+	if err := r.changes.Verify(); err != nil {
 		return err
 	}
-	tail := int64(300)
 	if thorough {
-		tail = 1 << 62
+		return r.read(1 << 62)
 	}
+	return r.read(300)
+}
+
+// read reads the last `tail` records of each partition, while the producers go on.
+// Changes are not: a DeleteRecords may cut up to the end, and whoever reads below it is rightly told so.
+func (r *Run) read(tail int64) error {
+	r.calm()
 	for _, topic := range steady {
-		if err := load.Read(topic.name, topic.partitions, tail, false); err != nil {
+		if err := r.load.Read(topic.name, topic.partitions, tail, false); err != nil {
 			return err
 		}
 	}
