@@ -41,6 +41,7 @@ pub(crate) async fn open(
 ) -> io::Result<RingFile> {
     let flags = match how {
         Open::Read => libc::O_RDONLY,
+        Open::ReadDirect => libc::O_RDONLY | libc::O_DIRECT,
         Open::Direct => libc::O_RDWR | libc::O_DIRECT,
         Open::CreateDirect => libc::O_RDWR | libc::O_DIRECT | libc::O_CREAT,
         Open::CreateBuffered => libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC,

@@ -105,6 +105,23 @@ impl<I: Io> Files<I> {
         Ok(file)
     }
 
+    /// As `get`, for who only reads: what lies on a file system that takes no writes any more is read on.
+    pub async fn get_to_read(
+        &self,
+        partition: PartitionId,
+        segment: impl Into<SegmentName>,
+        use_: Use,
+    ) -> io::Result<I::File> {
+        let segment = segment.into();
+        match self.get(partition, segment, use_).await {
+            // Not kept: who writes must hear of it from the file system.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                self.open(&segment_path(partition, segment), Open::ReadDirect).await
+            }
+            other => other,
+        }
+    }
+
     /// Closes what is kept open, if there is no descriptor left for one more.
     async fn open(&self, path: &str, how: Open) -> io::Result<I::File> {
         match self.io.open(path, how).await {

@@ -58,6 +58,8 @@ pub struct Space {
 pub enum Open {
     /// Must exist; reads go through the page cache.
     Read,
+    /// Must exist; direct I/O, read only.
+    ReadDirect,
     /// Must exist; direct I/O, read and write.
     Direct,
     /// Made if missing, kept if not; direct I/O, read and write.

@@ -214,7 +214,7 @@ impl<I: Io> Shard<I> {
         start: FilePos,
         end: FilePos,
     ) -> io::Result<crate::buffer::Block> {
-        let file = self.files.get(partition.id(), segment, Use::Direct).await?;
+        let file = self.files.get_to_read(partition.id(), segment, Use::Direct).await?;
         let block = self.wait_for_block(BLOCK_BYTES).await;
         let (read, whole) = self.io.read(&file, start.get(), block).await;
         let wanted = usize::try_from(end.since(start)).expect("less than a block");

@@ -372,7 +372,7 @@ impl<I: Io> Shard<I> {
         source: Use,
         block: Option<Block>,
     ) -> io::Result<Bytes> {
-        let file = self.files.get(partition.id(), segment, source).await?;
+        let file = self.files.get_to_read(partition.id(), segment, source).await?;
         let skip = pos.get() % len_u64(BLOCK_BYTES);
         let wanted = skip + end.since(pos);
         let block = match block {

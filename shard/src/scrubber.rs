@@ -96,7 +96,7 @@ async fn scrub<I: Io>(
         }
         // Who needs memory more urgently goes first.
         let Some(block) = shard.io.block(SCRUB_BYTES) else { continue };
-        let file = match shard.io.open(&path, Open::Direct).await {
+        let file = match shard.io.open(&path, Open::ReadDirect).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other?,
         };

@@ -617,7 +617,7 @@ impl Io for SimIo {
     }
 
     async fn read(&self, file: &SimFile, pos: u64, mut block: Block) -> (io::Result<usize>, Block) {
-        if matches!(file.how, Open::Direct | Open::CreateDirect) {
+        if matches!(file.how, Open::ReadDirect | Open::Direct | Open::CreateDirect) {
             assert!(pos.is_multiple_of(wide(BLOCK_BYTES)), "direct I/O reads whole blocks");
             assert!(block.filled().is_multiple_of(BLOCK_BYTES), "direct I/O reads whole blocks");
         }

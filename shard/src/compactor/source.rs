@@ -81,7 +81,7 @@ impl<I: Io> Batches<I> {
         }
         let block = shard.wait_for_spare_block(COMPACTION_BYTES).await.ok_or(Stopped::Gone)?;
         let path = segment_path(self.partition.id(), self.source.name);
-        let file = shard.io.open(&path, Open::Direct).await?;
+        let file = shard.io.open(&path, Open::ReadDirect).await?;
         let skip = self.read_to.get() % len_u64(BLOCK_BYTES);
         let (read, block) = shard.io.read(&file, self.read_to.get() - skip, block).await;
         let there = usize_of(self.source.bytes.since(self.read_to).saturating_add(skip)).min(read?);

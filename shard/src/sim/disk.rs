@@ -28,6 +28,7 @@ const FILES_MAX: u64 = 1 << 16;
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
+const EROFS: i32 = 30;
 const BLOCK_BYTES: u64 = 4096;
 
 /// What goes wrong, and how slow the device is. Odds are one in so many operations; 0 is never.
@@ -37,6 +38,8 @@ pub struct Faults {
     pub write_fails: u64,
     pub sync_fails: u64,
     pub is_full: u64,
+    /// The file system takes no change any more, as after an error of its device.
+    pub is_read_only: bool,
     /// What can be stored from when these faults begin, until something is deleted; 0: without end.
     pub room_bytes: u64,
     /// Files and directories that can be made from when these faults begin, until some are deleted.
@@ -60,6 +63,7 @@ impl Faults {
             write_fails: 0,
             sync_fails: 0,
             is_full: 0,
+            is_read_only: false,
             room_bytes: 0,
             room_files: None,
             stalls: 0,
@@ -81,14 +85,19 @@ impl Faults {
     /// Whether the disk has no other fault than to be full.
     #[must_use]
     pub const fn only_fill(&self) -> bool {
-        let is_broken = self.read_fails != 0 || self.write_fails != 0 || self.sync_fails != 0;
-        !is_broken && (self.is_full != 0 || self.room_bytes != 0 || self.room_files.is_some())
+        !self.is_broken()
+            && (self.is_full != 0 || self.room_bytes != 0 || self.room_files.is_some())
+    }
+
+    const fn is_broken(&self) -> bool {
+        let Self { read_fails, write_fails, sync_fails, is_read_only, .. } = *self;
+        is_read_only || read_fails != 0 || write_fails != 0 || sync_fails != 0
     }
 
     /// Whether a broker may refuse to start, or to go on.
     #[must_use]
     pub const fn may_stop_a_broker(&self) -> bool {
-        self.read_fails != 0 || self.write_fails != 0 || self.sync_fails != 0 || self.is_full != 0
+        self.is_broken() || self.is_full != 0
     }
 }
 
@@ -190,6 +199,14 @@ impl Request {
             Self::Truncate { ino, bytes } => file(9, "truncate", *ino, *bytes),
             Self::Sync { ino } => file(10, "sync", *ino, 0),
             Self::FileBytes { ino } => file(11, "bytes", *ino, 0),
+        }
+    }
+
+    /// Whether a file system that is read only refuses it.
+    const fn needs_writing(&self) -> bool {
+        match self {
+            Self::Open { how, .. } => !matches!(how, Open::Read | Open::ReadDirect),
+            _ => self.changes_something(),
         }
     }
 
@@ -490,6 +507,9 @@ impl Disk {
     }
 
     fn perform(&mut self, request: Request, covers: Mutation) -> io::Result<Outcome> {
+        if self.faults.is_read_only && request.needs_writing() {
+            return Err(io::Error::from_raw_os_error(EROFS));
+        }
         let mutation = self.next_mutation;
         self.next_mutation += 1;
         match request {
@@ -547,7 +567,7 @@ impl Disk {
 
     fn open(&mut self, mutation: Mutation, path: &str, how: Open) -> io::Result<Outcome> {
         let ino = match how {
-            Open::Read | Open::Direct => self.names.file(path)?,
+            Open::Read | Open::ReadDirect | Open::Direct => self.names.file(path)?,
             Open::CreateDirect | Open::CreateBuffered => {
                 self.fill(0)?;
                 if self.names.file(path).is_err() {

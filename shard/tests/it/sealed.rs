@@ -140,6 +140,16 @@ fn only_what_is_read_again_goes_through_the_page_cache() {
 }
 
 #[test]
+fn what_lies_on_a_file_system_that_became_read_only_is_read_to_its_end() {
+    let (mut world, recorder, target) = segments();
+    start(&mut world, 1);
+    world.set_faults(0, Faults { is_read_only: true, ..Faults::none() });
+    for _ in ["past the page cache", "through it"] {
+        opened_by(1, ".log", &mut world, &recorder, &target);
+    }
+}
+
+#[test]
 fn segments_with_missing_and_damaged_sidecars_are_read_all_the_same() {
     let (mut world, recorder, target) = segments();
     let (io, topic_id) = (world.io(0, 0), target.topic_id);
