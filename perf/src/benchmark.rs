@@ -44,6 +44,8 @@ mod turn;
 const RESULTS_FILE: &str = "results.json";
 /// The limits are measured before the first turn, after the last, and after this many workloads.
 const WORKLOADS_PER_LIMITS: usize = 6;
+/// Of a benchmark's length, what steps may be repeated for that other machines disturbed: one part in so many.
+const SPARE_PART: u32 = 5;
 /// Things that one measure of the limits does, each for its length.
 const LIMIT_COUNT: u32 = 13;
 
@@ -86,6 +88,8 @@ struct Benchmark<'a> {
     device: Option<Device>,
     progress: &'a Progress,
     stop: Stop,
+    /// What is left of the time for steps that other machines disturbed.
+    spare: Duration,
     results: Results,
 }
 
@@ -101,7 +105,8 @@ pub(crate) fn run(plan: &Plan) -> Result<Results, Failure> {
     let total = length(plan)?;
     progress::shown(total, |progress| {
         let device = Device::below(folder);
-        let mut benchmark = Benchmark { plan, steps, device, progress, stop, results };
+        let spare = total / SPARE_PART;
+        let mut benchmark = Benchmark { plan, steps, device, progress, stop, spare, results };
         benchmark.go_through()?;
         Ok(benchmark.results)
     })
@@ -286,6 +291,7 @@ impl Benchmark<'_> {
         let label = format!("{} on {}, run {pair}", workload.form().key, target.key());
         self.progress.begins(label, turn::length(workload, target, plan)?);
         let taken = turn::take(self, turn)?;
+        self.spare = taken.spare;
         for run in &taken.runs {
             for reason in &run.void {
                 let Self { progress, .. } = self;

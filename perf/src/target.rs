@@ -26,9 +26,14 @@ mod rabbitmq;
 /// Below this in the repository lies what starts Kafka.
 const KAFKA_SCRIPT: &str = "tools/suites/kafka.sh";
 
-/// How often a broker looks for what retention lets go, its key and its value: every 10 s, where the default of
-/// both is five minutes, so that a run of minutes sees it.
-const RETENTION_LOOKS: (&str, &str) = ("log.retention.check.interval.ms", "10000");
+/// What ours and Apache Kafka are both told, keys and values.
+const SHARED_CONFIGS: [(&str, &str); 3] = [
+    ("auto.create.topics.enable", "false"),
+    // A wait of 3 s and more by default, which Kafka's own example of a configuration turns off.
+    ("group.initial.rebalance.delay.ms", "0"),
+    // Every 10 s, where the default of both is five minutes, so that a run of minutes sees retention.
+    ("log.retention.check.interval.ms", "10000"),
+];
 
 /// A topic of ours is then acknowledged from memory.
 const WRITE_CACHING: (&str, &str) = ("write.caching", "true");

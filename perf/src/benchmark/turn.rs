@@ -51,6 +51,8 @@ pub(super) struct Taken {
     pub(super) command: String,
     /// What was done before it, in words.
     pub(super) slate: String,
+    /// What is left of the time for steps that other machines disturbed.
+    pub(super) spare: Duration,
 }
 
 /// About how long it takes.
@@ -91,7 +93,8 @@ pub(super) fn take(benchmark: &Benchmark<'_>, turn: Turn) -> Result<Taken, Failu
     let folder = fresh_folder(plan, target)?;
     let slate = slate::clean(&folder, plan.caches);
     let blank = |step: &Step| blank(workload, step, target, turn.pair);
-    let mut taken = Taken { runs: Vec::new(), command: String::new(), slate };
+    let mut taken =
+        Taken { runs: Vec::new(), command: String::new(), slate, spare: benchmark.spare };
     let mut started = match Started::new(benchmark, turn, folder.clone()) {
         Ok(started) => started,
         Err(failure) => {
@@ -102,12 +105,7 @@ pub(super) fn take(benchmark: &Benchmark<'_>, turn: Turn) -> Result<Taken, Failu
     };
     taken.command = started.command()?;
     for step in steps {
-        let mut run = blank(step);
-        let measured = started.measure(step, &mut run);
-        if let Err(failure) = measured {
-            run.void.push(failure.to_string());
-        }
-        taken.runs.push(run);
+        taken.runs.push(started.run(step, blank(step), &mut taken.spare));
         if benchmark.is_stopped() {
             break;
         }
@@ -230,6 +228,33 @@ impl<'a> Started<'a> {
             line = line.replace(&home.display().to_string(), "~");
         }
         Ok(line)
+    }
+
+    /// A run of a step: of several attempts the last, where other machines disturbed those before.
+    fn run(&mut self, step: &Step, blank: Run, spare: &mut Duration) -> Run {
+        let can_repeat = matches!(step.form.kind, Kind::Scene | Kind::Groups);
+        let mut attempt_count = 0;
+        loop {
+            let began = Moment::now();
+            let mut run = blank.clone();
+            let measured = match attempt_count {
+                0 => self.measure(step, &mut run),
+                // On topics of its own.
+                nth => self.measure(&step.again(nth), &mut run),
+            };
+            if let Err(failure) = measured {
+                run.void.push(failure.to_string());
+            }
+            attempt_count += 1;
+            run.numbers.insert("attempt_count".to_owned(), f64::from(attempt_count));
+            let steal = run.numbers.get("steal_percent");
+            let is_disturbed = steal.is_some_and(|percent| STEAL_PERCENT_MAX < *percent);
+            let left = spare.checked_sub(Moment::now().since(began));
+            match left.filter(|_| is_disturbed && can_repeat && !self.stop().is_asked()) {
+                Some(left) => *spare = left,
+                None => return run,
+            }
+        }
     }
 
     fn measure(&mut self, step: &Step, run: &mut Run) -> Result<(), Failure> {

@@ -16,7 +16,7 @@ use crate::results::{LIMIT_PERCENT, Workload};
 /// Parts of names of what a broker costs, whatever the phase before them.
 const COSTS: [&str; 3] = ["broker_", "confined_", "device_"];
 /// Of what may have disturbed a run, or says that it went wrong.
-const DISTURBANCES: [&str; 7] = [
+const DISTURBANCES: [&str; 8] = [
     "own_cpu",
     "own_lateness",
     "steal_percent",
@@ -24,6 +24,7 @@ const DISTURBANCES: [&str; 7] = [
     "error_",
     "unanswered_count",
     "sample_count",
+    "attempt_count",
 ];
 
 const STEPS: &str = "Percentiles are of all runs that count, together; a curve ends where fewer than \

@@ -145,10 +145,6 @@ impl Account<'_> {
             self.check_own(tally.phase, "acknowledgements waited", &published.delay, latency);
             self.put_series(tally, stream, Measure::Lateness);
         }
-        if 0 < published.unanswered_count {
-            let (count, name) = (published.unanswered_count, &plan.name);
-            self.report.put_void(format!("{count} requests of {name} have no answer"));
-        }
         self.put_series(tally, stream, Measure::Publish);
     }
 

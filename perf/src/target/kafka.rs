@@ -11,14 +11,14 @@ use std::process::{Command, Stdio};
 use crate::failure::Failure;
 use crate::protocol::Protocol;
 use crate::target::instance::{Instance, free_port};
-use crate::target::{Flush, KAFKA_SCRIPT, RETENTION_LOOKS, Site, first_line};
+use crate::target::{Flush, KAFKA_SCRIPT, SHARED_CONFIGS, Site, first_line};
 
 /// Of the JVM's heap: Kafka's own default.
 const HEAP: &str = "1g";
 
 /// Set otherwise than by default; to flush each message is for every log, those of coordinators too.
 fn properties(flush: Flush) -> Vec<(&'static str, &'static str)> {
-    let mut properties = vec![("auto.create.topics.enable", "false"), RETENTION_LOOKS];
+    let mut properties = SHARED_CONFIGS.to_vec();
     if flush == Flush::Always {
         properties.push(("log.flush.interval.messages", "1"));
     }

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::placement::Placement;
 use crate::protocol::Protocol;
 use crate::target::instance::{Instance, free_port};
-use crate::target::{RETENTION_LOOKS, Site, first_line};
+use crate::target::{SHARED_CONFIGS, Site, first_line};
 
 /// As it was named, or beside this program.
 pub(super) fn binary(named: Option<&Path>) -> Result<PathBuf, Failure> {
@@ -35,11 +35,11 @@ pub(super) fn version(binary: &Path) -> Result<String, Failure> {
 
 /// Set otherwise than by default.
 pub(super) fn configs(placement: &Placement) -> Vec<(String, String)> {
-    let mut configs = vec![
-        ("auto.create.topics.enable".to_owned(), "false".to_owned()),
-        ("odradek.http.listener".to_owned(), String::new()),
-        (RETENTION_LOOKS.0.to_owned(), RETENTION_LOOKS.1.to_owned()),
-    ];
+    let shared = SHARED_CONFIGS.iter().copied();
+    let mut configs: Vec<(String, String)> = shared
+        .chain([("odradek.http.listener", "")])
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
     if let Some(count) = placement.broker_core_count() {
         configs.push(("odradek.cores".to_owned(), count.to_string()));
     }

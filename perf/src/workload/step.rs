@@ -24,6 +24,13 @@ pub(crate) struct Step {
     pub(crate) form: Form,
 }
 
+impl Step {
+    /// The same for one more attempt.
+    pub(crate) fn again(&self, nth: u32) -> Self {
+        Self { key: format!("{}-again-{nth}", self.key), ..self.clone() }
+    }
+}
+
 /// A step whose sweeps have not all been gone through.
 #[derive(Clone)]
 struct Branch {
