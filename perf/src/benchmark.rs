@@ -44,7 +44,8 @@ mod turn;
 const RESULTS_FILE: &str = "results.json";
 /// The limits are measured before the first turn, after the last, and after this many workloads.
 const WORKLOADS_PER_LIMITS: usize = 6;
-/// Of a benchmark's length, what steps may be repeated for that other machines disturbed: one part in so many.
+/// Of the time that turns are planned for, what steps may be repeated for that other machines disturbed: one
+/// part in so many.
 const SPARE_PART: u32 = 5;
 /// Things that one measure of the limits does, each for its length.
 const LIMIT_COUNT: u32 = 13;
@@ -78,6 +79,8 @@ pub(crate) struct Plan {
     /// What targets reached before this benchmark.
     pub(crate) earlier: Earlier,
     pub(crate) measures_limits: bool,
+    /// A run that other machines took more from is void.
+    pub(crate) steal_percent_max: f64,
 }
 
 /// A benchmark that is going on.
@@ -105,7 +108,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Results, Failure> {
     let total = length(plan)?;
     progress::shown(total, |progress| {
         let device = Device::below(folder);
-        let spare = total / SPARE_PART;
+        let spare = Duration::ZERO;
         let mut benchmark = Benchmark { plan, steps, device, progress, stop, spare, results };
         benchmark.go_through()?;
         Ok(benchmark.results)
@@ -158,6 +161,7 @@ fn begin(plan: &Plan) -> Result<Results, Failure> {
         .map_err(|error| Failure::io(format!("find {}", plan.folder.display()), error))?;
     let mut machine = machine::words(&folder);
     machine.push(("seed of the order".to_owned(), plan.seed.to_string()));
+    machine.push(("void by steal".to_owned(), format!("above {} %", plan.steal_percent_max)));
     machine.extend(plan.earlier.words().map(|it| ("reached before".to_owned(), it)));
     let targets = plan.targets.iter().map(|target| target.describe(&plan.placement));
     let workloads = plan.workloads.iter().map(|workload| describe(workload, plan));
@@ -289,7 +293,9 @@ impl Benchmark<'_> {
             return Ok(());
         }
         let label = format!("{} on {}, run {pair}", workload.form().key, target.key());
-        self.progress.begins(label, turn::length(workload, target, plan)?);
+        let length = turn::length(workload, target, plan)?;
+        self.spare += length / SPARE_PART;
+        self.progress.begins(label, length);
         let taken = turn::take(self, turn)?;
         self.spare = taken.spare;
         for run in &taken.runs {
@@ -378,6 +384,7 @@ mod tests {
             purpose: Purpose::Numbers,
             earlier: Earlier::default(),
             measures_limits: true,
+            steal_percent_max: 1.0,
         };
         length(&plan).expect("ours are sound").as_secs_f64() / 60.0
     }

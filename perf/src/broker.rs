@@ -22,9 +22,10 @@ use net::api::ApiKey;
 use net::client::{self, Envelope};
 
 use crate::batch::ProducerId;
-use crate::clock::{Moment, pause};
+use crate::clock::Moment;
 use crate::failure::Failure;
 use crate::frame::CLIENT_ID;
+use crate::stop::Stop;
 
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 const RESPONSE_WAIT: Duration = Duration::from_secs(120);
@@ -52,6 +53,7 @@ pub(crate) struct Broker {
     stream: TcpStream,
     versions: ApiVersionsResponse,
     correlation_id: i32,
+    stop: Stop,
 }
 
 /// A topic that is to exist.
@@ -82,10 +84,16 @@ impl Broker {
         stream.set_nodelay(true).map_err(lost)?;
         stream.set_read_timeout(Some(RESPONSE_WAIT)).map_err(lost)?;
         let versions = ApiVersionsResponse::default();
-        let mut broker = Self { address, stream, versions, correlation_id: 0 };
+        let stop = Stop::default();
+        let mut broker = Self { address, stream, versions, correlation_id: 0, stop };
         // Every broker answers version 0.
         broker.versions = broker.call_as(&ApiVersionsRequest::default(), 0)?;
         Ok(broker)
+    }
+
+    /// From now on it waits no longer, and asks nothing more, once that was asked for.
+    pub(crate) fn heeding(self, stop: &Stop) -> Self {
+        Self { stop: stop.clone(), ..self }
     }
 
     /// The newest version that both sides speak, and `last` at most.
@@ -128,7 +136,7 @@ impl Broker {
             if deadline <= Moment::now() {
                 return Err(Failure::new(format!("topic {} has no leaders", topic.name)));
             }
-            pause(TOPIC_PAUSE);
+            self.stop.pause(TOPIC_PAUSE)?;
         }
         Ok(())
     }
@@ -140,7 +148,7 @@ impl Broker {
             match self.log_ends(topic.name, topic.partition_count) {
                 Ok(_) => return Ok(()),
                 Err(failure) if deadline <= Moment::now() => return Err(failure),
-                Err(_) => pause(TOPIC_PAUSE),
+                Err(_) => self.stop.pause(TOPIC_PAUSE)?,
             }
         }
     }
@@ -161,7 +169,7 @@ impl Broker {
                     return Ok(ProducerId { id, epoch });
                 }
                 Some(error) if error.is_retriable() && Moment::now() < deadline => {
-                    pause(TOPIC_PAUSE);
+                    self.stop.pause(TOPIC_PAUSE)?;
                 }
                 Some(error) => return Err(Failure::new(format!("no producer id: {error:?}"))),
             }
@@ -217,7 +225,7 @@ impl Broker {
             match ResponseError::try_from_code(response.error_code) {
                 None => return Ok(()),
                 Some(error) if error.is_retriable() && Moment::now() < deadline => {
-                    pause(TOPIC_PAUSE);
+                    self.stop.pause(TOPIC_PAUSE)?;
                 }
                 Some(error) => {
                     return Err(Failure::new(format!("no coordinator of a group: {error:?}")));
@@ -232,6 +240,7 @@ impl Broker {
         request: &R,
         last: i16,
     ) -> Result<R::Response, Failure> {
+        self.stop.check()?;
         let version = self.version(api_of::<R>(), last)?;
         self.call_as(request, version)
     }
@@ -306,7 +315,7 @@ impl Broker {
             match errors.flatten().next() {
                 None | Some(ResponseError::InvalidPartitions) => return Ok(()), // It has them.
                 Some(error) if error.is_retriable() && Moment::now() < deadline => {
-                    pause(TOPIC_PAUSE);
+                    self.stop.pause(TOPIC_PAUSE)?;
                 }
                 Some(error) => {
                     let why = format!("cannot give topic {name} {count} partitions: {error:?}");
@@ -346,4 +355,34 @@ fn api_of<R: Request>() -> ApiKey {
 
 fn topic_name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn who_is_stopped_creates_no_topic() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = listener.local_addr().expect("it is bound");
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            read_frame(&mut stream, &mut Vec::new()).expect("it asks for the versions");
+            // The correlation id, no error, no API.
+            stream.write_all(&[0, 0, 0, 10, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]).expect("it is there");
+            stream
+        });
+        let stop = Stop::default();
+        let mut broker = Broker::connect(address).expect("it answers").heeding(&stop);
+        let topic = Topic { name: "t", partition_count: 1, configs: &[] };
+        let failure = broker.ensure_topic(&topic).expect_err("it knows no API");
+        assert!(failure.to_string().contains("Metadata"), "{failure}");
+        stop.ask();
+        let failure = broker.ensure_topic(&topic).expect_err("it is stopped");
+        assert_eq!(failure.to_string(), "it was stopped");
+        drop(server.join().expect("no panic"));
+    }
 }

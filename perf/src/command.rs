@@ -314,7 +314,7 @@ pub(crate) fn run(command: &Command) -> Result<String, Failure> {
         Verb::Partitions(arguments) => {
             let process = Process::of(arguments.broker_pid)?;
             let address = resolve(&arguments.broker)?;
-            partitions::run(address, &arguments.topic, arguments.count, process)?
+            partitions::run(address, &arguments.topic, arguments.count, process, &Stop::default())?
         }
         Verb::Start(arguments) => arguments.run()?,
         Verb::Groups(arguments) => arguments.run()?,

@@ -70,7 +70,7 @@ struct Outcome {
 }
 
 pub(crate) fn run(plan: &Plan<'_>) -> Result<Report, Failure> {
-    let mut broker = Broker::connect(plan.address)?;
+    let mut broker = Broker::connect(plan.address)?.heeding(plan.stop);
     broker.ensure_topic(&plan.topic)?;
     broker.until_served(&plan.topic)?;
     let group = format!("{}-{}", plan.topic.name, Moment::now().ns());

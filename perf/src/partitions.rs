@@ -8,11 +8,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::broker::Topic;
-use crate::clock::{Moment, pause};
+use crate::clock::Moment;
 use crate::failure::Failure;
 use crate::process::{Process, Usage};
 use crate::protocol::Protocol;
 use crate::report::{Report, float};
+use crate::stop::Stop;
 
 /// One request creates at most this many: Kafka's controller refuses 10,000 in one.
 const TOPIC_PARTITIONS_MAX: i32 = 1_000;
@@ -30,6 +31,7 @@ pub(crate) fn run(
     prefix: &str,
     count: i32,
     process: Process,
+    stop: &Stop,
 ) -> Result<Report, Failure> {
     let firsts = (0..count).step_by(usize::try_from(TOPIC_PARTITIONS_MAX).expect("positive"));
     let names: Vec<(String, i32)> = firsts
@@ -40,7 +42,7 @@ pub(crate) fn run(
         partition_count: *partition_count,
         configs: &[],
     });
-    create((address, Protocol::Kafka), &topics.collect::<Vec<_>>(), Some(process), None)
+    create((address, Protocol::Kafka), &topics.collect::<Vec<_>>(), Some(process), None, stop)
 }
 
 /// About how long it takes to create so many.
@@ -55,6 +57,7 @@ pub(crate) fn create(
     topics: &[Topic<'_>],
     process: Option<Process>,
     folder: Option<&Path>,
+    stop: &Stop,
 ) -> Result<Report, Failure> {
     let count: i32 = topics.iter().map(|topic| topic.partition_count).sum();
     let look = || -> Result<(Option<Usage>, Option<u64>), Failure> {
@@ -62,10 +65,10 @@ pub(crate) fn create(
     };
     let (usage_before, bytes_before) = look()?;
     let start = Moment::now();
-    protocol.ensure_topics(address, topics)?;
+    protocol.ensure_topics(address, topics, stop)?;
     let elapsed = Moment::now().since(start);
     if SETTLE_PARTITIONS <= count {
-        pause(SETTLE);
+        stop.pause(SETTLE)?;
     }
     let (usage_after, bytes_after) = look()?;
 

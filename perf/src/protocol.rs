@@ -7,6 +7,7 @@ use crate::broker::{Broker, Topic};
 use crate::failure::Failure;
 use crate::nats::Nats;
 use crate::rabbit_stream::RabbitStream;
+use crate::stop::Stop;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Protocol {
@@ -36,29 +37,39 @@ impl Protocol {
         }
     }
 
-    /// Creates what is missing, and waits until it is served.
+    /// Creates what is missing, and waits until it is served. Fails soon after it is to stop.
     pub(crate) fn ensure_topics(
         self,
         address: SocketAddr,
         topics: &[Topic<'_>],
+        stop: &Stop,
     ) -> Result<(), Failure> {
         match self {
             Self::Kafka => {
-                let mut broker = Broker::connect(address)?;
+                let mut broker = Broker::connect(address)?.heeding(stop);
                 topics.iter().try_for_each(|topic| broker.ensure_topic(topic))?;
                 topics.iter().try_for_each(|topic| broker.until_served(topic))
             }
             Self::Nats => {
                 let mut nats = Nats::connect(address)?;
-                topics.iter().try_for_each(|it| nats.ensure_streams(it.name, it.partition_count))
+                topics.iter().try_for_each(|it| {
+                    stop.check()?;
+                    nats.ensure_streams(it.name, it.partition_count)
+                })
             }
             Self::Amqp => {
                 let mut amqp = Amqp::connect(address)?;
-                topics.iter().try_for_each(|it| amqp.ensure_queues(it.name, it.partition_count))
+                topics.iter().try_for_each(|it| {
+                    stop.check()?;
+                    amqp.ensure_queues(it.name, it.partition_count)
+                })
             }
             Self::RabbitStream => {
                 let mut broker = RabbitStream::connect(address)?;
-                topics.iter().try_for_each(|it| broker.ensure_streams(it.name, it.partition_count))
+                topics.iter().try_for_each(|it| {
+                    stop.check()?;
+                    broker.ensure_streams(it.name, it.partition_count)
+                })
             }
         }
     }

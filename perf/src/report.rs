@@ -12,8 +12,6 @@ use crate::latency::{Latency, PERCENTILES};
 const VOID: &str = "void";
 
 const OWN_CPU_PERCENT_MAX: f64 = 85.0;
-/// Of the machine, that others have taken.
-pub(crate) const STEAL_PERCENT_MAX: f64 = 1.0;
 
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -53,7 +51,7 @@ impl Report {
         self.put(format!("{prefix}max_us"), micros(latency.longest_ns()));
     }
 
-    /// What the generator used of its core, and other machines of this one: too much of either makes the run void.
+    /// What the generator used of its core, too much of which makes the run void, and other machines of this one.
     pub(crate) fn put_disturbance(&mut self, prefix: &str, own_percent: f64, steal_percent: f64) {
         self.put(format!("{prefix}own_cpu_percent"), own_percent);
         self.put(format!("{prefix}steal_percent"), steal_percent);
@@ -61,9 +59,6 @@ impl Report {
             self.put_void(format!(
                 "the generator used {own_percent:.0} % of its core: it may be what binds"
             ));
-        }
-        if steal_percent > STEAL_PERCENT_MAX {
-            self.put_void(format!("other machines took {steal_percent:.1} % of this one"));
         }
     }
 

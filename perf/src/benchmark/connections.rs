@@ -1,5 +1,5 @@
-//! What connections cost: memory of those that do nothing, what they do to those that work, and a
-//! storm of clients that come, ask one thing and go.
+//! What connections cost: memory of those that do nothing, what they do to those that work, many that each
+//! work a little, and a storm of clients that come, ask one thing and go.
 //!
 //! Half of the idle ones have asked for the versions. A broker may close those that never ask: memory
 //! is looked at before it does. To a broker on loopback they come from several addresses: one has not
@@ -14,19 +14,20 @@ use crate::benchmark::turn::Started;
 use crate::broker::Broker;
 use crate::clock::Moment;
 use crate::failure::Failure;
-use crate::latency::Latency;
 use crate::process::Process;
-use crate::report::{Report, float, float_of, whole};
+use crate::report::{float, float_of, whole};
 use crate::results::Run;
 use crate::stop::Stop;
 use crate::workload::form::Profile;
 use crate::workload::step::Step;
 
+mod storm;
+
 /// What opening them is taken to reach, for the time that remains.
 const GUESSED_PER_SECOND: f64 = 4_000.0;
-/// Names of its two scenes.
-pub(super) const SCENES: [&str; 2] = ["alone", "beside"];
-const SECOND_NS: u64 = 1_000_000_000;
+/// Names of its scenes. The producers that the file has after its first are there in the last alone, in place
+/// of as many idle connections.
+pub(super) const SCENES: [&str; 3] = ["alone", "beside", "awake"];
 
 /// From one address of loopback: fewer than the ports that the kernel gives by itself.
 const PER_ADDRESS: u64 = 20_000;
@@ -36,7 +37,7 @@ pub(super) fn descriptors(profile: &Profile, scale: f64) -> u64 {
     whole(float_of(profile.idle_connections) * scale)
 }
 
-/// About how long it takes besides its two scenes.
+/// About how long it takes besides its scenes.
 pub(super) fn guessed_length(profile: &Profile, scale: f64) -> Duration {
     let opening = float_of(profile.idle_connections) * scale / GUESSED_PER_SECOND;
     Duration::from_secs_f64(opening) + Duration::from_secs(profile.seconds)
@@ -49,18 +50,24 @@ pub(super) fn measure(started: &Started<'_>, step: &Step, run: &mut Run) -> Resu
     let profile = started.profile();
     let scaled = |count: f64| whole(count * plan.scale).max(1);
 
-    let [alone, beside] = SCENES;
-    add_scene(started, step, alone, run)?;
+    let [alone, beside, awake] = SCENES;
+    let mut first = step.clone();
+    first.form.producers.truncate(1);
+    add_scene(started, &first, alone, run)?;
     let stop = started.stop();
     let count = scaled(float_of(profile.idle_connections));
-    let idle = open(address, count, (process, stop), run)?;
-    add_scene(started, step, beside, run)?;
-    let left = idle.iter().filter(|it| is_open(it)).count();
-    run.numbers.insert("idle_left_count".to_owned(), float_of(left));
+    let mut idle = open(address, count, (process, stop), run)?;
+    add_scene(started, &first, beside, run)?;
+    idle.retain(is_open);
+    run.numbers.insert("idle_left_count".to_owned(), float_of(idle.len()));
+    let woken = step.form.producers.iter().skip(1).map(|it| it.connections).sum();
+    let woken = usize::try_from(scaled(float_of(woken))).expect("connections are few");
+    idle.truncate(idle.len().saturating_sub(woken));
+    add_scene(started, step, awake, run)?;
     drop(idle);
     let per_second = scaled(float(profile.connects_per_second));
     let length = Duration::from_secs(profile.seconds);
-    storm(address, (per_second, length), stop, run)?;
+    storm::run(address, (per_second, length), stop, run)?;
     let p99 = |name: &str| run.numbers.get(name).copied();
     if let (Some(alone), Some(beside)) = (p99("alone_p99_us"), p99("beside_p99_us")) {
         run.numbers.insert("beside_per_alone".to_owned(), beside / alone.max(1.0));
@@ -122,44 +129,25 @@ fn source(to: SocketAddr, nth: u64) -> Option<SocketAddr> {
 }
 
 fn connect(to: SocketAddr, from: Option<SocketAddr>) -> std::io::Result<TcpStream> {
+    let socket = socket(to, from)?;
+    socket.connect(&to.into())?;
+    Ok(socket.into())
+}
+
+fn socket(to: SocketAddr, from: Option<SocketAddr>) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     if let Some(from) = from {
         // Ports of connections that were closed a while ago may be taken again.
         socket.set_reuse_address(true)?;
         socket.bind(&from.into())?;
     }
-    socket.connect(&to.into())?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// Whether the broker has not closed it, which sends nothing that it was not asked.
 fn is_open(stream: &TcpStream) -> bool {
     let is_empty = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
     stream.set_nonblocking(true).is_ok() && stream.peek(&mut [0]).is_err_and(|it| is_empty(&it))
-}
-
-/// Connects at their times, whatever the broker does; each waits for its answer before the next. What
-/// is late for one before it counts from when it was meant.
-fn storm(
-    address: SocketAddr,
-    (per_second, length): (u64, Duration),
-    stop: &Stop,
-    run: &mut Run,
-) -> Result<(), Failure> {
-    let mut latency = Latency::new();
-    let (start, count) = (Moment::now(), per_second * length.as_secs());
-    for index in 0..count {
-        let intended = start.plus_ns(index * SECOND_NS / per_second);
-        stop.pause(intended.since(Moment::now()))?;
-        drop(Broker::connect(address)?);
-        latency.record_ns(Moment::now().ns_since(intended));
-    }
-    let seconds = Moment::now().since(start).as_secs_f64();
-    let mut report = Report::new("storm");
-    report.put("storm_connects_per_second", float(count) / seconds);
-    report.put_latency("storm_first_answer_", &latency);
-    run.numbers.extend(report.rows().iter().cloned());
-    Ok(())
 }
 
 #[cfg(test)]
@@ -179,7 +167,7 @@ mod tests {
         let hour = Duration::from_secs(3_600);
         let failures = [
             open(to, 10_000, (None, &stop), &mut run).map(drop).expect_err("it is stopped"),
-            storm(to, (2_000, hour), &stop, &mut run).expect_err("it is stopped"),
+            storm::run(to, (2_000, hour), &stop, &mut run).expect_err("it is stopped"),
         ];
         assert!(failures.iter().all(|it| it.to_string() == "it was stopped"), "{failures:?}");
         assert!(run.numbers.is_empty());

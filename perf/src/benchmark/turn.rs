@@ -21,7 +21,7 @@ use crate::failure::Failure;
 use crate::partitions;
 use crate::pressure::Pressure;
 use crate::process::Machine;
-use crate::report::{Report, STEAL_PERCENT_MAX, float, float_of};
+use crate::report::{Report, float, float_of};
 use crate::results::{Durability, Run};
 use crate::scene::{self, Outcome};
 use crate::slate;
@@ -35,6 +35,8 @@ use crate::workload::step::Step;
 
 /// A number of each phase of a scene.
 const REQUESTS: &str = "acknowledged_request_count";
+/// Likewise, or of a whole run.
+const STEAL: &str = "steal_percent";
 /// Below the benchmark's folder, while a target runs.
 const RUNNING_FOLDER: &str = "running";
 /// Where both kinds of brokers that are started here have their data.
@@ -75,7 +77,7 @@ pub(super) fn length(
         total += STEP_SLACK + partitions::guessed_length(partitions);
         total += match step.form.kind {
             Kind::Scene => phases,
-            Kind::Connections => phases * 2 + connections::guessed_length(profile, plan.scale),
+            Kind::Connections => phases * 3 + connections::guessed_length(profile, plan.scale),
             // The load comes twice, before each of two ends, and what follows has something to recover.
             Kind::Restart => phases + Duration::from_secs(profile.seconds) + start * 2,
             Kind::Groups => groups::guessed_length(profile),
@@ -247,8 +249,7 @@ impl<'a> Started<'a> {
             }
             attempt_count += 1;
             run.numbers.insert("attempt_count".to_owned(), f64::from(attempt_count));
-            let steal = run.numbers.get("steal_percent");
-            let is_disturbed = steal.is_some_and(|percent| STEAL_PERCENT_MAX < *percent);
+            let is_disturbed = self.plan().steal_percent_max < steal_percent(&run);
             let left = spare.checked_sub(Moment::now().since(began));
             match left.filter(|_| is_disturbed && can_repeat && !self.stop().is_asked()) {
                 Some(left) => *spare = left,
@@ -274,10 +275,11 @@ impl<'a> Started<'a> {
         }
         let elapsed = Moment::now().since(start);
         run.numbers.extend(Pressure::now().percent_since(pressure, elapsed));
-        let steal_percent = Machine::now()?.steal_percent_since(machine);
-        run.numbers.insert("steal_percent".to_owned(), steal_percent);
-        if steal_percent > STEAL_PERCENT_MAX {
-            run.void.push(format!("other machines took {steal_percent:.1} % of this one"));
+        let whole = Machine::now()?.steal_percent_since(machine);
+        run.numbers.entry(STEAL.to_owned()).or_insert(whole);
+        let stolen = steal_percent(run);
+        if self.plan().steal_percent_max < stolen {
+            run.void.push(format!("other machines took {stolen:.1} % of this one"));
         }
         if let (Some(device), Some(before), Some(after)) = (device, before, counters()) {
             let flush_count = after.flush_count.saturating_sub(before.flush_count);
@@ -356,7 +358,8 @@ impl<'a> Started<'a> {
         let topics: Vec<Topic<'_>> = topics.collect();
         let data = self.folder.join(DATA_FOLDER);
         let data = script.broker.map(|_| data.as_path());
-        partitions::create((script.address, script.protocol), &topics, script.broker, data)
+        let whose = (script.address, script.protocol);
+        partitions::create(whose, &topics, script.broker, data, self.stop())
     }
 
     /// A request is acknowledged after something became durable, and one durable write acknowledges no
@@ -377,6 +380,12 @@ impl<'a> Started<'a> {
             ));
         }
     }
+}
+
+/// Of the machine, that others have taken, in the phase in which it was most.
+fn steal_percent(run: &Run) -> f64 {
+    let all = run.numbers.iter().filter(|(name, _)| name.ends_with(STEAL));
+    all.map(|(_, percent)| *percent).fold(0.0, f64::max)
 }
 
 /// In all phases that count, over all streams.

@@ -82,6 +82,10 @@ pub(super) struct RunArguments {
     /// Do not measure what the machine can do: no number has a share of it then
     #[arg(long)]
     skip_limits: bool,
+    /// What other machines may take of this one before a run is void, in percent: more than 1 is for a virtual
+    /// machine where waking up alone takes that, and the report says it
+    #[arg(long, value_name = "PERCENT", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=100))]
+    steal_percent_max: u8,
     /// Fail if the second target is worse than the first by more than so many percent
     #[arg(long, value_name = "PERCENT")]
     guard: Option<f64>,
@@ -142,6 +146,7 @@ impl RunArguments {
             caches: if self.keep_caches { Caches::Kept } else { Caches::Dropped },
             purpose: if self.count_calls { Purpose::Calls } else { Purpose::Numbers },
             earlier,
+            steal_percent_max: f64::from(self.steal_percent_max),
         })
     }
 

@@ -47,7 +47,8 @@ pub(crate) enum Kind {
     /// The scene.
     #[default]
     Scene,
-    /// The scene alone, then beside `idle_connections` that do nothing, then a storm of connects.
+    /// The scene of the first producers alone, then beside `idle_connections` that do nothing, then with all
+    /// producers beside the rest of those, then a storm of connects.
     Connections,
     /// Phases that last `backlog` fill it. Then those that follow are its load: in the middle of them, after
     /// the profile's `seconds`, it is stopped and started, and killed and started.
