@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::report::Report;
 use crate::stop::Stop;
 
-mod aligned;
+pub(crate) mod aligned;
 mod disk;
 mod kernel;
 mod loopback;

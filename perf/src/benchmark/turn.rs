@@ -17,14 +17,16 @@ use crate::benchmark::{
 use crate::broker::Topic;
 use crate::clock::Moment;
 use crate::confinement::Confinement;
+use crate::disk_probe::{self, DiskProbe};
 use crate::failure::Failure;
 use crate::partitions;
 use crate::pressure::Pressure;
 use crate::process::Machine;
-use crate::report::{Report, float, float_of};
+use crate::report::{self, Report, float, float_of};
 use crate::results::{Durability, Run};
 use crate::scene::{self, Outcome};
 use crate::slate;
+use crate::standstill::{self, Watch};
 use crate::stop::Stop;
 use crate::target::instance::Instance;
 use crate::target::{Site, Target};
@@ -249,7 +251,7 @@ impl<'a> Started<'a> {
             }
             attempt_count += 1;
             run.numbers.insert("attempt_count".to_owned(), f64::from(attempt_count));
-            let is_disturbed = self.plan().steal_percent_max < steal_percent(&run);
+            let is_disturbed = self.plan().steal_percent_max < taken_percent(&run);
             let left = spare.checked_sub(Moment::now().since(began));
             match left.filter(|_| is_disturbed && can_repeat && !self.stop().is_asked()) {
                 Some(left) => *spare = left,
@@ -262,8 +264,41 @@ impl<'a> Started<'a> {
         run.void.extend(self.unconfined.clone());
         let device = self.benchmark.device.as_ref();
         let counters = || device.and_then(|it| it.counters());
+        let (broker_core, load_core) = self.plan().placement.cores();
+        let watch = Watch::begin([broker_core, load_core]);
+        let probe = DiskProbe::begin(&self.plan().folder);
         let (pressure, machine, start) = (Pressure::now(), Machine::now()?, Moment::now());
         let before = counters();
+        let played = self.play_step(step, run);
+        run.numbers.extend(watch.end());
+        run.numbers.extend(probe.map(DiskProbe::end).into_iter().flatten());
+        played?;
+        let elapsed = Moment::now().since(start);
+        run.numbers.extend(Pressure::now().percent_since(pressure, elapsed));
+        let whole = Machine::now()?.steal_percent_since(machine);
+        run.numbers.entry(STEAL.to_owned()).or_insert(whole);
+        let stolen = taken_percent(run);
+        if self.plan().steal_percent_max < stolen {
+            run.void.push(format!("other machines took {stolen:.1} % of this one"));
+        }
+        if let (Some(device), Some(before), Some(after)) = (device, before, counters()) {
+            let flush_count = after.flush_count.saturating_sub(before.flush_count);
+            let per_second = float(flush_count) / elapsed.as_secs_f64();
+            run.numbers.insert("device_flushes_per_second".to_owned(), per_second);
+            let probed = run.numbers.get(disk_probe::COUNT).copied().unwrap_or(0.0);
+            let durable_count =
+                device.durable_count(before, after).saturating_sub(report::whole(probed));
+            self.check_durability(step, durable_count, run);
+        }
+        if let Some(peak) = self.confinement.as_ref().and_then(Confinement::peak_bytes) {
+            let mebi = float(peak) / f64::from(1 << 20);
+            run.numbers.insert("confined_peak_mib".to_owned(), mebi);
+        }
+        derived::add(run);
+        Ok(())
+    }
+
+    fn play_step(&mut self, step: &Step, run: &mut Run) -> Result<(), Failure> {
         match step.form.kind {
             Kind::Scene => match self.plan().purpose {
                 Purpose::Numbers => add(run, self.scene(step)?),
@@ -273,25 +308,6 @@ impl<'a> Started<'a> {
             Kind::Restart => restart::measure(self, step, run)?,
             Kind::Groups => groups::measure(self, step, run)?,
         }
-        let elapsed = Moment::now().since(start);
-        run.numbers.extend(Pressure::now().percent_since(pressure, elapsed));
-        let whole = Machine::now()?.steal_percent_since(machine);
-        run.numbers.entry(STEAL.to_owned()).or_insert(whole);
-        let stolen = steal_percent(run);
-        if self.plan().steal_percent_max < stolen {
-            run.void.push(format!("other machines took {stolen:.1} % of this one"));
-        }
-        if let (Some(device), Some(before), Some(after)) = (device, before, counters()) {
-            let flush_count = after.flush_count.saturating_sub(before.flush_count);
-            let per_second = float(flush_count) / elapsed.as_secs_f64();
-            run.numbers.insert("device_flushes_per_second".to_owned(), per_second);
-            self.check_durability(step, device.durable_count(before, after), run);
-        }
-        if let Some(peak) = self.confinement.as_ref().and_then(Confinement::peak_bytes) {
-            let mebi = float(peak) / f64::from(1 << 20);
-            run.numbers.insert("confined_peak_mib".to_owned(), mebi);
-        }
-        derived::add(run);
         Ok(())
     }
 
@@ -382,9 +398,10 @@ impl<'a> Started<'a> {
     }
 }
 
-/// Of the machine, that others have taken, in the phase in which it was most.
-fn steal_percent(run: &Run) -> f64 {
-    let all = run.numbers.iter().filter(|(name, _)| name.ends_with(STEAL));
+/// Of the machine, that others have taken: in the phase in which it was most, or of the core that stood still.
+fn taken_percent(run: &Run) -> f64 {
+    let is_taken = |name: &str| name.ends_with(STEAL) || name == standstill::PERCENT;
+    let all = run.numbers.iter().filter(|(name, _)| is_taken(name));
     all.map(|(_, percent)| *percent).fold(0.0, f64::max)
 }
 

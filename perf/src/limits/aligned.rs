@@ -3,25 +3,25 @@
 /// A page, and a block of every disk.
 const ALIGNMENT: usize = 4 << 10;
 
-pub(super) struct Aligned {
+pub(crate) struct Aligned {
     memory: Vec<u8>,
     start: usize,
     byte_count: usize,
 }
 
 impl Aligned {
-    pub(super) fn of(byte_count: usize) -> Self {
+    pub(crate) fn of(byte_count: usize) -> Self {
         let memory = vec![0x5a; byte_count + ALIGNMENT];
         let start = memory.as_ptr().align_offset(ALIGNMENT);
         assert!(start < ALIGNMENT);
         Self { memory, start, byte_count }
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.memory[self.start..self.start + self.byte_count]
     }
 
-    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.memory[self.start..self.start + self.byte_count]
     }
 }

@@ -16,10 +16,12 @@ use crate::results::{LIMIT_PERCENT, Workload};
 /// Parts of names of what a broker costs, whatever the phase before them.
 const COSTS: [&str; 3] = ["broker_", "confined_", "device_"];
 /// Of what may have disturbed a run, or says that it went wrong.
-const DISTURBANCES: [&str; 8] = [
+const DISTURBANCES: [&str; 10] = [
     "own_cpu",
     "own_lateness",
     "steal_percent",
+    "stood_still_",
+    "disk_probe_",
     "pressure_",
     "error_",
     "unanswered_count",
