@@ -368,21 +368,24 @@ mod tests {
     fn who_is_stopped_creates_no_topic() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let address = listener.local_addr().expect("it is bound");
-        let server = thread::spawn(move || {
+        let answer = || {
             let (mut stream, _) = listener.accept().expect("a client");
             read_frame(&mut stream, &mut Vec::new()).expect("it asks for the versions");
             // The correlation id, no error, no API.
             stream.write_all(&[0, 0, 0, 10, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]).expect("it is there");
             stream
+        };
+        thread::scope(|scope| {
+            let server = scope.spawn(answer);
+            let stop = Stop::default();
+            let mut broker = Broker::connect(address).expect("it answers").heeding(&stop);
+            let topic = Topic { name: "t", partition_count: 1, configs: &[] };
+            let failure = broker.ensure_topic(&topic).expect_err("it knows no API");
+            assert!(failure.to_string().contains("Metadata"), "{failure}");
+            stop.ask();
+            let failure = broker.ensure_topic(&topic).expect_err("it is stopped");
+            assert_eq!(failure.to_string(), "it was stopped");
+            drop(server.join().expect("no panic"));
         });
-        let stop = Stop::default();
-        let mut broker = Broker::connect(address).expect("it answers").heeding(&stop);
-        let topic = Topic { name: "t", partition_count: 1, configs: &[] };
-        let failure = broker.ensure_topic(&topic).expect_err("it knows no API");
-        assert!(failure.to_string().contains("Metadata"), "{failure}");
-        stop.ask();
-        let failure = broker.ensure_topic(&topic).expect_err("it is stopped");
-        assert_eq!(failure.to_string(), "it was stopped");
-        drop(server.join().expect("no panic"));
     }
 }

@@ -119,9 +119,10 @@ fn open(
     Ok(idle)
 }
 
-/// Where the `nth` connection comes from; `None` leaves it to the kernel.
+/// Where the `nth` connection comes from; `None` leaves it to the kernel, which finds a port many times faster
+/// when it connects than when it binds.
 fn source(to: SocketAddr, nth: u64) -> Option<SocketAddr> {
-    if !to.ip().is_loopback() || !to.is_ipv4() {
+    if !to.ip().is_loopback() || !to.is_ipv4() || nth < PER_ADDRESS {
         return None;
     }
     let host = u32::try_from(nth / PER_ADDRESS).expect("connections are fewer than addresses");
@@ -129,19 +130,14 @@ fn source(to: SocketAddr, nth: u64) -> Option<SocketAddr> {
 }
 
 fn connect(to: SocketAddr, from: Option<SocketAddr>) -> std::io::Result<TcpStream> {
-    let socket = socket(to, from)?;
-    socket.connect(&to.into())?;
-    Ok(socket.into())
-}
-
-fn socket(to: SocketAddr, from: Option<SocketAddr>) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     if let Some(from) = from {
         // Ports of connections that were closed a while ago may be taken again.
         socket.set_reuse_address(true)?;
         socket.bind(&from.into())?;
     }
-    Ok(socket)
+    socket.connect(&to.into())?;
+    Ok(socket.into())
 }
 
 /// Whether the broker has not closed it, which sends nothing that it was not asked.
@@ -177,7 +173,7 @@ mod tests {
     fn loopback_has_an_address_for_every_twenty_thousand() {
         let from = |to: &str, nth| source(to.parse().expect("an address"), nth);
         let at = |text: &str| Some(text.parse().expect("an address"));
-        assert_eq!(from("127.0.0.1:9092", 19_999), at("127.0.0.1:0"));
+        assert_eq!(from("127.0.0.1:9092", 19_999), None);
         assert_eq!(from("127.0.0.1:9092", 20_000), at("127.0.0.2:0"));
         assert_eq!(from("127.0.0.1:9092", 99_999), at("127.0.0.5:0"));
         assert_eq!(from("192.0.2.1:9092", 99_999), None);

@@ -16,8 +16,8 @@ use net::client::{self, Envelope};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::benchmark::connections::{socket, source};
 use crate::clock::{Moment, duration_ns, timespec};
 use crate::failure::Failure;
 use crate::frame::CLIENT_ID;
@@ -105,8 +105,8 @@ impl Crowd {
     }
 
     fn admit(&mut self, nth: u64, due: Moment) -> Result<(), Failure> {
-        let lost = |error| Failure::io(format!("client {nth} of the storm"), error);
-        let stream = begin_to_connect(self.address, source(self.address, nth)).map_err(lost)?;
+        let lost = |error| Failure::io(format!("serve client {nth} of the storm"), error);
+        let stream = begin_to_connect(self.address).map_err(lost)?;
         self.lateness.record_ns(Moment::now().ns_since(due));
         // Told at each edge: when it is connected, and when something has come.
         let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
@@ -128,7 +128,9 @@ impl Crowd {
             let nth = data.u64();
             let Some(visit) = self.present.get_mut(&nth) else { continue };
             let is_over = visit.go_on(&self.question, &mut self.memory);
-            if is_over.map_err(|error| Failure::io(format!("client {nth} of the storm"), error))? {
+            if is_over
+                .map_err(|error| Failure::io(format!("serve client {nth} of the storm"), error))?
+            {
                 self.latency.record_ns(Moment::now().ns_since(visit.due));
                 self.present.remove(&nth);
             }
@@ -187,8 +189,8 @@ fn is_whole(received: &[u8]) -> bool {
 }
 
 /// Connected or refused later.
-fn begin_to_connect(to: SocketAddr, from: Option<SocketAddr>) -> io::Result<TcpStream> {
-    let socket = socket(to, from)?;
+fn begin_to_connect(to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     match socket.connect(&to.into()) {
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(socket.into()),
@@ -209,17 +211,20 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("it is bound");
         // Nobody is answered before all have come.
-        let server = thread::spawn(move || {
+        let serve = || {
             let come = (0..PER_SECOND).map(|_| listener.accept().expect("a client").0);
             let mut come: Vec<TcpStream> = come.collect();
             come.iter_mut().for_each(|it| it.write_all(&[0, 0, 0, 1, 7]).expect("it is there"));
             come
-        });
+        };
         let results = crate::page::testing::run("odradek", 1, 1.0, &[]);
         let mut results = Run { numbers: BTreeMap::new(), ..results };
-        let length = Duration::from_secs(1);
-        run(address, (PER_SECOND, length), &Stop::default(), &mut results).expect("all answered");
-        assert_eq!(server.join().expect("no panic").len(), 50);
+        thread::scope(|scope| {
+            let server = scope.spawn(serve);
+            let (storm, stop) = ((PER_SECOND, Duration::from_secs(1)), Stop::default());
+            run(address, storm, &stop, &mut results).expect("all are answered");
+            assert_eq!(server.join().expect("no panic").len(), 50);
+        });
         let first = results.numbers["storm_first_answer_max_us"];
         assert!(900_000.0 < first, "the first waits for the last, a second later: {first} us");
     }
