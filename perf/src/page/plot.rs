@@ -4,12 +4,15 @@ use std::fmt::Write;
 
 use crate::page::axis::Axis;
 use crate::page::element::Element;
+use crate::report::float_of;
 
 /// As wide as a phone, so that letters have one size everywhere; wider screens have plots side by side.
 pub(crate) const WIDTH: f64 = 360.0;
 const LEFT: f64 = 50.0;
 const RIGHT: f64 = 342.0;
 const TOP: f64 = 10.0;
+/// From one mark's words to the next's, at least.
+const WORDS_HEIGHT: f64 = 12.0;
 
 /// How a curve is drawn.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -97,18 +100,26 @@ impl Plot {
     }
 }
 
+/// So many marks, from the first on, that the words of none lie over another's.
+fn thinned(ticks: &[f64], length: f64) -> Vec<f64> {
+    let gap_count = ticks.len().saturating_sub(1);
+    let fits = |every: &usize| float_of(gap_count.div_ceil(*every)) * WORDS_HEIGHT <= length;
+    let every = (1..=ticks.len()).find(fits).unwrap_or(1);
+    ticks.iter().copied().step_by(every).collect()
+}
+
 impl Panel {
     fn draw(&self, x: &Axis, top: f64, bottom: f64) -> Element {
         let y = self.y.placed(bottom, top);
         let mut grid = String::new();
-        for tick in y.ticks() {
-            write!(grid, "M{LEFT} {:.1}H{RIGHT}", y.at(tick)).expect("text grows");
+        let ticks = thinned(&y.ticks(), bottom - top);
+        for tick in &ticks {
+            write!(grid, "M{LEFT} {:.1}H{RIGHT}", y.at(*tick)).expect("text grows");
         }
         for tick in x.ticks() {
             write!(grid, "M{:.1} {top}V{bottom}", x.at(tick)).expect("text grows");
         }
-        let marks = y
-            .ticks()
+        let marks = ticks
             .into_iter()
             .map(|tick| words(LEFT - 5.0, y.at(tick) + 3.5, &(self.y_text)(tick)).class("y"));
         Element::new("g")
@@ -225,6 +236,15 @@ mod tests {
         assert_eq!(path(&[]), "");
         assert_eq!(area(&[(10, 20), (15, 18)], 99), "M10 99L10 20l0 0 5-2L15 99z");
         assert_eq!(whiskers(&[(1, 2), (1, 9), (5, 3), (5, 4)]), "M1 2V9M5 3V4");
+    }
+
+    #[test]
+    fn a_low_panel_has_fewer_marks() {
+        let ticks = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
+        assert_eq!(thinned(&ticks, 60.0), ticks);
+        assert_eq!(thinned(&ticks, 46.0), [0.0, 2.0, 4.0]);
+        assert_eq!(thinned(&ticks, 5.0), ticks, "no room for two");
+        assert!(thinned(&[], 46.0).is_empty());
     }
 
     #[test]

@@ -54,13 +54,42 @@ fn plot_count(size: Size) -> u64 {
 
 #[track_caller]
 fn check(browser: &mut Browser, page: &Path, view: View) {
+    assert_eq!(plots_of(browser, page, view), json!(plot_count(SMALL)), "{view:?}");
+}
+
+/// Opens it, and finds nothing wrong. How many plots it has.
+#[track_caller]
+fn plots_of(browser: &mut Browser, page: &Path, view: View) -> Value {
     browser.open(page, view);
     let seen = browser.value(LOOK);
     assert_eq!(seen["wrong"], json!([]), "{view:?}");
-    assert_eq!(seen["plots"], json!(plot_count(SMALL)), "{view:?}");
     let (complaints, requests) = (browser.complaints(), browser.requests());
     assert!(complaints.is_empty(), "{view:?}: {complaints:?}");
     assert_eq!(requests, [format!("file://{}", page.display())], "{view:?}");
+    seen["plots"].clone()
+}
+
+/// Those of real runs, which the repository keeps.
+#[test]
+fn kept_reports_are_small_and_a_browser_shows_them() {
+    const BYTES_MAX: u64 = 2 << 20;
+    const PLOTS_MIN: u64 = 100;
+    let reports = Path::new(env!("CARGO_MANIFEST_DIR")).join("reports");
+    let pages: Vec<PathBuf> = fs::read_dir(&reports)
+        .expect("the folder of reports")
+        .map(|entry| entry.expect("a report").path())
+        .filter(|path| path.extension().is_some_and(|it| it == "html"))
+        .collect();
+    assert!(!pages.is_empty(), "no report in {}", reports.display());
+    let mut browser = Browser::start(&folder("kept"));
+    for page in pages {
+        let bytes = fs::metadata(&page).expect("it is there").len();
+        assert!(bytes < BYTES_MAX, "{}: {bytes} bytes", page.display());
+        for view in [PHONE, DESK] {
+            let plots = plots_of(&mut browser, &page, view);
+            assert!(plots.as_u64() >= Some(PLOTS_MIN), "{}: {plots} plots", page.display());
+        }
+    }
 }
 
 #[test]
