@@ -91,7 +91,7 @@ impl Broker {
         Ok(broker)
     }
 
-    /// From now on it waits no longer, and asks nothing more, once that was asked for.
+    /// It waits for nothing and asks for nothing more, once it was told to stop.
     pub(crate) fn heeding(self, stop: &Stop) -> Self {
         Self { stop: stop.clone(), ..self }
     }
