@@ -14,6 +14,7 @@ use crate::command::Command;
 mod amqp;
 mod batch;
 mod benchmark;
+mod beside;
 mod broker;
 mod clock;
 mod command;

@@ -5,15 +5,16 @@
 //! that does not wake up for a disk's interrupt stands still and nothing is stolen.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::process::setpriority_process;
 
+use crate::beside::Beside;
 use crate::clock::{Moment, pause};
 use crate::pin;
+use crate::stop::Stop;
+
+pub(crate) const PERCENT: &str = "stood_still_percent";
 
 const SLEEP: Duration = Duration::from_millis(2);
 /// Less is what a scheduler takes that has others to run.
@@ -30,59 +31,42 @@ pub(crate) struct Stood {
 
 /// It looks until it is asked what it saw.
 #[derive(Debug)]
-pub(crate) struct Watch {
-    is_over: Arc<AtomicBool>,
-    began: Moment,
-    threads: Vec<JoinHandle<Stood>>,
-}
+pub(crate) struct Watch(Vec<Beside<Option<Stood>>>);
 
 impl Watch {
     /// Of some cores; `None` is whichever the kernel picks.
     pub(crate) fn begin(cores: [Option<usize>; 2]) -> Self {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let cores: BTreeSet<Option<usize>> = cores.into_iter().collect();
-        let watched = cores.into_iter().map(|core| {
-            let is_over = Arc::clone(&is_over);
-            start(move || watch(core, &is_over))
+        let cores = BTreeSet::from(cores).into_iter();
+        Self(cores.map(|core| Beside::begin(move |stop| watch(core, stop))).collect())
+    }
+
+    /// Names and numbers, of the core that stood longest. Of one that could not be watched there are none.
+    pub(crate) fn end(self) -> Vec<(String, f64)> {
+        let ended = self.0.into_iter().map(Beside::end);
+        let seen = ended.filter_map(|(stood, lasted)| Some((stood?, lasted)));
+        let most = seen.max_by_key(|(stood, _)| stood.total);
+        let numbers = most.map(|(stood, lasted)| {
+            let percent = 100.0 * stood.total.as_secs_f64() / lasted.as_secs_f64();
+            let longest_ms = 1e3 * stood.longest.as_secs_f64();
+            [(PERCENT.to_owned(), percent), ("stood_still_longest_ms".to_owned(), longest_ms)]
         });
-        let threads = watched.collect();
-        Self { is_over, began: Moment::now(), threads }
-    }
-
-    /// Names and numbers, of the core that stood longest.
-    pub(crate) fn end(self) -> [(String, f64); 2] {
-        // Nothing else is read because of it.
-        self.is_over.store(true, Ordering::Relaxed);
-        let all = self.threads.into_iter().filter_map(|it| it.join().ok());
-        let most = all.max_by_key(|it| it.total).unwrap_or_default();
-        let elapsed = Moment::now().since(self.began).as_secs_f64();
-        [
-            (PERCENT.to_owned(), 100.0 * most.total.as_secs_f64() / elapsed),
-            ("stood_still_longest_ms".to_owned(), 1e3 * most.longest.as_secs_f64()),
-        ]
+        numbers.into_iter().flatten().collect()
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "no shard runs in this process")]
-fn start(body: impl FnOnce() -> Stood + Send + 'static) -> JoinHandle<Stood> {
-    thread::spawn(body)
-}
-
-pub(crate) const PERCENT: &str = "stood_still_percent";
-
-fn watch(core: Option<usize>, is_over: &AtomicBool) -> Stood {
-    let mut stood = Stood::default();
-    if core.is_some_and(|core| pin::to_core(core).is_err()) {
-        return stood;
+fn watch(core: Option<usize>, stop: &Stop) -> Option<Stood> {
+    if let Some(core) = core {
+        pin::to_core(core).ok()?;
     }
     // Where that is refused, a busy core looks as if it stood still for a scheduler's slice at most.
     _ = setpriority_process(None, NICE);
-    while !is_over.load(Ordering::Relaxed) {
+    let mut stood = Stood::default();
+    while !stop.is_asked() {
         let due = Moment::now().plus(SLEEP);
         pause(SLEEP);
         stood.add(Moment::now().since(due));
     }
-    stood
+    Some(stood)
 }
 
 impl Stood {
@@ -107,12 +91,14 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_ends_when_it_is_asked() {
-        let watch = Watch::begin([Some(0), None]);
-        let is_over = Arc::clone(&watch.is_over);
-        let numbers = watch.end();
-        assert!(is_over.load(Ordering::Relaxed));
-        assert_eq!(Arc::strong_count(&is_over), 1, "both threads have ended");
-        assert!(numbers.iter().all(|(_, it)| it.is_finite()), "{numbers:?}");
+    fn a_core_that_cannot_be_watched_has_no_numbers() {
+        let names = |cores| {
+            let numbers = Watch::begin(cores).end();
+            assert!(numbers.iter().all(|(_, it)| it.is_finite()), "{numbers:?}");
+            numbers.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(names([Some(0), None]), [PERCENT, "stood_still_longest_ms"]);
+        let none = Some(usize::MAX);
+        assert!(names([none, none]).is_empty());
     }
 }

@@ -52,7 +52,7 @@ impl Stop {
         }
     }
 
-    #[cfg(test)]
+    /// As a signal does.
     pub(crate) fn ask(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

@@ -61,7 +61,8 @@ pub(super) fn measure(started: &Started<'_>, step: &Step, run: &mut Run) -> Resu
     idle.retain(is_open);
     run.numbers.insert("idle_left_count".to_owned(), float_of(idle.len()));
     let woken = step.form.producers.iter().skip(1).map(|it| it.connections).sum();
-    let woken = usize::try_from(scaled(float_of(woken))).expect("connections are few");
+    let woken = whole(float_of(woken) * plan.scale);
+    let woken = usize::try_from(woken).expect("connections are few");
     idle.truncate(idle.len().saturating_sub(woken));
     add_scene(started, step, awake, run)?;
     drop(idle);
