@@ -75,6 +75,10 @@ pub const DESCRIPTOR_LOOK: Duration = Duration::from_millis(10);
 /// Memory of a shard that sockets are received into.
 pub const RECEIVE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Reads of cold records that the device has at a time while a journal frame is on its way. With one it rests
+/// while the bytes are sent; with more than two commits wait longer, and no more bytes come.
+pub const COLD_READS_BESIDE_COMMIT: usize = 2;
+
 /// Bytes of an answer, or of a file, that are sent before other tasks run.
 pub const SEND_SLICE_BYTES: u64 = 256 * 1024;
 /// Topics and partitions, or offsets, that a short answer tells of. Of those that may be longer one is made at a
