@@ -4,6 +4,18 @@
 //! `cargo bench -p shard --bench allocations` prints a number for each kind of request; with `-- --sites` it
 //! writes where they come from to a `dhat-NAME.json` for each, for any viewer of DHAT files. Asserts nothing.
 //! The client allocates nothing while it is counted: its frames are made before.
+//!
+//! What it finds is not none: 29 allocations (4.5 KB) for a produce to one partition and 54 for one to 16, 42
+//! (6.7 KB) for a fetch of one record and 116 of one from each of 16 partitions, 65 for a produce and the fetch
+//! that waits for it. All of them go back with the answer. They are, the most first:
+//! - lists as long as a request makes them: its topics, partitions and batches, the same by shard, the results,
+//!   the pieces of the answer;
+//! - a cell for each thing that one task waits for of another: a frame, an answer, a read;
+//! - what the ring is pointed to, which must not move, and the places of blocks;
+//! - the request's own bytes, its client's name, and the futures of tasks besides the connection's own.
+//!
+//! Under 2,000 small requests a second, and 20 MB/s in large ones, malloc and free are 3.5 % of a shard's time
+//! (`perf record` of W7's phase `before`): less than pools of our own would be worth.
 #![expect(clippy::print_stdout, reason = "a bench answers on stdout")]
 #![expect(clippy::unwrap_used, reason = "a bench that fails names the line")]
 
