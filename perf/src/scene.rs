@@ -22,6 +22,7 @@ use crate::scene::cast::{Cast, Who};
 use crate::scene::course::Course;
 use crate::scene::plan::{Plan, Until};
 use crate::scene::producer::Acknowledged;
+use crate::scene::silence::Silence;
 use crate::scene::wire::{Delivered, Read};
 use crate::schedule::Schedule;
 use crate::stop::Stop;
@@ -38,6 +39,7 @@ mod outstanding;
 pub(crate) mod plan;
 mod producer;
 mod rabbit_stream;
+mod silence;
 mod subscriber;
 mod tally;
 #[cfg(test)]
@@ -86,6 +88,7 @@ pub(crate) fn run(plan: &Plan, stop: &Stop) -> Result<Outcome, Failure> {
         unread: VecDeque::with_capacity(EVENTS_MAX),
         looked_at: Moment::now(),
         heard_since: Moment::now(),
+        silence: Silence::new(),
         plan,
     };
     run.cast.enter(run.course.next_phase(), Moment::now())?;
@@ -111,6 +114,8 @@ struct Run<'a> {
     /// When the loop last looked for what arrived, and since when what it found may have been there.
     looked_at: Moment,
     heard_since: Moment,
+    /// Of producers' requests.
+    silence: Silence,
 }
 
 impl Run<'_> {
@@ -158,6 +163,7 @@ impl Run<'_> {
         let due_ns = next.min(self.course.end()).ns_since(looked_at);
         let is_spinning = self.plan.spins
             && self.unread.is_empty()
+            && !self.silence.is_long(looked_at)
             && self.agendas.iter().any(Agenda::is_open)
             && due_ns < SPIN_NS;
         let is_at_once = is_spinning || !self.unread.is_empty();
@@ -269,6 +275,7 @@ impl Run<'_> {
         sender.producer.receive(now, &mut self.acknowledged)?;
         let delay_ns = now.ns_since(self.heard_since);
         for answer in self.acknowledged.drain(..) {
+            self.silence.on_answered(now);
             self.course.on_answered(now, delay_ns, sender.stream, answer);
         }
         self.send_due(index, now)
@@ -287,6 +294,7 @@ impl Run<'_> {
             let is_open = agenda.was_open(phase);
             let intended = if is_open { intended } else { sent_at };
             sender.producer.send(sent_at, intended, wall_ms())?;
+            self.silence.on_sent(sent_at);
             let could = is_open.then(|| intended.max(free_since));
             self.course.on_sent(sent_at, sender.stream, phase, could);
             now = sent_at;
