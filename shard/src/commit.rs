@@ -4,6 +4,8 @@
 //! A partition with much to commit is sent straight to its segment instead.
 //! Invariant: nobody is told that a batch is stored before the frame that carries it is durable.
 
+pub(crate) mod silence;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
@@ -28,6 +30,7 @@ use crate::room::{Shortage, StoreError};
 use crate::shard::Shard;
 use crate::signal::{self, Answer, Bell, Promise};
 use crate::writer;
+use silence::Silence;
 
 /// A journal entry that is no batch.
 #[derive(Clone, Copy)]
@@ -113,6 +116,7 @@ pub struct Commit<I: Io> {
     committed: Bell,
     /// A frame is on its way to the device.
     is_writing: Cell<bool>,
+    silence: Silence,
     batches: Cell<Batches>,
     is_broken: Cell<bool>,
 }
@@ -143,6 +147,7 @@ impl<I: Io> Default for Commit<I> {
             freed: Bell::default(),
             committed: Bell::default(),
             is_writing: Cell::new(false),
+            silence: Silence::default(),
             batches: Cell::default(),
             is_broken: Cell::new(false),
         }
@@ -579,7 +584,9 @@ async fn write_at_last<I: Io>(
     let file = shard.commit.files.borrow()[place.file].clone();
     loop {
         let ranges = vec![block.disk(0..block.filled())];
+        shard.commit.silence.begin(shard.io.now());
         let written = shard.io.write(&file, place.pos.get(), ranges, Sync::Durable).await;
+        shard.commit.silence.end();
         let Err(error) = written else { return Ok(()) };
         let Some(shortage) = Shortage::of(&error).filter(|_| !shard.is_stopping()) else {
             return Err(error);

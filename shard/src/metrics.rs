@@ -173,6 +173,7 @@ pub enum Metric {
     MemoryGroupBytes,
     GroupRefusals,
     JournalFrames,
+    JournalSilences,
     JournalBytes,
     SegmentWrites,
     SegmentBytes,
@@ -199,7 +200,7 @@ pub enum Metric {
 }
 
 impl Metric {
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::Batches,
         Self::BatchesRecompressed,
         Self::Records,
@@ -215,6 +216,7 @@ impl Metric {
         Self::MemoryGroupBytes,
         Self::GroupRefusals,
         Self::JournalFrames,
+        Self::JournalSilences,
         Self::JournalBytes,
         Self::SegmentWrites,
         Self::SegmentBytes,
@@ -273,6 +275,7 @@ impl Metric {
             Self::MemoryGroupBytes => ("memory_group_bytes", "bytes that groups hold, about"),
             Self::GroupRefusals => ("group_refusals_total", "requests for more than they may hold"),
             Self::JournalFrames => ("journal_frames_total", "group commits to the journal"),
+            Self::JournalSilences => ("journal_silences_total", "commits of more than a second"),
             Self::JournalBytes => ("journal_bytes_total", "bytes written to the journal"),
             Self::SegmentWrites => ("segment_writes_total", "writes to segment files"),
             Self::SegmentBytes => ("segment_bytes_total", "bytes written to segment files"),

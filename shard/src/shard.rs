@@ -462,6 +462,7 @@ pub fn start_tasks<I: Io>(shard: &Rc<Shard<I>>) {
     let io = &shard.io;
     io.spawn(Class::Foreground, run_inbox(Rc::clone(shard)));
     io.spawn(Class::Foreground, crate::commit::run(Rc::clone(shard)));
+    io.spawn(Class::Foreground, crate::commit::silence::watch(Rc::clone(shard)));
     io.spawn(Class::Foreground, crate::checkpoint::run(Rc::clone(shard)));
     io.spawn(Class::Background, crate::scrubber::run(Rc::clone(shard)));
     io.spawn(Class::Background, crate::retention::run(Rc::clone(shard)));

@@ -25,13 +25,13 @@ const LITTLE: Faults = Faults { room_bytes: 64 << 10, ..Faults::none() };
 const READ_ONLY: u64 = 4;
 
 /// A world with one broker, and a client of it.
-struct Stage {
-    world: World,
+pub(crate) struct Stage {
+    pub(crate) world: World,
     client: Client,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::on(|_| {})
     }
 
@@ -54,7 +54,7 @@ impl Stage {
     }
 
     /// Lets the client do something to its end.
-    fn play<T: 'static, F: Future<Output = T> + 'static>(
+    pub(crate) fn play<T: 'static, F: Future<Output = T> + 'static>(
         &mut self,
         scene: impl FnOnce(Client) -> F,
     ) -> T {
@@ -72,7 +72,7 @@ fn start(world: &mut World) -> Started {
 
 impl Client {
     /// What an append of `bytes` is answered.
-    async fn try_append(&self, topic: &str, bytes: usize) -> ErrorCode {
+    pub(crate) async fn try_append(&self, topic: &str, bytes: usize) -> ErrorCode {
         let request = produce(&[(topic, &[(0, batch(&[&vec![7; bytes]]))])]);
         self.produce("sim", &request).await.topics[0].partitions[0].error
     }

@@ -19,6 +19,7 @@ mod recovery;
 mod rewritten;
 mod ring;
 mod sealed;
+mod silence;
 mod simulation;
 mod superblock;
 mod world;

@@ -1,0 +1,56 @@
+//! Tells that the disk keeps a frame of the journal for long: while it does, and when it is over.
+//!
+//! Nobody on the shard is acknowledged meanwhile, and nothing else says why: the device may be busy or
+//! broken, or the kernel's thread that ends the write is given no core. Changes nothing.
+//! Wakes up once in `SILENCE` at most, and never while nothing is written.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use crate::io::{Io, Nanos};
+use crate::limits::SILENCE;
+use crate::metrics::Metric;
+use crate::shard::Shard;
+use crate::signal::Bell;
+
+/// What is known of the write that is on its way.
+#[derive(Default)]
+pub(super) struct Silence {
+    since: Cell<Option<Nanos>>,
+    begun: Bell,
+    ended: Bell,
+}
+
+impl Silence {
+    pub(super) fn begin(&self, now: Nanos) {
+        self.since.set(Some(now));
+        self.begun.ring();
+    }
+
+    pub(super) fn end(&self) {
+        self.since.set(None);
+        self.ended.ring();
+    }
+}
+
+/// One per shard.
+pub(crate) async fn watch<I: Io>(shard: Rc<Shard<I>>) {
+    let silence = &shard.commit.silence;
+    while !shard.has_ended() {
+        let Some(since) = silence.since.get() else {
+            silence.begun.next().wait().await;
+            continue;
+        };
+        shard.io.sleep(SILENCE).await;
+        if silence.since.get() != Some(since) {
+            continue;
+        }
+        shard.recorder.borrow_mut().add(Metric::JournalSilences, 1);
+        tracing::warn!(
+            "the disk has kept a journal write for a second: nobody is acknowledged until it ends"
+        );
+        silence.ended.next().wait().await;
+        let seconds = shard.io.now().since(since).as_secs_f64();
+        tracing::warn!(seconds, "the disk has ended the journal write");
+    }
+}
