@@ -21,6 +21,7 @@ type Broker struct {
 	address     string
 	http        string
 	launcher    []string // words before the command, of every start
+	leaves      []string // files that stay when it is killed, with %d for its process id
 	environment []string
 	log         *os.File
 	process     *exec.Cmd
@@ -82,6 +83,9 @@ func (b *Broker) kill() {
 	if b.process != nil && b.process.Process != nil {
 		b.process.Process.Kill() // It may be gone by itself.
 		<-b.ended
+		for _, file := range b.leaves {
+			os.Remove(fmt.Sprintf(file, b.process.Process.Pid)) // It has none if it ended by itself.
+		}
 	}
 }
 
