@@ -6,6 +6,7 @@ use std::process::Command;
 use std::thread::available_parallelism;
 
 use crate::device::Device;
+use crate::report::float;
 
 /// Processor, cores, memory, kernel, file system and disk below `folder`.
 pub(crate) fn words(folder: &Path) -> Vec<(String, String)> {
@@ -56,6 +57,13 @@ fn free_space(folder: &Path) -> String {
     format!("{} GiB", (space.f_bavail * space.f_frsize) >> 30)
 }
 
+/// Of the file system that `folder` is on, in percent of it. `None` if it does not tell.
+pub(crate) fn free_percent(folder: &Path) -> Option<f64> {
+    let space = rustix::fs::statvfs(folder).ok()?;
+    let percent = float(space.f_bavail) * 100.0 / float(space.f_blocks);
+    percent.is_finite().then_some(percent)
+}
+
 fn value(text: &str, name: &str) -> Option<String> {
     let line = text.lines().find(|line| line.starts_with(name))?;
     line.split_once(':').map(|(_, value)| value.trim().to_owned())
@@ -77,5 +85,12 @@ mod tests {
         let mounts = "/dev/a / ext4 rw,discard 0 0\n/dev/b /data xfs rw 0 0\n";
         assert_eq!(mount(mounts, Path::new("/data/x")), Some("xfs (rw)".to_owned()));
         assert_eq!(mount(mounts, Path::new("/dat")), Some("ext4 (rw,discard)".to_owned()));
+    }
+
+    #[test]
+    fn what_is_free_is_a_part_of_the_whole() {
+        let percent = free_percent(Path::new(".")).expect("the sources are in a file system");
+        assert!((0.0..=100.0).contains(&percent), "{percent}");
+        assert_eq!(free_percent(Path::new("/proc")), None, "it has no blocks");
     }
 }

@@ -149,6 +149,7 @@ impl Extent {
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
+    use std::time::Duration;
 
     use super::*;
     use crate::protocol::Protocol;
@@ -159,6 +160,7 @@ mod tests {
     fn plans(workload: &Workload, extent: Extent, scale: f64) -> Vec<Plan> {
         let circumstances = script::Circumstances {
             profile: workload.profile(extent),
+            is_first: false,
             scale,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             protocol: Protocol::Kafka,
@@ -169,6 +171,21 @@ mod tests {
         let steps = workload.steps(extent).expect("the file was read");
         let plan = |step| script::plan(step, &circumstances).expect("the step is sound");
         steps.iter().map(plan).collect()
+    }
+
+    #[test]
+    fn before_the_first_step_of_a_turn_a_jvm_has_time_to_compile() {
+        for workload in Workload::ours().expect("ours are sound") {
+            let warms_up = |phase: &form::Phase| phase.lasts == form::Lasts::WarmUp;
+            let is_group = workload.form().kind == form::Kind::Groups;
+            if is_group || !workload.form().phases.iter().any(warms_up) {
+                continue;
+            }
+            let profile = workload.profile(Extent::Lab);
+            let first = profile.warm_up(true);
+            assert!(Duration::from_secs(60) <= first, "{}", workload.form().key);
+            assert!(profile.warm_up(false) <= first, "{}", workload.form().key);
+        }
     }
 
     #[test]

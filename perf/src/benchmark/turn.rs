@@ -19,6 +19,7 @@ use crate::clock::Moment;
 use crate::confinement::Confinement;
 use crate::disk_probe::{self, DiskProbe};
 use crate::failure::Failure;
+use crate::machine;
 use crate::partitions;
 use crate::pressure::Pressure;
 use crate::process::Machine;
@@ -39,6 +40,8 @@ use crate::workload::step::Step;
 const REQUESTS: &str = "acknowledged_request_count";
 /// Likewise, or of a whole run.
 const STEAL: &str = "steal_percent";
+/// Of the disk: with less, brokers slow down so as not to fill it.
+const FREE_PERCENT_MIN: f64 = 2.0;
 /// Below the benchmark's folder, while a target runs.
 const RUNNING_FOLDER: &str = "running";
 /// Where both kinds of brokers that are started here have their data.
@@ -73,8 +76,8 @@ pub(super) fn length(
         return Ok(Duration::ZERO);
     }
     let mut total = start + SLATE_LENGTH;
-    for step in steps {
-        let phases = script::guessed_length(&step.form, profile, plan.scale);
+    for (nth, step) in steps.into_iter().enumerate() {
+        let phases = script::guessed_length(&step.form, profile, nth == 0, plan.scale);
         let partitions = step.form.topics.iter().map(|topic| topic.partitions).sum();
         total += STEP_SLACK + partitions::guessed_length(partitions);
         total += match step.form.kind {
@@ -174,6 +177,8 @@ pub(super) struct Started<'a> {
     pub(super) folder: PathBuf,
     /// `None` once a restart took it over.
     pub(super) instance: Option<Instance>,
+    /// Whether a step has been measured.
+    is_warm: bool,
     /// Why memory is not bounded although it should be.
     unconfined: Option<String>,
     /// After the instance, which must have ended before it goes.
@@ -204,7 +209,7 @@ impl<'a> Started<'a> {
         confinement.as_ref().map_or(Ok(()), Confinement::leave)?;
         plan.placement.enter_load()?;
         let instance = Some(instance?);
-        Ok(Self { benchmark, turn, folder, instance, unconfined, confinement })
+        Ok(Self { benchmark, turn, folder, instance, is_warm: false, unconfined, confinement })
     }
 
     pub(super) fn target(&self) -> &'a Target {
@@ -246,6 +251,7 @@ impl<'a> Started<'a> {
                 // On topics of its own.
                 nth => self.measure(&step.again(nth), &mut run),
             };
+            self.is_warm = true;
             if let Err(failure) = measured {
                 run.void.push(failure.to_string());
             }
@@ -280,6 +286,12 @@ impl<'a> Started<'a> {
         let stolen = taken_percent(run);
         if self.plan().steal_percent_max < stolen {
             run.void.push(format!("other machines took {stolen:.1} % of this one"));
+        }
+        if let Some(free) = machine::free_percent(&self.folder) {
+            run.numbers.insert("disk_free_percent".to_owned(), free);
+            if free < FREE_PERCENT_MIN {
+                run.void.push(format!("it has filled the disk: {free:.1} % are free"));
+            }
         }
         if let (Some(device), Some(before), Some(after)) = (device, before, counters()) {
             let flush_count = after.flush_count.saturating_sub(before.flush_count);
@@ -339,6 +351,7 @@ impl<'a> Started<'a> {
         };
         let circumstances = Circumstances {
             profile: self.profile(),
+            is_first: !self.is_warm,
             scale: plan.scale,
             address: instance.address,
             protocol: target.protocol(),

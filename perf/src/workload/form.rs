@@ -2,6 +2,8 @@
 //!
 //! It knows no profile's choice and no scale: what the file says, and nothing that follows from it.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use crate::groups::Protocol;
@@ -92,7 +94,10 @@ pub(crate) struct Profiles {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Profile {
     pub(crate) pairs: u32,
+    /// Before each step.
     pub(crate) warm_up_seconds: u64,
+    /// Before the first step after the target has started, instead: a JVM compiles meanwhile.
+    first_warm_up_seconds: Option<u64>,
     pub(crate) seconds: u64,
     /// What a phase that lasts `backlog` sends.
     pub(crate) backlog: Option<Amount>,
@@ -107,6 +112,14 @@ pub(crate) struct Profile {
     pub(crate) connects_per_second: u64,
     /// Between heartbeats of members; as their protocol has it, if there is none.
     pub(crate) heartbeat_ms: Option<u64>,
+}
+
+impl Profile {
+    /// `is_first`: no step of this turn came before.
+    pub(crate) fn warm_up(&self, is_first: bool) -> Duration {
+        let first = self.first_warm_up_seconds.filter(|_| is_first);
+        Duration::from_secs(first.unwrap_or(self.warm_up_seconds))
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -220,7 +233,7 @@ pub(crate) struct Phase {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Lasts {
-    /// `warm_up_seconds` of the profile.
+    /// `warm_up_seconds` of the profile, or `first_warm_up_seconds`.
     WarmUp,
     /// `seconds` of the profile.
     Seconds,

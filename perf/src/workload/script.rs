@@ -29,6 +29,8 @@ const MEGA: f64 = 1_000_000.0;
 /// What a step needs to know besides its file.
 pub(crate) struct Circumstances<'a> {
     pub(crate) profile: &'a Profile,
+    /// Whether no step of this turn came before.
+    pub(crate) is_first: bool,
     pub(crate) scale: f64,
     pub(crate) address: SocketAddr,
     pub(crate) protocol: Protocol,
@@ -122,11 +124,16 @@ pub(crate) fn request(producers: &form::Producers) -> Request {
 }
 
 /// About how long its phases take.
-pub(crate) fn guessed_length(form: &Form, profile: &Profile, scale: f64) -> Duration {
+pub(crate) fn guessed_length(
+    form: &Form,
+    profile: &Profile,
+    is_first: bool,
+    scale: f64,
+) -> Duration {
     let backlog = profile.backlog.map_or(0, |amount| amount.scaled(scale));
     let backlog = Duration::from_secs_f64(float(backlog) / GUESSED_BYTES_PER_SECOND);
     let lengths = form.phases.iter().map(|phase| match phase.lasts {
-        Lasts::WarmUp => Duration::from_secs(profile.warm_up_seconds),
+        Lasts::WarmUp => profile.warm_up(is_first),
         Lasts::Seconds => Duration::from_secs(profile.seconds),
         Lasts::Half => Duration::from_secs(profile.seconds) / 2,
         Lasts::Double => Duration::from_secs(profile.seconds) * 2,
@@ -210,7 +217,7 @@ fn phase_of(
         pace(rate, producers.record_bytes, at)
     });
     let until = match phase.lasts {
-        Lasts::WarmUp => Until::Passed(Duration::from_secs(at.profile.warm_up_seconds)),
+        Lasts::WarmUp => Until::Passed(at.profile.warm_up(at.is_first)),
         Lasts::Seconds => Until::Passed(Duration::from_secs(at.profile.seconds)),
         Lasts::Half => Until::Passed(Duration::from_secs(at.profile.seconds) / 2),
         Lasts::Double => Until::Passed(Duration::from_secs(at.profile.seconds) * 2),
