@@ -50,7 +50,7 @@ pub(crate) async fn watch<I: Io>(shard: Rc<Shard<I>>) {
             "the disk has kept a journal write for a second: nobody is acknowledged until it ends"
         );
         silence.ended.next().wait().await;
-        let seconds = shard.io.now().since(since).as_secs_f64();
-        tracing::warn!(seconds, "the disk has ended the journal write");
+        let waited_ms = shard.io.now().since(since).as_millis();
+        tracing::warn!(waited_ms, "the disk has ended the journal write");
     }
 }
