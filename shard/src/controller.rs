@@ -129,11 +129,12 @@ impl<I: Io> Shard<I> {
     #[must_use]
     pub fn draw_topic_id(&self) -> TopicId {
         let image = self.controller.image();
+        let mut lowest = 0;
         loop {
             let (mut high, mut low) = (self.io.random(), self.io.random());
             if Bug::TopicIdReused.is_on() {
-                high = 1;
-                low = u64::try_from(image.topics().count()).expect("usize fits");
+                (high, low) = (1, lowest);
+                lowest += 1;
             }
             let raw = (u128::from(high) << 64) | u128::from(low);
             let id = TopicId::new(raw.to_be_bytes());
