@@ -51,7 +51,7 @@ pub const CHECKPOINT_FLUSHES_MIN: usize = 4;
 /// Commits come as long as the last frame with somebody's batches is no older: longer than the gaps of
 /// producers that send some hundred requests a second, and short beside a checkpoint.
 pub const COMMITS_PAUSE: Duration = Duration::from_millis(10);
-/// The log tells of a write to the journal that takes longer: disks stall for less now and then.
+/// The log tells of a write to the journal that is seen to take longer: disks stall for less now and then.
 pub const SILENCE: Duration = Duration::from_secs(1);
 
 /// Memory that a shard takes for recent records before it gives up those that are on disk already.

@@ -275,7 +275,7 @@ impl Metric {
             Self::MemoryGroupBytes => ("memory_group_bytes", "bytes that groups hold, about"),
             Self::GroupRefusals => ("group_refusals_total", "requests for more than they may hold"),
             Self::JournalFrames => ("journal_frames_total", "group commits to the journal"),
-            Self::JournalSilences => ("journal_silences_total", "commits of more than a second"),
+            Self::JournalSilences => ("journal_silences_total", "journal writes seen to last long"),
             Self::JournalBytes => ("journal_bytes_total", "bytes written to the journal"),
             Self::SegmentWrites => ("segment_writes_total", "writes to segment files"),
             Self::SegmentBytes => ("segment_bytes_total", "bytes written to segment files"),

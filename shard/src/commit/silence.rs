@@ -1,8 +1,9 @@
 //! Tells that the disk keeps a frame of the journal for long: while it does, and when it is over.
 //!
-//! Nobody on the shard is acknowledged meanwhile, and nothing else says why: the device may be busy or
-//! broken, or the kernel's thread that ends the write is given no core. Changes nothing.
-//! Wakes up once in `SILENCE` at most, and never while nothing is written.
+//! What goes through the journal is not acknowledged meanwhile, and nothing else says why: the device may be
+//! busy or broken, or the kernel's thread that ends the write is given no core. Changes nothing.
+//! Looks once in `SILENCE` at most, and never while nothing is written: a write that takes twice as long is
+//! seen, a shorter one may not be.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -47,7 +48,7 @@ pub(crate) async fn watch<I: Io>(shard: Rc<Shard<I>>) {
         }
         shard.recorder.borrow_mut().add(Metric::JournalSilences, 1);
         tracing::warn!(
-            "the disk has kept a journal write for a second: nobody is acknowledged until it ends"
+            "the disk has kept a journal write for a second: what the journal takes is acknowledged when it ends"
         );
         silence.ended.next().wait().await;
         let waited_ms = shard.io.now().since(since).as_millis();
