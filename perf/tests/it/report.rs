@@ -69,27 +69,35 @@ fn plots_of(browser: &mut Browser, page: &Path, view: View) -> Value {
     seen["plots"].clone()
 }
 
-/// Those of real runs, which the repository keeps.
+/// Those of real runs, which the repository keeps: of all workloads, and of a single one.
 #[test]
 fn kept_reports_are_small_and_a_browser_shows_them() {
     const BYTES_MAX: u64 = 2 << 20;
-    const PLOTS_MIN: u64 = 100;
+    /// Of each latency its percentiles and its seconds.
+    const PLOTS_OF_STEP_MIN: u64 = 2;
+    const STEPS_OF_FULL_MIN: u64 = 50;
     let reports = Path::new(env!("CARGO_MANIFEST_DIR")).join("reports");
     let pages: Vec<PathBuf> = fs::read_dir(&reports)
         .expect("the folder of reports")
         .map(|entry| entry.expect("a report").path())
         .filter(|path| path.extension().is_some_and(|it| it == "html"))
         .collect();
-    assert!(!pages.is_empty(), "no report in {}", reports.display());
     let mut browser = Browser::start(&folder("kept"));
+    let mut steps_max = 0;
     for page in pages {
+        let name = page.display();
         let bytes = fs::metadata(&page).expect("it is there").len();
-        assert!(bytes < BYTES_MAX, "{}: {bytes} bytes", page.display());
+        assert!(bytes < BYTES_MAX, "{name}: {bytes} bytes");
         for view in [PHONE, DESK] {
-            let plots = plots_of(&mut browser, &page, view);
-            assert!(plots.as_u64() >= Some(PLOTS_MIN), "{}: {plots} plots", page.display());
+            let plots = plots_of(&mut browser, &page, view).as_u64().expect("a count");
+            let steps = browser.value("document.querySelectorAll('.step').length");
+            let steps = steps.as_u64().expect("a count");
+            assert!(steps > 0, "{name}: nothing was measured");
+            assert!(plots >= steps * PLOTS_OF_STEP_MIN, "{name}: {plots} plots of {steps} steps");
+            steps_max = steps_max.max(steps);
         }
     }
+    assert!(steps_max >= STEPS_OF_FULL_MIN, "the example of a full run: {steps_max} steps");
 }
 
 #[test]
