@@ -11,7 +11,9 @@ use crate::cause::{Cause, Tellings};
 use crate::connection::Connection;
 use crate::footprint::{Footprint, Step};
 use crate::io::Io;
-use crate::limits::{CONNECTION_BYTES, HELD_MAX, LOOK_PAUSE, LOOKED_PER_TURN_MAX};
+use crate::limits::{
+    CLOSED_PER_TURN_MAX, CONNECTION_BYTES, HELD_MAX, LOOK_PAUSE, LOOKED_PER_TURN_MAX,
+};
 use crate::metrics::Metric;
 use crate::patience::Verdict;
 use crate::shard::Shard;
@@ -119,6 +121,33 @@ impl<I: Io> Connections<I> {
     }
 }
 
+/// How much a sweep does before other tasks run.
+#[derive(Default)]
+struct Pace {
+    /// In looks.
+    spent: usize,
+}
+
+impl Pace {
+    async fn look(&mut self, io: &impl Io) {
+        self.spend(io, 1).await;
+    }
+
+    /// Closing one takes as long as many looks.
+    async fn close<I: Io>(&mut self, shard: &Shard<I>, connection: &Connection<I>, cause: Cause) {
+        connection.close(shard, cause);
+        self.spend(&shard.io, LOOKED_PER_TURN_MAX / CLOSED_PER_TURN_MAX).await;
+    }
+
+    async fn spend(&mut self, io: &impl Io, looks: usize) {
+        self.spent += looks;
+        if self.spent >= LOOKED_PER_TURN_MAX {
+            self.spent = 0;
+            io.yield_long().await;
+        }
+    }
+}
+
 /// Looks at all connections, as often as is needed, until the shard ends.
 pub async fn sweep<I: Io>(shard: Rc<Shard<I>>) {
     while !shard.has_ended() {
@@ -154,15 +183,14 @@ async fn look<I: Io>(shard: &Shard<I>) -> usize {
     let (now, idle) = (shard.io.now(), shard.limits().idle_max);
     let mut awaited_count = 0;
     let mut slow = Vec::new();
-    for (index, connection) in shard.connections.all().into_iter().enumerate() {
-        if index % LOOKED_PER_TURN_MAX == LOOKED_PER_TURN_MAX - 1 {
-            shard.io.yield_now().await;
-        }
+    let mut pace = Pace::default();
+    for connection in shard.connections.all() {
+        pace.look(&shard.io).await;
         match connection.look(shard) {
             Verdict::Quiet => {
                 let since = connection.idle_since();
                 if since.zip(idle).is_some_and(|(since, idle)| now.since(since) >= idle) {
-                    connection.close(shard, Cause::Idle);
+                    pace.close(shard, &connection, Cause::Idle).await;
                 }
             }
             Verdict::Awaited => awaited_count += 1,
@@ -170,10 +198,10 @@ async fn look<I: Io>(shard: &Shard<I>) -> usize {
                 awaited_count += 1;
                 slow.push((connection, cause));
             }
-            Verdict::Overdue(cause) => connection.close(shard, cause),
+            Verdict::Overdue(cause) => pace.close(shard, &connection, cause).await,
         }
     }
-    make_room(shard, slow);
+    make_room(shard, slow, &mut pace).await;
     awaited_count
 }
 
@@ -201,7 +229,11 @@ fn trim<I: Io>(shard: &Shard<I>) -> bool {
 }
 
 /// Ends those that hold most, until enough of what is short comes back.
-fn make_room<I: Io>(shard: &Shard<I>, mut slow: Vec<(Rc<Connection<I>>, Cause)>) {
+async fn make_room<I: Io>(
+    shard: &Shard<I>,
+    mut slow: Vec<(Rc<Connection<I>>, Cause)>,
+    pace: &mut Pace,
+) {
     let mut missing = [shard.permits.missing_bytes(), shard.answers.missing_bytes()];
     if missing == [0, 0] {
         return;
@@ -220,6 +252,6 @@ fn make_room<I: Io>(shard: &Shard<I>, mut slow: Vec<(Rc<Connection<I>>, Cause)>)
             *missing = missing.saturating_sub(held);
         }
         shard.recorder.borrow_mut().add(Metric::ConnectionsEvicted, 1);
-        connection.close(shard, cause);
+        pace.close(shard, &connection, cause).await;
     }
 }

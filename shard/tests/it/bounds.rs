@@ -93,6 +93,35 @@ fn a_stranger_has_a_few_seconds_for_its_first_request() {
 }
 
 #[test]
+fn however_many_are_closed_others_run_between_them() {
+    const STRANGERS: usize = 400;
+    play(&[], async |client: Client| {
+        let ended_count = Rc::new(Cell::new(0));
+        for _ in 0..STRANGERS {
+            let (client, ended) = (client.clone(), Rc::clone(&ended_count));
+            client.io.clone().spawn(Class::Foreground, async move {
+                let silent = connect(&client).await;
+                while client.io.receive(&silent).await.is_ok_and(|received| !received.is_empty()) {}
+                ended.set(ended.get() + 1);
+            });
+        }
+        let (mut at_once_max, mut idle_turns) = (0, 0);
+        while ended_count.get() < STRANGERS {
+            let before = ended_count.get();
+            if before == 0 || idle_turns > 100 {
+                client.io.sleep(Duration::from_millis(1)).await;
+            } else {
+                client.io.yield_now().await;
+            }
+            let at_once = ended_count.get() - before;
+            at_once_max = at_once_max.max(at_once);
+            idle_turns = if at_once > 0 { 0 } else { idle_turns + 1 };
+        }
+        assert!(at_once_max < STRANGERS / 4, "{at_once_max} were ended before another task ran");
+    });
+}
+
+#[test]
 fn who_has_asked_something_may_be_idle_until_connections_max_idle_ms() {
     play(&[("connections.max.idle.ms", "120000")], async |client: Client| {
         let socket = known(&client).await;
