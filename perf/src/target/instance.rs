@@ -6,6 +6,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Child;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,8 +22,11 @@ const READY_WAIT: Duration = Duration::from_secs(120);
 /// What does not end when it is asked to is killed after this time.
 const STOP_WAIT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
-/// Ports that are tried for two free ones beside each other.
+/// Pairs of ports that are tried for one of which both are free.
 const PORT_TRIES: usize = 100;
+/// Below the ports that the kernel gives to those who connect: it keeps those of W9's for a minute.
+const FIRST_PORT: u16 = 20_000;
+const PAIRS: u32 = 5_000;
 /// Of a log, in a failure.
 const LOG_LINES_SHOWN: usize = 5;
 
@@ -180,16 +184,17 @@ fn pid_of(pid: u32) -> Result<Pid, Failure> {
 
 /// Two that are free, beside each other; the first. Kafka needs both.
 pub(crate) fn free_port() -> Result<u16, Failure> {
-    let refused = |error| Failure::io("listen on 127.0.0.1", error);
+    static PAIRS_TAKEN: AtomicU32 = AtomicU32::new(0);
+    let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
     for _ in 0..PORT_TRIES {
-        let listener = TcpListener::bind("127.0.0.1:0").map_err(refused)?;
-        let port = listener.local_addr().map_err(refused)?.port();
-        let next = port.checked_add(1);
-        if next.is_some_and(|next| TcpListener::bind(("127.0.0.1", next)).is_ok()) {
+        // ORDERING: Relaxed; nobody needs more of it than another number each time.
+        let pair = std::process::id().wrapping_add(PAIRS_TAKEN.fetch_add(1, Ordering::Relaxed));
+        let port = FIRST_PORT + u16::try_from(pair % PAIRS).expect("below PAIRS") * 2;
+        if is_free(port) && is_free(port + 1) {
             return Ok(port);
         }
     }
-    Err(Failure::new("no two ports of 127.0.0.1 are free"))
+    Err(Failure::new(format!("no two ports of 127.0.0.1 from {FIRST_PORT} on are free")))
 }
 
 fn end_of(log: &Path) -> String {
