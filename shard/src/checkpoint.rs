@@ -20,7 +20,10 @@ use engine::journal::plan::Slack;
 use engine::log::Checkpointing;
 
 use crate::io::{Class, Io};
-use crate::limits::{CHECKPOINT_FLUSHES_MAX, CHECKPOINT_FLUSHES_MIN, CHECKPOINT_IDLE};
+use crate::limits::{
+    CHECKPOINT_FLUSHES_MAX, CHECKPOINT_FLUSHES_MIN, CHECKPOINT_IDLE, CHECKPOINT_WRITE_BYTES,
+    SEGMENT_WRITE_BYTES_MAX,
+};
 use crate::metrics::Metric;
 use crate::partition::{Condition, Partition};
 use crate::recovery;
@@ -249,7 +252,7 @@ async fn carry<I: Io>(shard: &Rc<Shard<I>>, partition: &Rc<Partition<I>>, target
         carries_max(shard.commit.slack(), is_steady)
     };
     let _place = shard.carries.enter(count_max).await;
-    writer::flush_to(shard, partition, target).await
+    writer::flush_to(shard, partition, target, || write_bytes_max(count_max())).await
 }
 
 /// How many partitions a checkpoint carries at a time: the more, the less room the journal has left.
@@ -266,6 +269,16 @@ fn carries_max(slack: Slack, is_steady: bool) -> usize {
     let more = more.saturating_mul(gone_bytes) / half_bytes.max(1);
     let count = CHECKPOINT_FLUSHES_MIN.saturating_add(usize::try_from(more).unwrap_or(usize::MAX));
     count.min(CHECKPOINT_FLUSHES_MAX)
+}
+
+/// How many bytes a checkpoint writes at a time that carries so many partitions: few, unless it is as fast as
+/// it can be.
+const fn write_bytes_max(count_max: usize) -> u64 {
+    if count_max < CHECKPOINT_FLUSHES_MAX {
+        CHECKPOINT_WRITE_BYTES
+    } else {
+        SEGMENT_WRITE_BYTES_MAX
+    }
 }
 
 async fn store<I: Io>(
@@ -291,7 +304,10 @@ async fn store<I: Io>(
 
 #[cfg(test)]
 mod tests {
-    use super::{CHECKPOINT_FLUSHES_MAX, CHECKPOINT_FLUSHES_MIN, Slack, carries_max};
+    use super::{
+        CHECKPOINT_FLUSHES_MAX, CHECKPOINT_FLUSHES_MIN, CHECKPOINT_WRITE_BYTES,
+        SEGMENT_WRITE_BYTES_MAX, Slack, carries_max, write_bytes_max,
+    };
 
     const DUE_BYTES: u64 = 24 << 20;
 
@@ -321,6 +337,13 @@ mod tests {
             assert!((last..=CHECKPOINT_FLUSHES_MAX).contains(&count), "{step}: {count}");
             last = count;
         }
+    }
+
+    #[test]
+    fn writes_are_small_until_half_of_the_room_is_gone() {
+        assert_eq!(write_bytes_max(at(DUE_BYTES)), CHECKPOINT_WRITE_BYTES);
+        assert_eq!(write_bytes_max(at(DUE_BYTES / 4 * 3)), CHECKPOINT_WRITE_BYTES);
+        assert_eq!(write_bytes_max(at(DUE_BYTES / 2)), SEGMENT_WRITE_BYTES_MAX);
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub const CHECKPOINT_FLUSHES_MAX: usize = 32;
 /// behind what is in it. Few enough that it hardly waits, and enough that a write of the next one begins
 /// while the file of another one is opened and grows.
 pub const CHECKPOINT_FLUSHES_MIN: usize = 4;
+/// Bytes that each of them writes at a time, while they are few: all of them together take the device no
+/// longer than a commit may wait.
+pub const CHECKPOINT_WRITE_BYTES: u64 = 128 * 1024;
 /// Commits come as long as the last frame with somebody's batches is no older: longer than the gaps of
 /// producers that send some hundred requests a second, and short beside a checkpoint.
 pub const COMMITS_PAUSE: Duration = Duration::from_millis(10);

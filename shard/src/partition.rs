@@ -22,7 +22,7 @@ use replication::config::topic::{Clock, Durability, TopicConfig};
 
 use crate::buffer::{Block, DiskRange};
 use crate::io::{Io, Nanos};
-use crate::limits::{DIRECT_BYTES_MIN, SEGMENT_WRITE_BYTES_MAX};
+use crate::limits::DIRECT_BYTES_MIN;
 use crate::message::{Appended, ProduceError, ProduceItem, Produced};
 use crate::produce::{Stalled, Tally};
 use crate::recovery::METADATA;
@@ -344,13 +344,13 @@ impl<I: Io> Partition<I> {
         self.state.borrow().is_writing
     }
 
-    /// The next write of what is not in the segments yet. No intent may be needed.
-    pub fn begin_write(&self) -> Option<Flush> {
+    /// The next write of what is not in the segments yet, of so many bytes or a batch. No intent may be needed.
+    pub fn begin_write(&self, bytes_max: u64) -> Option<Flush> {
         let state = &mut *self.state.borrow_mut();
         if state.condition != Condition::Open {
             return None;
         }
-        let flush = state.log.begin_flush(Some(SEGMENT_WRITE_BYTES_MAX))?;
+        let flush = state.log.begin_flush(Some(bytes_max))?;
         let end = flush.end().offset;
         while state.pending.front().is_some_and(|it| it.end.offset <= end) {
             state.pending.pop_front();

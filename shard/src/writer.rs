@@ -16,7 +16,9 @@ use engine::log::{Flush, Seal};
 use crate::commit::Note;
 use crate::files::{Use, partition_dir, sidecar_path};
 use crate::io::{Class, Io, Open, Sync};
-use crate::limits::{ALLOCATE_BYTES_MAX, ALLOCATE_BYTES_MIN, BLOCK_BYTES, DIRECT_BYTES_MIN};
+use crate::limits::{
+    ALLOCATE_BYTES_MAX, ALLOCATE_BYTES_MIN, BLOCK_BYTES, DIRECT_BYTES_MIN, SEGMENT_WRITE_BYTES_MAX,
+};
 use crate::metrics::Metric;
 use crate::partition::{Condition, Partition};
 use crate::room::{Shortage, StoreError};
@@ -30,18 +32,20 @@ pub fn start<I: Io>(shard: &Rc<Shard<I>>, partition: &Rc<Partition<I>>) {
     let (shard, partition) = (Rc::clone(shard), Rc::clone(partition));
     let io = shard.io.clone();
     io.spawn(Class::Foreground, async move {
-        while write_next(&shard, &partition).await
+        while write_next(&shard, &partition, SEGMENT_WRITE_BYTES_MAX).await
             && partition.with_log(|log| log.uncommitted_bytes()) >= DIRECT_BYTES_MIN
         {}
         end(&shard, &partition);
     });
 }
 
-/// Waits until the segments hold everything below `target`. False if the partition cannot be written.
+/// Waits until the segments hold everything below `target`, by writes of so many bytes. False if the
+/// partition cannot be written.
 pub async fn flush_to<I: Io>(
     shard: &Rc<Shard<I>>,
     partition: &Rc<Partition<I>>,
     target: Offset,
+    bytes_max: impl Fn() -> u64,
 ) -> bool {
     while partition.with_log(|log| log.flushed().offset) < target {
         if partition.condition() != Condition::Open {
@@ -49,7 +53,7 @@ pub async fn flush_to<I: Io>(
         }
         let written = partition.next_written();
         if partition.begin_writing() {
-            let is_written = write_next(shard, partition).await;
+            let is_written = write_next(shard, partition, bytes_max()).await;
             end(shard, partition);
             if !is_written {
                 break;
@@ -68,7 +72,11 @@ fn end<I: Io>(shard: &Rc<Shard<I>>, partition: &Rc<Partition<I>>) {
 }
 
 /// One write, if something is pending. The caller holds the partition's writing.
-async fn write_next<I: Io>(shard: &Rc<Shard<I>>, partition: &Rc<Partition<I>>) -> bool {
+async fn write_next<I: Io>(
+    shard: &Rc<Shard<I>>,
+    partition: &Rc<Partition<I>>,
+    bytes_max: u64,
+) -> bool {
     // What only the segment will have is found again only if the journal says where to look.
     while let Some(intent) = partition.with_log(|log| log.intent_needed()) {
         let durable_end = partition.with_log(|log| log.durable_end().offset);
@@ -79,7 +87,7 @@ async fn write_next<I: Io>(shard: &Rc<Shard<I>>, partition: &Rc<Partition<I>>) -
         }
         partition.change_log(|log| log.on_intent(&intent));
     }
-    let Some(flush) = partition.begin_write() else { return false };
+    let Some(flush) = partition.begin_write(bytes_max) else { return false };
     let bytes = flush.end().pos.since(flush.from());
     match store_at_last(shard, partition, &flush).await {
         Ok(()) => {
