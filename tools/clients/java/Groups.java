@@ -33,6 +33,7 @@ import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.GroupIdNotFoundException;
 import org.apache.kafka.common.errors.GroupNotEmptyException;
 import org.apache.kafka.common.errors.GroupSubscribedToTopicException;
+import org.apache.kafka.common.errors.RebalanceInProgressException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 
 /**
@@ -161,11 +162,7 @@ final class Groups {
                 if (next != null) {
                     next.accept(this);
                 }
-                var records = consumer.poll(Duration.ofMillis(50));
-                for (ConsumerRecord<byte[], byte[]> record : records) {
-                    reads.merge(Integer.parseInt(new String(record.value())), 1, Integer::sum);
-                }
-                if (!records.isEmpty() && !isSilent) {
+                if (poll() && !isSilent) {
                     consumer.commitAsync(this::onCommitted);
                 }
                 metadata = consumer.groupMetadata();
@@ -174,10 +171,31 @@ final class Groups {
                     pause(50);
                 }
             }
-            commit();
+            commitLast();
             consumer.close();
             // A static member's partitions are its own until somebody else gets them.
             owners.values().removeIf(owner -> owner == this);
+        }
+
+        /** Whether there was something to read. */
+        private boolean poll() {
+            var records = consumer.poll(Duration.ofMillis(50));
+            for (ConsumerRecord<byte[], byte[]> record : records) {
+                reads.merge(Integer.parseInt(new String(record.value())), 1, Integer::sum);
+            }
+            return !records.isEmpty();
+        }
+
+        /** Kafka's client commits nothing while its group rebalances (another has just left, say): polls bring that to its end. */
+        private void commitLast() {
+            while (true) {
+                try {
+                    commit();
+                    return;
+                } catch (RebalanceInProgressException exception) {
+                    poll();
+                }
+            }
         }
 
         private void onCommitted(Map<TopicPartition, OffsetAndMetadata> offsets, Exception error) {
@@ -303,6 +321,15 @@ final class Groups {
             var twice = new TreeMap<>(reads);
             twice.values().removeIf(count -> count == 1);
             Check.equal(Map.of(), twice, "records read more than once by " + group);
+        }
+    }
+
+    /** Until what is sent is committed, and acknowledged as such: no commit is on its way then. */
+    void awaitCommits() {
+        for (int turn = 0; committed.values().stream().mapToLong(it -> it).sum() < sent; turn++) {
+            Check.that(failure.get() == null, "no member fails, but " + failure.get());
+            Check.that(turn < 1200, "each of " + sent + " records is committed, got " + committed);
+            pause(50);
         }
     }
 

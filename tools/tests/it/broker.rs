@@ -9,11 +9,14 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use crate::run::{Ended, command, run};
 
+const FIRST_PORT: u16 = 20_000;
+const PAIRS: u16 = 5_000;
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// The banner has this line whatever the configuration, after those of the listeners.
 const LAST_LINE: &str = "http ";
@@ -23,6 +26,22 @@ pub(crate) struct Place {
     folder: PathBuf,
     port: u16,
     http_port: u16,
+}
+
+/// The first of two ports beside each other, for nobody else of this process. They are below those
+/// that the kernel gives to whom connects, so that nobody has them while the broker is down.
+fn free_pair() -> u16 {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    loop {
+        // ORDERING: Relaxed; nobody needs more of it than another number each time.
+        let taken = TAKEN.fetch_add(1, Ordering::Relaxed);
+        assert!(taken < PAIRS, "no two ports of 127.0.0.1 from {FIRST_PORT} on are free");
+        let port = FIRST_PORT + 2 * taken;
+        if is_free(port) && is_free(port + 1) {
+            return port;
+        }
+    }
 }
 
 /// A running broker; killed when dropped.
@@ -48,11 +67,8 @@ impl Place {
             std::fs::remove_dir_all(&folder).expect("an earlier run's folder can go");
         }
         std::fs::create_dir_all(&folder).expect("the folder for tests is writable");
-        // Both are held until both are known, so that they differ.
-        let held = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
-        let [port, http_port] =
-            held.map(|listener| listener.local_addr().expect("it is bound").port());
-        Self { folder, port, http_port }
+        let port = free_pair();
+        Self { folder, port, http_port: port + 1 }
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -30,14 +31,7 @@ type Broker struct {
 
 // NewBroker puts addresses and the data directory into the command.
 func NewBroker(command []string, data string, logPath string) (*Broker, error) {
-	address, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
-	http, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
+	address, http := freeAddresses()
 	log, err := os.Create(logPath)
 	if err != nil {
 		return nil, err
@@ -50,13 +44,24 @@ func NewBroker(command []string, data string, logPath string) (*Broker, error) {
 	return broker, nil
 }
 
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// freeAddresses finds two ports beside each other. They are below those that the kernel gives to who connects, so that nobody
+// has them while the broker is down.
+func freeAddresses() (string, string) {
+	for {
+		port := 2 * (10_000 + rand.IntN(6_000))
+		one, two := fmt.Sprintf("127.0.0.1:%d", port), fmt.Sprintf("127.0.0.1:%d", port+1)
+		if isFree(one) && isFree(two) {
+			return one, two
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().String(), nil
+}
+
+func isFree(address string) bool {
+	listener, err := net.Listen("tcp", address)
+	if err == nil {
+		listener.Close()
+	}
+	return err == nil
 }
 
 // start starts it, behind the words of one more launcher if there are any.
