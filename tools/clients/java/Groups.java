@@ -9,7 +9,9 @@ import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
+import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
@@ -312,11 +314,7 @@ final class Groups {
     }
 
     void awaitReads(boolean isExactlyOnce) {
-        for (int turn = 0; reads.size() < sent; turn++) {
-            Check.that(failure.get() == null, "no member fails, but " + failure.get());
-            Check.that(turn < 1200, "each of " + sent + " records is read, " + reads.size() + " are");
-            pause(50);
-        }
+        until(() -> reads.size() >= sent, () -> "each of " + sent + " records is read, " + reads.size() + " are");
         if (isExactlyOnce) {
             var twice = new TreeMap<>(reads);
             twice.values().removeIf(count -> count == 1);
@@ -326,9 +324,15 @@ final class Groups {
 
     /** Until what is sent is committed, and acknowledged as such: no commit is on its way then. */
     void awaitCommits() {
-        for (int turn = 0; committed.values().stream().mapToLong(it -> it).sum() < sent; turn++) {
+        until(
+            () -> committed.values().stream().mapToLong(it -> it).sum() >= sent,
+            () -> "each of " + sent + " records is committed, got " + committed);
+    }
+
+    private void until(BooleanSupplier condition, Supplier<String> what) {
+        for (int turn = 0; !condition.getAsBoolean(); turn++) {
             Check.that(failure.get() == null, "no member fails, but " + failure.get());
-            Check.that(turn < 1200, "each of " + sent + " records is committed, got " + committed);
+            Check.that(turn < 1200, what.get());
             pause(50);
         }
     }

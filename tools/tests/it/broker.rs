@@ -29,7 +29,7 @@ pub(crate) struct Place {
 }
 
 /// The first of two ports beside each other, for nobody else of this process. They are below those
-/// that the kernel gives to whom connects, so that nobody has them while the broker is down.
+/// that the kernel gives to those who connect, so that nobody has them while the broker is down.
 fn free_pair() -> u16 {
     static TAKEN: AtomicU16 = AtomicU16::new(0);
     let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();

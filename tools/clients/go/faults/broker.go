@@ -44,8 +44,8 @@ func NewBroker(command []string, data string, logPath string) (*Broker, error) {
 	return broker, nil
 }
 
-// freeAddresses finds two ports beside each other. They are below those that the kernel gives to who connects, so that nobody
-// has them while the broker is down.
+// freeAddresses finds two ports beside each other. They are below those that the kernel gives to those who connect, so that
+// nobody has them while the broker is down.
 func freeAddresses() (string, string) {
 	for {
 		port := 2 * (10_000 + rand.IntN(6_000))
